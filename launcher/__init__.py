@@ -1,0 +1,1 @@
+"""compute-launcher: a multi-worker launcher for services that talk over oslo.messaging."""

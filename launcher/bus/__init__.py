@@ -1,0 +1,1 @@
+"""The unix:// transport of oslo.messaging: an embedded bus for the processes of one host."""

@@ -1,0 +1,92 @@
+"""Errors that an operator may meet, each with its sentence, and the exit statuses.
+
+The docstring of an error is its message: it is filled in with the keyword
+arguments of the constructor, and `compute-launcher` prints it as one line on
+stderr and exits with the class's `exit_status`.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """Statuses of the process; the numbers above 63 are those of sysexits(3)."""
+
+    STOPPED = 0  # stopped as asked
+    INTERNAL = 1  # a bug of ours
+    USAGE = 2  # the command line is wrong
+    WORKERS_DYING = 3  # workers kept dying
+    KILLED = 4  # stopped, but a worker had to be killed
+    UNAVAILABLE = 69  # EX_UNAVAILABLE: bus or database not reachable within start_timeout
+    CONFIG = 78  # EX_CONFIG: no restart will mend it, the configuration has to change
+    INTERRUPTED = 130  # a second Ctrl-C: 128 + SIGINT, as shells report it
+
+
+class LauncherError(Exception):
+    """internal error: {reason}"""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.INTERNAL
+
+    def __init__(self, **facts: object) -> None:
+        template = " ".join((type(self).__doc__ or "").split())
+        super().__init__(template.format(**facts))
+
+
+class ConfigError(LauncherError):
+    """{problem}"""
+
+    exit_status = ExitStatus.CONFIG
+
+
+class OptionError(ConfigError):
+    """option {option}: {problem}"""
+
+
+class DirectoryUnusable(ConfigError):
+    """{option} = {path}: {reason}; make the directory writable for uid {uid} or set {option} to
+    another one"""
+
+
+class AlreadyRunning(ConfigError):
+    """{runtime_path} is in use by {binary} with pid {pid}; stop that one first or set another
+    runtime_path"""
+
+
+class ManagerNotFound(ConfigError):
+    """no manager {name!r}: {reason}; tried {tried}"""
+
+
+class DatabaseUnavailable(LauncherError):
+    """database {url} cannot be reached: {reason}"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
+class DatabaseUnusable(ConfigError):
+    """database {url} cannot be used: {reason}"""
+
+
+class BusUnavailable(LauncherError):
+    """bus {url} cannot be reached: {reason}"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
+class NoAnswer(LauncherError):
+    """no answer to {method} from {target} within {timeout:g} s; is the service running?"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
+class RemoteFailure(LauncherError):
+    """{method} failed on {target}: {reason}"""
+
+
+class WorkersKeptDying(LauncherError):
+    """{binary} gave up: {reason}"""
+
+    exit_status = ExitStatus.WORKERS_DYING
+
+
+class ServiceNotFound(LauncherError):
+    """no service {binary} on host {host}; 'services list' shows what there is"""

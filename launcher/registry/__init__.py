@@ -1,0 +1,1 @@
+"""The registry: which services and hosts exist, behind one interface."""

@@ -1,0 +1,1 @@
+"""A worker: everything in this package runs after the fork."""

@@ -1,0 +1,1 @@
+"""The master: forks workers, watches the board, talks to systemd. Runs before and beside the forks."""
