@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from launcher.errors import LauncherError
+
+REASON_LENGTH = 255
+
 
 class ServiceState(StrEnum):
     """What a service said of itself last; an `up` that is too old counts as down."""
@@ -51,3 +55,24 @@ class ComputeNode:
     uptime_seconds: int
     cpu_info: dict[str, object]
     updated_at: datetime | None = None
+
+
+class ReasonUnusable(LauncherError):
+    """a reason must be one line of at most {limit} printable characters, and {reason!r} is not"""
+
+
+def is_up(record: ServiceRecord, now: datetime, service_down_time_seconds: float) -> bool:
+    """Whether the service lives: it did not say that it is down, and spoke lately. Pure; `now` is
+    aware. A report from the future is as bad as one that is too old, as in nova: a clock is wrong.
+    """
+    if record.state is ServiceState.DOWN or record.last_seen_up is None:
+        return False
+    return abs((now - record.last_seen_up).total_seconds()) <= service_down_time_seconds
+
+
+def checked_reason(reason: str | None) -> str | None:
+    """The reason without blanks at its ends, None for an empty one; raises ReasonUnusable."""
+    text = (reason or "").strip()
+    if len(text) > REASON_LENGTH or not text.isprintable():
+        raise ReasonUnusable(limit=REASON_LENGTH, reason=text[:40])
+    return text or None

@@ -1,0 +1,164 @@
+"""A SQLite file as the registry's database: opened, checked, given its tables.
+
+Nothing is written to a file before it is known to be whole and ours: a damaged file, or one of
+another program, is left as it is.
+"""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from sqlalchemy import URL
+from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
+
+from launcher.errors import DatabaseUnusable
+from launcher.registry import models
+from launcher.registry.faults import Judgement, Kind
+
+APPLICATION_ID = 0x6C61756E  # "laun": marks a file as ours, PRAGMA application_id
+_BUSY_SECONDS = 2.0  # how long SQLite itself waits for a lock before it says "database is locked"
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_ACCESS = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
+_TRANSIENT = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,  # lost a race for the write-ahead log's locks
+        sqlite3.SQLITE_IOERR,  # the log's side files came or went while they were opened
+        sqlite3.SQLITE_READONLY_DBMOVED,
+    }
+)
+_MENDS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT})
+
+
+class SqliteFile:
+    """The file behind a URL. Used in a worker, after the fork; safe for many threads."""
+
+    def __init__(self, url: URL, shown: str) -> None:
+        """Raises DatabaseUnusable for a URL that names no file."""
+        self._shown = shown
+        if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
+            raise self._unusable("for SQLite only the driver pysqlite will do")
+        if url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory":
+            raise self._unusable("workers share nothing in memory; name a file")
+        if url.query or str(url.database).startswith("file:") or "\0" in str(url.database):
+            raise self._unusable("for SQLite only a plain path will do, without ?options")
+        self.path = Path(str(url.database)).absolute()
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection to the file, checked and with the tables in place.
+
+        Raises DatabaseUnusable, and sqlite3.Error, which the engine hands on to `judge`.
+        """
+        self._refuse_what_is_no_file()
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def identity(self) -> tuple[int, int] | None:
+        """Tells one file at this path from the next; None while there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def judge(self, error: DBAPIError) -> Judgement:
+        """What an error of the driver means for the caller, and what to do about it."""
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        if code is None:  # the driver's own complaint: the connection was closed by another thread
+            return Judgement(Kind.AWAY, str(error.orig))
+        return self._judge_code(code, " ".join(str(error.orig).split()))
+
+    def _judge_code(self, code: int, message: str) -> Judgement:
+        """`code` is extended, https://www.sqlite.org/rescode.html; its low byte is the family."""
+        if code in _TRANSIENT or code & 0xFF in _TRANSIENT:
+            return Judgement(Kind.TRANSIENT, message)
+        if code & 0xFF in _DAMAGE:
+            return Judgement(Kind.UNUSABLE, self._damage(message))
+        if code & 0xFF in _ACCESS and (reason := self._why_no_access()):
+            return Judgement(Kind.UNUSABLE, reason)
+        mends = code & 0xFF in _ACCESS | _MENDS
+        return Judgement(Kind.AWAY if mends else Kind.UNUSABLE, message)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        self._refuse_damage(connection)
+        version = self._schema_version(connection)
+        if not _may(self.path, os.W_OK):  # SQLite would quietly open it for reading only
+            raise self._unusable(f"{self.path} may not be written by uid {os.geteuid()}")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode=WAL")  # else readers and writers block
+        if version < models.SCHEMA_VERSION:
+            self._create_tables(connection)
+
+    def _refuse_what_is_no_file(self) -> None:
+        try:
+            mode = self.path.stat().st_mode
+        except OSError:  # missing: SQLite makes it; anything else it will meet and report itself
+            return
+        if not stat.S_ISREG(mode):
+            raise self._unusable(f"{self.path} is no regular file; name a file")
+
+    def _refuse_damage(self, connection: sqlite3.Connection) -> None:
+        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise self._unusable(self._damage(" ".join(verdict.split())))
+
+    def _schema_version(self, connection: sqlite3.Connection) -> int:
+        """0 for an empty file. One statement, so that a sibling cannot come between."""
+        application, version, tables = connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+            " FROM pragma_application_id, pragma_user_version"
+        ).fetchone()
+        if application != APPLICATION_ID and (application or version or tables):
+            raise self._unusable(f"{self.path} belongs to another program; name another file")
+        if version > models.SCHEMA_VERSION:
+            raise self._unusable(
+                f"{self.path} has schema version {version} and this program knows "
+                f"{models.SCHEMA_VERSION}; upgrade the program or name another file"
+            )
+        return int(version)
+
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        """All or nothing; a sibling that was faster is found out under the write lock."""
+        connection.execute("BEGIN IMMEDIATE")
+        if self._schema_version(connection) < models.SCHEMA_VERSION:
+            dialect = pysqlite.dialect()
+            for table in models.metadata.sorted_tables:
+                connection.execute(str(CreateTable(table).compile(dialect=dialect)))
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={models.SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+    def _why_no_access(self) -> str | None:
+        directory = self.path.parent
+        if not directory.is_dir():
+            return f"there is no directory {directory}; create it or name another file"
+        if self.path.exists() and not _may(self.path, os.R_OK | os.W_OK):
+            return f"{self.path} may not be read and written by uid {os.geteuid()}"
+        if not _may(directory, os.W_OK | os.X_OK):
+            return f"directory {directory} may not be written by uid {os.geteuid()}"
+        return None  # nothing to see: out of descriptors, perhaps
+
+    def _damage(self, finding: str) -> str:
+        return (
+            f"{self.path} is damaged ({finding}) and was left as it is; stop the service and move "
+            f"the file away, with its -wal and -shm files, or restore a backup"
+        )
+
+    def _unusable(self, reason: str) -> DatabaseUnusable:
+        return DatabaseUnusable(url=self._shown, reason=reason)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)

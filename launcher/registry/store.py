@@ -1,0 +1,160 @@
+"""The registry in an SQL database: what each method means in statements."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Delete, Update, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from launcher.errors import ServiceNotFound
+from launcher.registry.database import Database
+from launcher.registry.models import compute_nodes, services
+from launcher.registry.records import ComputeNode, ServiceRecord, ServiceState, checked_reason
+from launcher.registry.rows import from_node, to_node, to_service
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SqlRegistry:
+    """launcher.registry.interface.Registry on SQLAlchemy Core; what its methods promise is said
+    there. Made in the worker, after the fork, by `open_registry`; safe for many threads."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    def get_service(self, host: str, binary: str) -> ServiceRecord | None:
+        """One statement."""
+        rows = self._database.read(select(services).where(*_of(host, binary)))
+        return to_service(rows[0]) if rows else None
+
+    def list_services(self, host: str | None = None) -> list[ServiceRecord]:
+        """One statement."""
+        query = select(services).order_by(services.c.binary, services.c.host)
+        if host is not None:
+            query = query.where(services.c.host == host)
+        return [to_service(row) for row in self._database.read(query)]
+
+    def register_service(
+        self, host: str, binary: str, *, topic: str, version: str, workers: int
+    ) -> ServiceRecord:
+        """Read, then insert, update, or, when the row says so already, nothing: of the workers of
+        a host one writes and the others only read. Whoever loses a race starts over, some ten
+        times at most; raises DatabaseUnavailable when it loses them all."""
+        wanted = {"topic": topic, "version": version, "workers": workers}
+
+        def attempt() -> ServiceRecord | None:
+            row = self.get_service(host, binary)
+            return self._renew(row, wanted) if row else self._create(host, binary, wanted)
+
+        return self._database.race(f"the row of {binary} on {host}", attempt)
+
+    def report_service(
+        self, host: str, binary: str, *, state: ServiceState, workers_serving: int
+    ) -> None:
+        """One statement."""
+        now = self._now()
+        report = update(services).values(
+            report_count=services.c.report_count + 1,
+            last_seen_up=now,
+            updated_at=now,
+            state=str(state),
+            workers_serving=workers_serving,
+        )
+        self._change(report, host, binary)
+
+    def set_service_disabled(
+        self, host: str, binary: str, *, disabled: bool, reason: str | None
+    ) -> ServiceRecord:
+        """Also raises ReasonUnusable. An enabled service has no reason."""
+        why = checked_reason(reason) if disabled else None
+        values = {"disabled": disabled, "disabled_reason": why, "updated_at": self._now()}
+        self._change(update(services).values(values), host, binary)
+        record = self.get_service(host, binary)
+        if record is None:
+            raise ServiceNotFound(binary=binary, host=host)
+        return record
+
+    def delete_service(self, host: str, binary: str) -> None:
+        """One statement."""
+        self._change(delete(services), host, binary)
+
+    def save_compute_node(self, node: ComputeNode) -> None:
+        """Update, or insert where there is nothing to update, or, when a sibling was faster,
+        update after all: an upsert that every database understands."""
+        values = from_node(node)
+        self._database.race(
+            f"the compute node of {node.host}",
+            lambda: self._renew_node(values) or self._create_node(values),
+        )
+
+    def list_compute_nodes(self, host: str | None = None) -> list[ComputeNode]:
+        """One statement; ordered by host and hypervisor_hostname."""
+        nodes = compute_nodes.c
+        query = select(compute_nodes).order_by(nodes.host, nodes.hypervisor_hostname)
+        if host is not None:
+            query = query.where(nodes.host == host)
+        return [to_node(row) for row in self._database.read(query)]
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._database.close()
+
+    def _create(self, host: str, binary: str, wanted: dict[str, Any]) -> ServiceRecord | None:
+        """The new row, or None when a sibling's is there already."""
+        values = wanted | {
+            "host": host,
+            "binary": binary,
+            "report_count": 0,
+            "last_seen_up": None,
+            "state": str(ServiceState.DOWN),
+            "workers_serving": 0,
+            "disabled": False,
+            "disabled_reason": None,
+            "created_at": self._now(),
+            "updated_at": None,
+        }
+        try:
+            row_id = self._database.insert(insert(services).values(values))
+        except IntegrityError:  # a sibling won the race; its row is our row
+            return None
+        return ServiceRecord(**values | {"id": row_id, "state": ServiceState.DOWN})
+
+    def _renew(self, row: ServiceRecord, wanted: dict[str, Any]) -> ServiceRecord | None:
+        """The row with the values wanted, or None when it has vanished meanwhile."""
+        if all(getattr(row, name) == value for name, value in wanted.items()):
+            return row
+        values = wanted | {"updated_at": self._now()}
+        statement = update(services).values(values).where(services.c.id == row.id)
+        return replace(row, **values) if self._database.change(statement) else None
+
+    def _change(self, statement: Update | Delete, host: str, binary: str) -> None:
+        """Apply it to one service; raises ServiceNotFound."""
+        if not self._database.change(statement.where(*_of(host, binary))):
+            raise ServiceNotFound(binary=binary, host=host)
+
+    def _renew_node(self, values: dict[str, Any]) -> bool:
+        nodes = compute_nodes.c
+        statement = update(compute_nodes).values(values | {"updated_at": self._now()})
+        statement = statement.where(
+            nodes.host == values["host"],
+            nodes.hypervisor_hostname == values["hypervisor_hostname"],
+        )
+        return self._database.change(statement) > 0
+
+    def _create_node(self, values: dict[str, Any]) -> bool:
+        now = self._now()
+        row = values | {"created_at": now, "updated_at": now}
+        try:
+            self._database.insert(insert(compute_nodes).values(row))
+        except IntegrityError:  # a sibling won the race; update its row
+            return False
+        return True
+
+
+def _of(host: str, binary: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return services.c.host == host, services.c.binary == binary
