@@ -8,7 +8,7 @@ from launcher import native_threads
 def main() -> int:
     """Run the command line; returns the exit status."""
     native_threads.require()
-    from launcher.cli import main as cli_main  # noqa: PLC0415  # imports oslo.messaging
+    from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.messaging
 
     return cli_main(sys.argv)
 

@@ -6,7 +6,6 @@ stderr and exits with the class's `exit_status`.
 """
 
 from enum import IntEnum
-from typing import ClassVar
 
 
 class ExitStatus(IntEnum):
@@ -25,7 +24,7 @@ class ExitStatus(IntEnum):
 class LauncherError(Exception):
     """internal error: {reason}"""
 
-    exit_status: ClassVar[ExitStatus] = ExitStatus.INTERNAL
+    exit_status: ExitStatus = ExitStatus.INTERNAL
 
     def __init__(self, **facts: object) -> None:
         template = " ".join((type(self).__doc__ or "").split())
@@ -82,6 +81,14 @@ class RemoteFailure(LauncherError):
     """{method} failed on {target}: {reason}"""
 
 
+class WorkerGaveUp(LauncherError):
+    """{reason}"""
+
+    def __init__(self, exit_status: ExitStatus, **facts: object) -> None:
+        super().__init__(**facts)
+        self.exit_status = exit_status
+
+
 class WorkersKeptDying(LauncherError):
     """{binary} gave up: {reason}"""
 
@@ -90,3 +97,9 @@ class WorkersKeptDying(LauncherError):
 
 class ServiceNotFound(LauncherError):
     """no service {binary} on host {host}; 'services list' shows what there is"""
+
+
+class UsageError(LauncherError):
+    """{problem}"""
+
+    exit_status = ExitStatus.USAGE

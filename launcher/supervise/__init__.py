@@ -1,1 +1,1 @@
-"""The master: forks workers, watches the board, talks to systemd. Runs before and beside the forks."""
+"""The master: forks workers, watches the board, talks to systemd; before and beside the forks."""

@@ -1,0 +1,239 @@
+"""The board: memory shared by the master and its workers, and nothing else is shared at run time.
+
+Made in the master, before the first fork; every worker finds the same pages after it. Each field
+is one aligned 8-byte word, so that a store is never torn (mmap(2), MAP_SHARED|MAP_ANONYMOUS).
+There are no locks: each word has one writer at a time, the worker that holds the slot, or the
+master while the slot is empty; words that only the master writes say so. Times are nanoseconds of
+CLOCK_MONOTONIC, one clock for all processes of a machine.
+"""
+
+import mmap
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from launcher.states import Step, WorkerState, check
+
+WORD_BYTES = 8
+CAPACITY = 512  # slots; the pages of those that are never used cost nothing
+TEXT_BYTES = 320  # a sentence, kept for the master by a worker that gives up
+
+_FIELDS = (
+    "pid",
+    "state",
+    "step",
+    "stepped_at",  # when the step began
+    "deadline",  # when the slot counts as late; 0: never
+    "deadline_task",  # number of the task whose deadline it is, plus 1; 0: the loop's or a step's
+    "served_since",  # when this process proved itself; 0: not yet
+    "not_before",  # written by the master: no start of the sequence before this time
+    "beats",  # rounds of the periodic loop
+    "tasks_failed",  # runs that raised, since the process started
+    "tasks_failing",  # tasks whose last run raised
+    "calls_in_hand",
+    "calls_done",
+    "calls_failed",
+    "waiting",  # 1 while a step waits for bus or database
+    "left",  # 1 when the worker has done all it had to do
+    "text_bytes",
+)
+_HEADER_FIELDS = ("stopping", "lead", "workers")  # written by the master only
+_TASKS = 64  # host-wide tasks whose last start is remembered across workers
+_SLOT_WORDS = len(_FIELDS) + TEXT_BYTES // WORD_BYTES
+_HEADER_WORDS = len(_HEADER_FIELDS) + _TASKS
+NO_LEAD = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """What the monitor sees of a slot in one look."""
+
+    slot: int
+    pid: int
+    state: WorkerState
+    step: Step
+    stepped_at: int
+    deadline: int
+    deadline_task: int
+    served_since: int
+    not_before: int
+    tasks_failing: int
+    calls_in_hand: int
+    waiting: bool
+
+
+class Board:
+    """All slots, and a few words that concern all."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._memory = mmap.mmap(-1, (_HEADER_WORDS + capacity * _SLOT_WORDS) * WORD_BYTES)
+        self._bytes = memoryview(self._memory)
+        self._words = self._bytes.cast("q")
+        self.capacity = capacity
+        self.appoint(NO_LEAD)
+
+    def slot(self, number: int) -> "Slot":
+        """The slot `number`, for whoever writes to it."""
+        start = _HEADER_WORDS + number * _SLOT_WORDS
+        text = (start + len(_FIELDS)) * WORD_BYTES
+        words = self._words[start : start + len(_FIELDS)]
+        return Slot(number, words, self._bytes[text : text + TEXT_BYTES])
+
+    def slots(self) -> Iterator["Slot"]:
+        """The slots that are wanted: 0 … workers-1."""
+        return (self.slot(number) for number in range(self.workers))
+
+    @property
+    def workers(self) -> int:
+        """How many workers are wanted."""
+        return self._words[_HEADER_FIELDS.index("workers")]
+
+    def want(self, workers: int, start_timeout: float) -> None:
+        """Called in the master, before the fork: each slot gets its first deadline here, so that
+        a worker that hangs on its way to its own code is late as well."""
+        self._words[_HEADER_FIELDS.index("workers")] = workers
+        for slot in self.slots():
+            slot.vacate(start_timeout, not_before=0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the master is on its way out."""
+        return bool(self._words[_HEADER_FIELDS.index("stopping")])
+
+    def announce_stop(self) -> None:
+        """Called in the master."""
+        self._words[_HEADER_FIELDS.index("stopping")] = 1
+
+    @property
+    def lead(self) -> int:
+        """The slot that runs host-wide tasks, or NO_LEAD."""
+        return self._words[_HEADER_FIELDS.index("lead")]
+
+    def appoint(self, slot: int) -> None:
+        """Called in the master."""
+        self._words[_HEADER_FIELDS.index("lead")] = slot
+
+    def host_task_started(self, task: int) -> int:
+        """When a host-wide task last started in any worker; 0: never."""
+        return self._words[len(_HEADER_FIELDS) + task % _TASKS]
+
+    def note_host_task(self, task: int, now: int) -> None:
+        """Called in the lead."""
+        self._words[len(_HEADER_FIELDS) + task % _TASKS] = now
+
+    def serving(self) -> int:
+        """How many workers serve."""
+        return sum(slot.state is WorkerState.SERVING for slot in self.slots())
+
+
+class Slot:
+    """One worker's place on the board, as its writer sees it."""
+
+    def __init__(self, number: int, words: "memoryview[int]", text: memoryview) -> None:
+        self.number = number
+        self._words = words
+        self._text = text
+        self._lock = threading.Lock()  # drain and beat come from two threads of the worker
+
+    def view(self) -> SlotView:
+        """A copy of all that the monitor judges by."""
+        return SlotView(
+            slot=self.number,
+            pid=self.get("pid"),
+            state=self.state,
+            step=Step(self.get("step")),
+            stepped_at=self.get("stepped_at"),
+            deadline=self.get("deadline"),
+            deadline_task=self.get("deadline_task"),
+            served_since=self.get("served_since"),
+            not_before=self.get("not_before"),
+            tasks_failing=self.get("tasks_failing"),
+            calls_in_hand=self.get("calls_in_hand"),
+            waiting=bool(self.get("waiting")),
+        )
+
+    def get(self, field: str) -> int:
+        """The word `field`."""
+        return self._words[_FIELDS.index(field)]
+
+    def put(self, field: str, value: int) -> None:
+        """Store the word `field`; only for the word's one writer."""
+        self._words[_FIELDS.index(field)] = value
+
+    @property
+    def state(self) -> WorkerState:
+        """What the slot is doing."""
+        return WorkerState(self.get("state"))
+
+    def enter(self, state: WorkerState) -> None:
+        """Go to `state`; raises ImpossibleTransition."""
+        check(self.number, self.state, state)
+        self.put("state", state)
+
+    def occupy(self, pid: int, start_timeout: float) -> None:
+        """Called in the worker, first thing after the fork."""
+        self.enter(WorkerState.STARTING)
+        self.put("pid", pid)
+        self.begin(Step.FORK, start_timeout)
+
+    def begin(self, step: Step, timeout: float) -> None:
+        """Called in the worker: `step` begins and may take `timeout` seconds."""
+        now = time.monotonic_ns()
+        self.put("waiting", 0)
+        self.put("step", step)
+        self.put("stepped_at", now)
+        self.put("deadline", now + seconds(timeout))
+
+    def serve(self, deadline: int, deadline_task: int) -> None:
+        """Called in the worker, once it has proven itself."""
+        with self._lock:
+            self._set_deadline(deadline, deadline_task)
+            self.put("step", Step.DONE)
+            self.put("served_since", time.monotonic_ns())
+            self.enter(WorkerState.SERVING)
+
+    def beat(self, deadline: int, deadline_task: int) -> None:
+        """Called in the worker's periodic loop: the loop runs, and is late from `deadline` on;
+        while the worker starts or drains another deadline counts."""
+        with self._lock:
+            self.put("beats", self.get("beats") + 1)
+            if self.state is WorkerState.SERVING:
+                self._set_deadline(deadline, deadline_task)
+
+    def drain(self, timeout: float) -> None:
+        """Called in the worker: it stops, and may take `timeout` seconds (0: without end)."""
+        with self._lock:
+            self._set_deadline(time.monotonic_ns() + seconds(timeout) if timeout else 0, 0)
+            self.enter(WorkerState.STOPPING)
+
+    def _set_deadline(self, deadline: int, deadline_task: int) -> None:
+        self.put("deadline_task", deadline_task)
+        self.put("deadline", deadline)
+
+    def vacate(self, start_timeout: float, not_before: int) -> None:
+        """Called in the master, when the process is dead or before there was one: the next one
+        may start at `not_before` and has `start_timeout` seconds from then for its first step."""
+        for field in _FIELDS:
+            if field != "state":
+                self.put(field, 0)
+        now = time.monotonic_ns()
+        self.put("stepped_at", now)
+        self.put("not_before", not_before)
+        self.put("deadline", max(now, not_before) + seconds(start_timeout))
+        self.enter(WorkerState.EMPTY)
+
+    def explain(self, reason: str) -> None:
+        """Called in a worker that gives up: one sentence that the master will read."""
+        data = reason.encode("utf-8")[:TEXT_BYTES]
+        self._text[: len(data)] = data
+        self.put("text_bytes", len(data))
+
+    def explanation(self) -> str:
+        """What the dead worker said, or nothing."""
+        return bytes(self._text[: self.get("text_bytes")]).decode("utf-8", "ignore")
+
+
+def seconds(value: float) -> int:
+    """Seconds as the board counts them."""
+    return int(value * 1_000_000_000)

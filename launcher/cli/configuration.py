@@ -1,0 +1,69 @@
+"""`config`: check it, show what is in force, print a sample."""
+
+import argparse
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from oslo_config import cfg, generator
+
+from launcher import config, paths
+from launcher.cli.client import print_line
+from launcher.serve import loading
+
+NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
+
+
+def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Reading it has checked most; the rest is what a start would check."""
+    loading.manager_class(conf.manager, conf.prog)
+    loading.preload(conf)
+    for option in ("state_path", "runtime_path"):
+        paths.prepare(option, Path(conf[option]))
+    paths.check_socket_room("runtime_path", Path(conf.runtime_path))
+    files = ", ".join(conf.config_file or []) or "no file, defaults only"
+    print_line(f"configuration is valid ({files})")
+    return 0
+
+
+def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Every option with the value in force, in the form of a configuration file."""
+    for line in _lines(conf):
+        print_line(line)
+    return 0
+
+
+def sample(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """What etc/compute-launcher.conf.sample holds."""
+    print_line(make_sample().rstrip("\n"))
+    return 0
+
+
+def make_sample() -> str:
+    """The commented sample of all options, ours and the libraries'."""
+    generator_conf = cfg.ConfigOpts()
+    generator.register_cli_opts(generator_conf)
+    generator_conf(
+        [*(f"--namespace={name}" for name in NAMESPACES), "--wrap-width=79"],
+        default_config_files=[],
+        default_config_dirs=[],
+    )
+    output = io.StringIO()
+    generator.generate(generator_conf, output)
+    return output.getvalue()
+
+
+def _lines(conf: cfg.ConfigOpts) -> Iterator[str]:
+    known = {group: list(opts) for group, opts in config.list_opts()}
+    known[None] = [*known[None], *_others(conf)]
+    for group, opts in known.items():
+        yield f"[{group or 'DEFAULT'}]"
+        for opt in sorted(opts, key=lambda opt: str(opt.dest)):
+            value = conf[group][opt.dest] if group else conf[opt.dest]
+            yield f"{opt.dest} = {config.shown(opt, value)}"
+        yield ""
+
+
+def _others(conf: cfg.ConfigOpts) -> list[cfg.Opt]:
+    """Options of oslo.messaging that matter to a reader."""
+    return [cfg.StrOpt("transport_url", secret=True)]

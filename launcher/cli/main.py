@@ -1,0 +1,82 @@
+"""Picks the command, turns errors into one sentence on stderr and the right exit status."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from oslo_config import cfg
+
+from launcher import config, log
+from launcher.cli import client, configuration, parser, services
+from launcher.errors import ExitStatus, LauncherError
+from launcher.serve import profiling
+from launcher.supervise.notify import Notifier
+
+Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
+
+COMMANDS: dict[str, Command] = {
+    "ping": client.ping,
+    "call": client.call,
+    "services list": services.show_list,
+    "services enable": services.enable,
+    "services disable": services.disable,
+    "services delete": services.delete,
+    "config check": configuration.check,
+    "config show": configuration.show,
+    "config sample": configuration.sample,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point: `argv[0]` is the script's name, which picks topic and manager."""
+    binary = binary_name(argv[0])
+    args = parser.build(binary).parse_args(argv[1:])
+    if args.command is None:
+        return run(binary, args)
+    try:
+        if args.command == "config sample":  # works with any configuration, or none
+            return configuration.sample(cfg.CONF, args)
+        load(binary, args)
+        return COMMANDS[args.command](cfg.CONF, args)
+    except LauncherError as error:
+        return complain(binary, error)
+    except BrokenPipeError:  # the reader of our output has had enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.STOPPED
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+
+
+def run(binary: str, args: argparse.Namespace) -> int:
+    """The service itself, in the foreground; takes the systemd variables out of the environment
+    before anything else, so that a wrong configuration can be told to systemd too."""
+    notifier = Notifier.from_environment(os.environ)
+    try:
+        load(binary, args)
+        from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
+
+        return Master(cfg.CONF, binary, notifier).run()
+    except LauncherError as error:
+        notifier.failed(error.exit_status, str(error))
+        return complain(binary, error)
+
+
+def load(binary: str, args: argparse.Namespace) -> None:
+    """Read the configuration, and set up logging as it says."""
+    profiling.register(cfg.CONF)
+    config.load(cfg.CONF, binary, parser.config_args(args))
+    log.setup(cfg.CONF, binary)
+
+
+def complain(binary: str, error: LauncherError) -> int:
+    """One sentence on stderr; returns the exit status that goes with it."""
+    sys.stderr.write(f"{binary}: error: {error}\n")
+    return error.exit_status
+
+
+def binary_name(script: str) -> str:
+    """The name of the service: the script's, or compute-launcher under `python -m launcher`."""
+    name = Path(script).name
+    return "compute-launcher" if name == "__main__.py" else name.removesuffix(".py")

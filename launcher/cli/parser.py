@@ -1,0 +1,98 @@
+"""The grammar of the command line."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from launcher import __version__
+
+CONFIG_OPTIONS = ("config_file", "config_dir", "workers", "host", "manager")
+
+
+def build(binary: str) -> argparse.ArgumentParser:
+    """A parser whose result has `command`: None to run, else e.g. "services list"."""
+    parser = argparse.ArgumentParser(
+        prog=binary,
+        description="Run a multi-worker service over oslo.messaging in the foreground, or ask "
+        "one that runs. Without a command: run.",
+        epilog=f"All options: {binary} config sample",
+    )
+    parser.set_defaults(command=None)
+    parser.add_argument("--version", action="version", version=f"{binary} {__version__}")
+    _add_common(parser)
+    parser.add_argument("--workers", metavar="N", help="number of worker processes")
+    parser.add_argument("--manager", metavar="NAME", help="entry point or package.module:Class")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_client_commands(commands)
+    _add_services(commands)
+    _add_config(commands)
+    return parser
+
+
+def config_args(args: argparse.Namespace) -> Sequence[str]:
+    """What of the command line is configuration, in the form in which oslo.config reads it."""
+    found: list[str] = []
+    for option in CONFIG_OPTIONS:
+        value = getattr(args, option, None)
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                found.append(f"--{option.replace('_', '-')}={item}")
+    if getattr(args, "debug", False):
+        found.append("--debug")
+    return found
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Options of every command, before or after its name."""
+    add = parser.add_argument
+    keep: Any = argparse.SUPPRESS  # a subcommand's absent option must not undo the one before it
+    add("--config-file", action="append", metavar="FILE", default=keep, help="may be repeated")
+    add("--config-dir", action="append", metavar="DIR", default=keep, help="may be repeated")
+    add("--host", metavar="HOST", default=keep, help="name of this host, or of the one to ask")
+    add("--debug", action="store_true", default=keep, help="log at DEBUG")
+
+
+def _command(commands: Any, name: str, full: str, help_: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    parser.set_defaults(command=full)
+    _add_common(parser)
+    return parser
+
+
+def _add_client_commands(commands: Any) -> None:
+    ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
+    ping.add_argument("--worker", type=int, metavar="SLOT", help="this one, not just any")
+    _add_timeout(ping)
+    call = _command(commands, "call", "call", "call a method of the service, print its answer")
+    call.add_argument("method", metavar="METHOD")
+    call.add_argument(
+        "arguments", metavar="name=value", nargs="*", help="the value is JSON, else text"
+    )
+    _add_timeout(call)
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="default 10"
+    )
+
+
+def _add_services(commands: Any) -> None:
+    services = commands.add_parser("services", help="the registry's services")
+    verbs = services.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    show = _command(verbs, "list", "services list", "show all services and whether they are up")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    for verb in ("enable", "disable", "delete"):
+        help_ = f"{verb} a service"
+        parser = _command(verbs, verb, f"services {verb}", help_)
+        parser.add_argument("--binary", help="default: this script's name")
+        if verb == "disable":
+            parser.add_argument("--reason", help="shown by 'services list'")
+
+
+def _add_config(commands: Any) -> None:
+    config = commands.add_parser("config", help="the configuration")
+    verbs = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _command(verbs, "check", "config check", "check the configuration, change nothing")
+    _command(verbs, "show", "config show", "print what is in force, secrets masked")
+    _command(verbs, "sample", "config sample", "print a commented sample of all options")

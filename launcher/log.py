@@ -1,0 +1,116 @@
+"""Logging: oslo.log's options and formatter, with lines that survive a fork beside them.
+
+A buffered stream shared with a child that is forked in the middle of a write leaves that child
+deadlocked or the line doubled; so each record is one os.write(2) to stderr, of one line.
+"""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import ClassVar
+
+from oslo_config import cfg
+from oslo_log import log as oslo_log
+
+from launcher import __version__
+
+STDERR = 2
+PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # sd-daemon(3)
+COLOURS = {"CRITICAL": "\x1b[1;31m", "ERROR": "\x1b[31m", "WARNING": "\x1b[33m"}
+NOISY = {
+    "amqp": logging.ERROR,
+    "cotyledon": logging.WARNING,
+    "oslo.messaging": logging.WARNING,
+    "oslo_messaging": logging.WARNING,
+    "stevedore": logging.WARNING,
+}
+
+
+class Actor(logging.Filter):
+    """Names the process in every record: `master: ` or `worker=1 pid=4242 `."""
+
+    text: ClassVar[str] = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.actor = self.text
+        return True
+
+
+class LineHandler(logging.Handler):
+    """Writes each record to stderr by one system call; safe on both sides of a fork."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        data = (self.decorate(record, self.format(record)) + "\n").encode("utf-8", "replace")
+        with suppress(OSError):  # nobody reads stderr any more, or its disk is full: go on
+            os.write(STDERR, data)
+
+    def decorate(self, record: logging.LogRecord, text: str) -> str:
+        """The text as it is written; overridden for terminals and the journal."""
+        return text
+
+
+class TerminalHandler(LineHandler):
+    """Colours warnings and errors."""
+
+    def decorate(self, record: logging.LogRecord, text: str) -> str:
+        colour = COLOURS.get(record.levelname)
+        return f"{colour}{text}\x1b[0m" if colour else text
+
+
+class JournalHandler(LineHandler):
+    """Prefixes every line with its priority, as sd-daemon(3) describes."""
+
+    def decorate(self, record: logging.LogRecord, text: str) -> str:
+        prefix = f"<{PRIORITIES.get(record.levelname, 5)}>"
+        return "\n".join(prefix + line for line in text.splitlines())
+
+
+def setup(conf: cfg.ConfigOpts, binary: str) -> None:
+    """Called in the master, before the first fork, and by client commands."""
+    to_journal = is_journal(STDERR, os.environ.get("JOURNAL_STREAM"))
+    if to_journal:
+        for option in ("logging_default_format_string", "logging_context_format_string"):
+            _drop_time(conf, option)
+    oslo_log.setup(conf, binary, version=__version__)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            root.addHandler(_replacement(handler.formatter, to_journal))
+    for handler in root.handlers:
+        handler.addFilter(Actor())
+    for name, level in NOISY.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if conf.debug else level)
+    logging.captureWarnings(True)
+
+
+def name_actor(text: str) -> None:
+    """Say in every line from here on which process speaks. Called once on each side of a fork."""
+    Actor.text = f"{text} "
+
+
+def is_journal(descriptor: int, journal_stream: str | None) -> bool:
+    """Whether a descriptor leads to the journal: systemd.exec(5), $JOURNAL_STREAM."""
+    if not journal_stream:
+        return False
+    status = os.fstat(descriptor)
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def _drop_time(conf: cfg.ConfigOpts, option: str) -> None:
+    """The journal keeps time and priority itself."""
+    prefix = "%(asctime)s.%(msecs)03d %(levelname)-7s "
+    if conf[option].startswith(prefix):
+        conf.set_default(option, conf[option].removeprefix(prefix))
+
+
+def _replacement(formatter: logging.Formatter | None, to_journal: bool) -> LineHandler:
+    kind = LineHandler
+    if to_journal:
+        kind = JournalHandler
+    elif sys.stderr.isatty():
+        kind = TerminalHandler
+    handler = kind()
+    handler.setFormatter(formatter)
+    return handler

@@ -1,0 +1,65 @@
+"""Directories: where state and runtime files go, and whether they can be used."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher.errors import DirectoryUnusable
+
+SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
+LONGEST_SOCKET = len("/bus/clients/") + 40  # what is made below the runtime path
+
+
+def state_path(environ: Mapping[str, str], binary: str) -> Path:
+    """Directory of what outlives a restart: systemd's, else XDG's."""
+    if given := environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])  # systemd.exec(5): several are separated by colons
+    home = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home, binary)
+
+
+def runtime_path(environ: Mapping[str, str], binary: str) -> Path:
+    """Directory of locks and sockets: systemd's, else XDG's; a shell without a login session has
+    neither, and takes /run as root, which is where a unit's RuntimeDirectory= is too."""
+    if given := environ.get("RUNTIME_DIRECTORY"):
+        return Path(given.split(":")[0])
+    if given := environ.get("XDG_RUNTIME_DIR"):
+        return Path(given, binary)
+    if os.geteuid() == 0:
+        return Path("/run", binary)
+    return Path(tempfile.gettempdir(), f"{binary}-{os.geteuid()}")
+
+
+def prepare(option: str, path: Path) -> None:
+    """Make `path` a directory of ours, 0700 when it is new, and prove that it can be written.
+
+    :raises DirectoryUnusable: with the reason as the kernel gave it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise _unusable(option, path, error.strerror or str(error)) from error
+
+
+def check_private(option: str, path: Path) -> None:
+    """Raise DirectoryUnusable where others could plant files or sockets for us."""
+    status = path.stat()
+    if status.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise _unusable(option, path, f"it belongs to uid {status.st_uid}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _unusable(option, path, "others may write to it")
+
+
+def check_socket_room(option: str, path: Path) -> None:
+    """Raise DirectoryUnusable where the names of the sockets below `path` would not fit."""
+    if len(os.fsencode(path)) + LONGEST_SOCKET >= SUN_PATH_BYTES:
+        limit = SUN_PATH_BYTES - LONGEST_SOCKET - 1
+        raise _unusable(option, path, f"longer than the {limit} bytes that leave room for sockets")
+
+
+def _unusable(option: str, path: Path, reason: str) -> DirectoryUnusable:
+    return DirectoryUnusable(option=option, path=path, reason=reason, uid=os.geteuid())

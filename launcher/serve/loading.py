@@ -1,0 +1,99 @@
+"""Finds manager classes by name, and imports before the fork what workers need after it."""
+
+import importlib
+import inspect
+from importlib.metadata import EntryPoint, entry_points
+
+from oslo_config import cfg
+from stevedore import driver as stevedore_driver
+
+from launcher.config import mask_url, one_line
+from launcher.errors import ConfigError, DatabaseUnusable, ManagerNotFound
+from launcher.serve.manager import Manager
+
+GROUP = "launcher.managers"
+SUFFIX = "-launcher"
+
+
+def default_topic(binary: str) -> str:
+    """The topic of a binary: its name without the suffix."""
+    return binary.removesuffix(SUFFIX)
+
+
+def manager_class(name: str | None, binary: str) -> type[Manager]:
+    """The class that `name` (an entry point or package.module:Class), or else `binary`, means.
+
+    :raises ManagerNotFound: there is none, it cannot be imported, or it is no Manager.
+    """
+    wanted = name or default_topic(binary)
+    if ":" in wanted:
+        found = _import(wanted, EntryPoint("manager", wanted, GROUP))
+    else:
+        found = _by_entry_point(wanted)
+    if not (inspect.isclass(found) and issubclass(found, Manager)):
+        raise ManagerNotFound(
+            name=wanted,
+            reason="it is no class derived from launcher.serve.manager.Manager",
+            tried=f"{found!r}",
+        )
+    return found
+
+
+def _by_entry_point(name: str) -> object:
+    known = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    for entry in known:
+        if entry.name == name:
+            return _import(name, entry)
+    names = ", ".join(entry.name for entry in known) or "none"
+    raise ManagerNotFound(
+        name=name,
+        reason=f"no entry point of that name in {GROUP}, which has {names}; "
+        "give package.module:Class for a class without one",
+        tried=f"the entry points of {GROUP}",
+    )
+
+
+def _import(name: str, entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # third-party code may raise anything on import
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise ManagerNotFound(name=name, reason=reason, tried=f"import {entry.value}") from error
+    except SystemExit as error:
+        raise ManagerNotFound(
+            name=name, reason="its import exits the process", tried=f"import {entry.value}"
+        ) from error
+
+
+def preload(conf: cfg.ConfigOpts) -> None:
+    """Called in the master, before the first fork: import the code of the bus's and database's
+    drivers, so that workers share its pages and lose no time; nothing is opened.
+
+    :raises ConfigError: transport_url or connection name a driver that is not there.
+    """
+    _preload_bus(conf)
+    _preload_database(conf.database.connection)
+    importlib.import_module("oslo_messaging.rpc.server")
+
+
+def _preload_bus(conf: cfg.ConfigOpts) -> None:
+    for group, name in (
+        ("oslo.messaging.drivers", conf.transport_url.partition("://")[0].partition("+")[0]),
+        ("oslo.messaging.executors", "threading"),
+    ):
+        try:
+            stevedore_driver.DriverManager(group, name)
+        except (RuntimeError, ImportError) as error:
+            raise ConfigError(
+                problem=f"transport_url = {mask_url(conf.transport_url)}: {one_line(error)}; "
+                "rabbit:// and unix:// are supported"
+            ) from error
+
+
+def _preload_database(url: str) -> None:
+    from sqlalchemy import exc, make_url  # noqa: PLC0415  # not needed by most client commands
+
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (exc.ArgumentError, ImportError, ValueError) as error:
+        raise DatabaseUnusable(url=mask_url(url), reason=mask_url(one_line(error))) from error

@@ -1,0 +1,191 @@
+"""Runs the periodic tasks of a worker, and proves by doing so that it lives.
+
+One loop starts what is due, each run in a thread of its own, so that tasks never wait for each
+other; the same loop writes the worker's deadline to the board. Nobody beats on its behalf: when
+the loop or a task is stuck, the deadline passes and the master sees it.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from oslo_context import context as oslo_context
+
+from launcher.board import Board, Slot, seconds
+from launcher.serve.lead import Lead
+from launcher.serve.manager import TaskSpec
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_SPACING_SECONDS = 60
+BEATS_PER_TIMEOUT = 4  # rounds of the loop within beat_timeout, even when nothing is due
+TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What the configuration says of all tasks. Seconds."""
+
+    enabled: bool = True
+    fuzzy_delay: float = 60
+    interval_max: float | None = None
+    beat_timeout: float = 30
+    spacing: dict[str, float] = field(default_factory=dict)
+
+
+def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
+    """The task as it is to run under `timing`; None: it is disabled."""
+    spacing = timing.spacing.get(spec.name, spec.spacing)
+    if spacing < 0:
+        return None
+    ceiling = timing.interval_max or float("inf")
+    spacing = min(spacing or min(ceiling, DEFAULT_SPACING_SECONDS), ceiling)
+    return replace(spec, spacing=spacing)
+
+
+class Task:
+    """One task and what is known of its runs. Used under the lock of its PeriodicTasks."""
+
+    def __init__(self, number: int, spec: TaskSpec, call: Callable[[], object], due: int) -> None:
+        self.number = number
+        self.spec = spec
+        self.call = call
+        self.due = due
+        self.started: int | None = None  # None: not running
+        self.failing = False
+
+    @property
+    def host_wide(self) -> bool:
+        """Whether only the lead of the host runs it."""
+        return self.spec.scope == "host"
+
+    @property
+    def deadline(self) -> int:
+        """When it counts as stuck: while running, or when the loop forgets to start it."""
+        since = self.due if self.started is None else self.started
+        return since + seconds(self.spec.timeout)
+
+
+class PeriodicTasks:
+    """The loop. `start` and `stop` from the worker's start and stop; `run` in its own thread."""
+
+    def __init__(self, board: Board, slot: Slot, lead: Lead, timing: Timing) -> None:
+        self._board = board
+        self._slot = slot
+        self._lead = lead
+        self._timing = timing
+        self._tasks: list[Task] = []
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="periodic-loop", daemon=True)
+        self.crashed: BaseException | None = None
+
+    def add(self, number: int, spec: TaskSpec, call: Callable[[], object]) -> None:
+        """Have `call` run as `spec` says. `number`: its place in the master's list of tasks."""
+        tuned = tune(spec, self._timing)
+        if tuned is None:
+            LOG.info("periodic task %s is disabled", spec.name)
+            return
+        delay = 0.0 if spec.run_immediately else random.uniform(0, self._timing.fuzzy_delay)
+        due = time.monotonic_ns() + seconds(min(delay, max(tuned.spacing, 1)))
+        self._tasks.append(Task(number, tuned, call, due))
+
+    def start(self) -> None:
+        """Start the loop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Start no more runs, and wait for the loop; runs in progress are not waited for, since
+        they may be stuck and the process ends soon after."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wait(self) -> None:
+        """Block until the loop has ended; raises what it died of."""
+        self._thread.join()
+        if self.crashed is not None:
+            raise self.crashed
+
+    def deadline(self) -> tuple[int, int]:
+        """(when this worker is late, the number + 1 of the task to blame or 0 for the loop)."""
+        with self._wake:
+            return self._deadline(time.monotonic_ns())
+
+    def _run(self) -> None:
+        try:
+            with self._wake:
+                while not self._stopping:
+                    self._wake.wait(self._round(time.monotonic_ns()))
+        except BaseException as error:  # noqa: BLE001  # handed to wait(), which raises it
+            self.crashed = error
+
+    def _round(self, now: int) -> float:
+        """Start what is due, beat, and return the seconds until the next round."""
+        self._lead.update(busy=any(task.host_wide and task.started for task in self._tasks))
+        for task in self._tasks:
+            if task.started is None and task.due <= now and self._may_start(task, now):
+                self._start(task, now)
+        self._slot.beat(*self._deadline(now))
+        self._slot.put("tasks_failing", sum(task.failing for task in self._tasks))
+        return self._pause(now)
+
+    def _may_start(self, task: Task, now: int) -> bool:
+        """Host-wide tasks run in the lead only, and a new lead goes on where the last one was."""
+        if not task.host_wide:
+            return True
+        last = self._board.host_task_started(task.number)
+        if last and last + seconds(task.spec.spacing) > now:
+            task.due = last + seconds(task.spec.spacing)
+            return False
+        if not self._lead.held:
+            task.due = now + TAKEOVER_LOOK_NS
+            return False
+        self._board.note_host_task(task.number, now)
+        return True
+
+    def _start(self, task: Task, now: int) -> None:
+        task.started = now
+        name = f"task-{task.spec.name}"
+        threading.Thread(target=self._perform, args=(task,), name=name, daemon=True).start()
+
+    def _perform(self, task: Task) -> None:
+        oslo_context.RequestContext(is_admin=True, overwrite=True)
+        failed = False
+        try:
+            task.call()
+        except Exception:
+            failed = True
+            LOG.exception("periodic task %s failed", task.spec.name)
+        with self._wake:
+            self._finish(task, failed)
+            self._wake.notify()
+
+    def _finish(self, task: Task, failed: bool) -> None:
+        now = time.monotonic_ns()
+        task.failing = failed
+        if failed:
+            self._slot.put("tasks_failed", self._slot.get("tasks_failed") + 1)
+        begun = now if task.started is None else task.started
+        task.due = max(begun + seconds(task.spec.spacing), now)
+        task.started = None
+
+    def _deadline(self, now: int) -> tuple[int, int]:
+        loop = (now + seconds(self._timing.beat_timeout), 0)
+        return min([loop, *((task.deadline, task.number + 1) for task in self._tasks)])
+
+    def _pause(self, now: int) -> float:
+        """Seconds until something is due, or the next beat is."""
+        beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
+        dues = [task.due for task in self._tasks if task.started is None]
+        return max(0.0, (min([beat, *dues]) - now) / 1e9)
+
+
+def task_names(tasks: Sequence[tuple[str, TaskSpec]], builtin: Sequence[str]) -> list[str]:
+    """The tasks by their number, as the master and every worker count them."""
+    return [*builtin, *(spec.name for _, spec in tasks)]

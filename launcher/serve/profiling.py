@@ -1,0 +1,44 @@
+"""Optional profiling with osprofiler, where it is installed and [profiler] enabled is set."""
+
+import logging
+from importlib.util import find_spec
+from typing import Any
+
+from oslo_config import cfg
+
+LOG = logging.getLogger(__name__)
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Called in the master, before the first fork: make the [profiler] options known."""
+    if find_spec("osprofiler") is None:
+        return
+    from osprofiler import opts  # noqa: PLC0415  # optional
+
+    opts.set_defaults(conf)
+
+
+def enabled(conf: cfg.ConfigOpts) -> bool:
+    """Whether the profiler is there and switched on."""
+    return "profiler" in conf and bool(conf.profiler.enabled)
+
+
+def setup(conf: cfg.ConfigOpts, binary: str, host: str) -> None:
+    """Called in a worker: connect the profiler, if it is on."""
+    if not enabled(conf):
+        return
+    from osprofiler import initializer  # noqa: PLC0415  # optional
+
+    initializer.init_from_conf(
+        conf=conf, context={}, project=binary.partition("-")[0], service=binary, host=host
+    )
+    LOG.info("osprofiler is on")
+
+
+def traced(conf: cfg.ConfigOpts, endpoint: Any) -> Any:
+    """The endpoint, its class's public methods traced as "rpc" when the profiler is on."""
+    if enabled(conf):
+        from osprofiler import profiler  # noqa: PLC0415  # optional
+
+        profiler.trace_cls("rpc")(type(endpoint))
+    return endpoint

@@ -1,0 +1,278 @@
+"""The service that a worker runs: its start sequence, in nova's order, and its drain."""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_context import context as oslo_context
+
+from launcher import __version__, paths
+from launcher.board import Board, Slot
+from launcher.config import mask_url
+from launcher.errors import BusUnavailable, NoAnswer
+from launcher.registry.engine import open_registry
+from launcher.registry.interface import Registry
+from launcher.registry.records import ServiceRecord
+from launcher.serve import profiling, rpc
+from launcher.serve.backdoor import open_backdoor
+from launcher.serve.lead import Lead
+from launcher.serve.manager import Manager, ManagerContext, TaskSpec
+from launcher.serve.patience import Patience
+from launcher.serve.periodics import PeriodicTasks
+from launcher.serve.probe import Probe
+from launcher.serve.servicegroup import ServiceGroup
+from launcher.serve.settings import Settings
+from launcher.states import Step
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BUILTIN_TASKS = ("probe", "report")
+LEAD_LOCK = "lead.lock"
+
+
+class Service:
+    """Made in a worker, after the fork. `start` and `stop` are called from two threads; what may
+    be still unset when a step fails is undone all the same, since undoing asks first."""
+
+    def __init__(self, conf: cfg.ConfigOpts, settings: Settings, board: Board, slot: Slot) -> None:
+        self._conf = conf
+        self._settings = settings
+        self._board = board
+        self._slot = slot
+        self._stop = threading.Event()
+        self._start_ended = threading.Event()
+        self._patience = Patience(slot, self._stop, settings.start_timeout)
+        self._tracker = rpc.Tracker(slot)
+        lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
+        self._tasks = PeriodicTasks(board, slot, lead, settings.timing)
+        self._undo = ExitStack()
+
+    @classmethod
+    def create(cls, conf: cfg.ConfigOpts, board: Board, slot: Slot, **given: Any) -> Self:
+        """A service; what is not given of host, binary, topic, manager, report_interval,
+        periodic_enable, periodic_fuzzy_delay and periodic_interval_max comes from the
+        configuration, topic and manager from the binary's name.
+
+        :raises ManagerNotFound: no such manager class.
+        """
+        return cls(conf, Settings.fill_in(conf, **given), board, slot)
+
+    def start(self) -> None:
+        """Walk the start sequence; what was done is undone when a step fails or a stop comes.
+
+        :raises LauncherError: with the exit status that the worker is to end with; a manager's
+            hook may raise anything.
+        """
+        try:
+            with ExitStack() as undo:
+                self._walk(undo)
+                self._undo = undo.pop_all()
+        finally:
+            self._start_ended.set()
+
+    def _walk(self, undo: ExitStack) -> None:
+        step = self._step
+        step(Step.CONFIGURATION, self._check_configuration)
+        registry = step(Step.DATABASE, self._open_registry, undo)
+        manager = step(Step.MANAGER, self._make_manager, registry)
+        step(Step.INIT_HOST, self._init_host, undo, manager, registry)
+        row = step(Step.SERVICE_ROW, self._register, registry)
+        step(Step.PRE_START_HOOK, self._patience.retry, partial(manager.pre_start_hook, row))
+        group = self._prepare_group(undo, registry)
+        transport, alt = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
+        step(Step.ALT_SERVER, alt.start, self._wait_for_bus)
+        step(Step.POST_START_HOOK, manager.post_start_hook)
+        step(Step.SERVICE_GROUP, self._patience.retry, group.join)
+        probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, transport)
+        step(Step.PROBE, self._prove, probe)
+        self._slot.serve(*self._tasks.deadline())
+        LOG.info("serving")
+
+    def wait(self) -> None:
+        """Block while the service serves; raises what its periodic loop died of."""
+        self._tasks.wait()
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Wait before the start, unless a stop comes; returns whether one did."""
+        return self._stop.wait(seconds)
+
+    def skip_start(self) -> None:
+        """There is to be no start, since a stop came first."""
+        self._start_ended.set()
+
+    def stop(self) -> None:
+        """Interrupt a start, or drain: no new calls, calls in hand finished, in nova's order."""
+        self._stop.set()
+        self._start_ended.wait()
+        LOG.info("stopping; calls in hand: %s", ", ".join(self._tracker.in_hand()) or "none")
+        self._slot.drain(self._settings.graceful_shutdown_timeout)
+        self._undo.close()
+        LOG.info("stopped")
+
+    def _step(self, step: Step, action: Callable[..., T], *args: Any) -> T:
+        self._patience.check()
+        self._slot.begin(step, self._settings.start_timeout)
+        LOG.info("%s", step.label)
+        return action(*args)
+
+    def _check_configuration(self) -> None:
+        """Directories may have changed since the master looked, and belong to another user here."""
+        paths.prepare("state_path", Path(self._settings.state_path))
+        paths.prepare("runtime_path", Path(self._settings.runtime_path))
+        paths.prepare("temporary directory", Path(tempfile.gettempdir()))
+        profiling.setup(self._conf, self._settings.binary, self._settings.host)
+
+    def _open_registry(self, undo: ExitStack) -> Registry:
+        registry = self._patience.retry(partial(open_registry, self._settings.connection))
+        undo.callback(registry.close)
+        return registry
+
+    def _make_manager(self, registry: Registry) -> Manager:
+        settings = self._settings
+        context = ManagerContext(
+            host=settings.host,
+            binary=settings.binary,
+            topic=settings.topic,
+            slot=self._slot.number,
+            state_path=settings.state_path,
+            registry=registry,
+            conf=self._conf,
+        )
+        return settings.manager(context)
+
+    def _init_host(self, undo: ExitStack, manager: Manager, registry: Registry) -> None:
+        row = self._patience.retry(
+            partial(registry.get_service, self._settings.host, self._settings.binary)
+        )
+        undo.callback(manager.cleanup_host)
+        manager.init_host(row)
+
+    def _register(self, registry: Registry) -> ServiceRecord:
+        register = partial(
+            registry.register_service,
+            self._settings.host,
+            self._settings.binary,
+            topic=self._settings.topic,
+            version=__version__,
+            workers=self._board.workers,
+        )
+        return self._patience.retry(register)
+
+    def _prepare_group(self, undo: ExitStack, registry: Registry) -> ServiceGroup:
+        """Undone after the servers: reports go on until the end of a drain."""
+        host, binary = self._settings.host, self._settings.binary
+        group = ServiceGroup(registry, self._board, self._slot.number, host, binary)
+        undo.callback(group.leave)
+        undo.callback(self._tasks.stop)
+        return group
+
+    def _start_main_server(
+        self, undo: ExitStack, manager: Manager
+    ) -> tuple[oslo_messaging.transport.RPCTransport, rpc.Server]:
+        """Undone in nova's drain: the main server takes no more calls, the manager waits for its
+        work, the main server for its calls, and the alt server goes last."""
+        settings = self._settings
+        transport = rpc.get_transport(self._conf)
+        endpoints = self._endpoints(manager)
+        main = rpc.Server(transport, rpc.main_target(settings.topic, settings.host), endpoints)
+        own = rpc.alt_target(settings.topic, settings.host, self._slot.number)
+        alt = rpc.Server(transport, own, endpoints)
+        undo.callback(alt.finish)
+        undo.callback(main.finish)
+        undo.callback(self._shut_manager_down, main, manager)
+        undo.callback(main.stop_taking)
+        main.start(self._wait_for_bus)
+        return transport, alt
+
+    def _endpoints(self, manager: Manager) -> list[object]:
+        settings = self._settings
+        identity = {
+            "service": settings.topic,
+            "host": settings.host,
+            "slot": self._slot.number,
+            "pid": os.getpid(),
+        }
+        backdoor = None
+        if settings.backdoor:
+            names = {"service": self, "manager": manager}
+            backdoor = open_backdoor(settings.runtime_path, self._slot.number, names)
+        own = [manager, *manager.additional_endpoints]
+        tracked = [
+            rpc.TrackedEndpoint(profiling.traced(self._conf, e), self._tracker) for e in own
+        ]
+        return [*tracked, rpc.BaseRPCAPI(identity, backdoor)]
+
+    def _wait_for_bus(self, event: threading.Event) -> None:
+        url = mask_url(self._settings.transport_url)
+        if not self._patience.wait_for(event, f"the bus at {url}"):
+            raise BusUnavailable(
+                url=url, reason=f"no answer within {self._settings.start_timeout:g} s"
+            )
+
+    def _shut_manager_down(self, main: rpc.Server, manager: Manager) -> None:
+        """Bounded: a manager that hangs must not keep the calls in hand from being answered."""
+        if not main.started:
+            return
+        timeout = self._settings.manager_shutdown_timeout
+        work = partial(manager.graceful_shutdown, timeout)
+        thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
+        thread.start()
+        thread.join(timeout or None)
+        if thread.is_alive():
+            LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
+
+    def _start_tasks(self, manager: Manager, group: ServiceGroup, transport: Any) -> Probe:
+        settings = self._settings
+        own = rpc.alt_target(settings.topic, settings.host, self._slot.number)
+        probe = Probe(transport, own, settings.probe_timeout)
+        for number, (spec, call) in enumerate(self._all_tasks(manager, group, probe)):
+            self._tasks.add(number, spec, call)
+        self._tasks.start()
+        return probe
+
+    def _all_tasks(
+        self, manager: Manager, group: ServiceGroup, probe: Probe
+    ) -> list[tuple[TaskSpec, Callable[[], object]]]:
+        settings = self._settings
+        patience = 3 * settings.probe_timeout + settings.timing.beat_timeout
+        interval = settings.report_interval
+        tasks: list[tuple[TaskSpec, Callable[[], object]]] = [
+            (TaskSpec("probe", settings.probe_interval, False, patience, "worker"), probe),
+            (TaskSpec("report", interval, True, max(60, 6 * interval), "host"), group.report),
+        ]
+        if settings.timing.enabled:
+            tasks += [
+                (spec, partial(_call_task, getattr(manager, method)))
+                for method, spec in manager.periodic_tasks()
+            ]
+        return tasks
+
+    def _prove(self, probe: Probe) -> None:
+        """Call ourselves through the bus until it answers, or the step's time is over."""
+        proven = threading.Event()
+
+        def prove() -> None:
+            while not self._stop.is_set():
+                try:
+                    probe()
+                except NoAnswer as error:
+                    LOG.warning("%s", error)
+                else:
+                    return proven.set()
+            return None
+
+        threading.Thread(target=prove, name="prove", daemon=True).start()
+        self._wait_for_bus(proven)
+
+
+def _call_task(method: Callable[[Any], object]) -> object:
+    return method(oslo_context.get_current())

@@ -1,0 +1,75 @@
+"""What a service is and how it is to run: plain values, taken from the configuration once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from oslo_config import cfg
+
+from launcher.serve import loading
+from launcher.serve.manager import Manager
+from launcher.serve.periodics import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times in seconds."""
+
+    host: str
+    binary: str
+    topic: str
+    manager: type[Manager]
+    report_interval: float
+    timing: Timing
+    start_timeout: float
+    graceful_shutdown_timeout: float
+    manager_shutdown_timeout: float
+    probe_interval: float
+    probe_timeout: float
+    runtime_path: str
+    state_path: str
+    transport_url: str
+    connection: str
+    backdoor: bool
+
+    @classmethod
+    def fill_in(cls, conf: cfg.ConfigOpts, **given: Any) -> Self:
+        """`given` as it is; what is missing or None comes from the configuration.
+
+        :raises ManagerNotFound: no such manager class.
+        """
+        said = {name: value for name, value in given.items() if value is not None}
+
+        def take(name: str, default: Callable[[], Any] | None = None) -> Any:
+            if name in said:
+                return said[name]
+            return default() if default else conf[name]
+
+        binary = take("binary", lambda: conf.prog)
+        manager = take("manager")
+        if not isinstance(manager, type):
+            manager = loading.manager_class(manager, binary)
+        return cls(
+            host=take("host"),
+            binary=binary,
+            topic=take("topic", lambda: loading.default_topic(binary)),
+            manager=manager,
+            report_interval=take("report_interval"),
+            timing=Timing(
+                enabled=take("periodic_enable"),
+                fuzzy_delay=take("periodic_fuzzy_delay"),
+                interval_max=take("periodic_interval_max"),
+                beat_timeout=conf.health.beat_timeout,
+                spacing={name: float(text) for name, text in conf.periodic_tasks.spacing.items()},
+            ),
+            start_timeout=conf.start_timeout,
+            graceful_shutdown_timeout=conf.graceful_shutdown_timeout,
+            manager_shutdown_timeout=conf.manager_shutdown_timeout,
+            probe_interval=conf.health.probe_interval,
+            probe_timeout=conf.health.probe_timeout,
+            runtime_path=conf.runtime_path,
+            state_path=conf.state_path,
+            transport_url=conf.transport_url,
+            connection=conf.database.connection,
+            backdoor=conf.backdoor,
+        )

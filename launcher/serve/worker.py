@@ -1,0 +1,111 @@
+"""A worker as cotyledon sees it: one process, in which one service runs."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cotyledon
+from oslo_config import cfg
+
+from launcher import log
+from launcher.board import Board
+from launcher.config import one_line
+from launcher.errors import ExitStatus, LauncherError
+from launcher.serve.patience import Stopped
+from launcher.serve.service import Service
+
+LOG = logging.getLogger(__name__)
+
+# What a terminal or an operator sends to the whole group: only the master acts on it.
+IGNORED = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What a worker gets from the master by the fork."""
+
+    conf: cfg.ConfigOpts
+    board: Board
+    start_timeout: float
+    service: dict[str, Any] = field(default_factory=dict)  # arguments of Service.create
+    close: tuple[Callable[[], None], ...] = ()  # descriptors that are the master's alone
+
+
+class Worker(cotyledon.Service):
+    """`__init__` runs in the main thread of the new process, `run` and `terminate` in threads of
+    their own; `terminate` may come at any time, before or during `run` too."""
+
+    name = "worker"
+    graceful_shutdown_timeout = 0  # the drain bounds itself, and the master bounds the drain
+
+    def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
+        """Only stores: a stop cannot interrupt it (FACTS: cotyledon 6)."""
+        super().__init__(worker_id)  # type: ignore[arg-type]
+        for close in inheritance.close:
+            close()
+        log.name_actor(f"worker={worker_id} pid={os.getpid()}")
+        threading.current_thread().name = "worker-main"
+        self._board = inheritance.board
+        self._slot = inheritance.board.slot(worker_id)
+        self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
+        self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
+        self._service = Service.create(
+            inheritance.conf, inheritance.board, self._slot, **inheritance.service
+        )
+        _listen_to_signals()
+
+    def run(self) -> None:
+        """Start the service, and stay with it while it serves."""
+        if self._board.stopping or self._service.wait_for_stop(self._pause):
+            self._service.skip_start()
+            return
+        with self._explained():
+            self._service.start()
+            self._service.wait()
+
+    def terminate(self) -> None:
+        """Drain; the process exits with 0 when this returns."""
+        with self._explained():
+            self._service.stop()
+
+    @contextmanager
+    def _explained(self) -> Any:
+        """Leave the reason on the board for the master and end with the right status."""
+        try:
+            yield
+        except Stopped:
+            LOG.info("start interrupted by a stop")
+        except LauncherError as error:
+            LOG.info("gives up: %s", error)
+            self._slot.explain(str(error))
+            sys.exit(int(error.exit_status))
+        except Exception as error:
+            LOG.exception("gives up")
+            self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
+            sys.exit(int(ExitStatus.INTERNAL))
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _listen_to_signals() -> None:
+    """The master blocked the signals before the fork, so that none sent to a newborn worker ends
+    in the master's pipe (FACTS: cotyledon 2); cotyledon's handlers are in place by now."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGTERM})

@@ -1,0 +1,42 @@
+"""One running service a runtime directory: a lock file that holds the pid of the first."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from launcher.errors import AlreadyRunning
+
+LOCK = "master.lock"
+
+
+class Instance:
+    """The lock is a record lock, fcntl(2): it belongs to the master's process alone, a fork does
+    not inherit it, and the kernel drops it when the master dies in whatever way."""
+
+    def __init__(self, runtime_path: str, binary: str) -> None:
+        self._runtime_path = runtime_path
+        self._binary = binary
+        self._descriptor = -1
+
+    def claim(self) -> None:
+        """Called in the master, before the first fork.
+
+        :raises AlreadyRunning: names the pid of who holds it.
+        """
+        path = Path(self._runtime_path, LOCK)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:  # EACCES or EAGAIN, says fcntl(2)
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise AlreadyRunning(
+                runtime_path=self._runtime_path, binary=self._binary, pid=pid
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._descriptor = descriptor
+
+    def close_in_child(self) -> None:
+        """Called in a worker, right after the fork."""
+        os.close(self._descriptor)
