@@ -17,7 +17,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from launcher import __version__, paths
-from launcher.errors import ConfigError, OptionError
+from launcher.errors import ConfigError, OptionError, UsageError
 
 DEFAULT_OPTS = [
     cfg.HostAddressOpt(
@@ -187,7 +187,7 @@ def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
 def register(conf: cfg.ConfigOpts) -> None:
     """Register our options and oslo.log's; oslo.messaging registers its own."""
     for group, opts in GROUPS.items():
-        conf.register_cli_opts(opts) if group is None else conf.register_opts(opts, group)
+        conf.register_opts(opts, group)
     log.register_options(conf)
     conf.set_default("logging_default_format_string", LOG_FORMAT)
     conf.set_default("logging_context_format_string", CONTEXT_LOG_FORMAT)
@@ -196,13 +196,17 @@ def register(conf: cfg.ConfigOpts) -> None:
     oslo_messaging.TransportURL.parse(conf)
 
 
-def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
-    """Read the files and `args` (options in the form of the command line) into `conf`.
+def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **overrides: object) -> None:
+    """Read the files that `args` names (`--config-file=…`, `--config-dir=…`), or else those that
+    are found by themselves; `overrides` are what the command line said, and outrank the files.
 
     :raises ConfigError: a file that is missing or does not parse, a value out of its range.
+    :raises UsageError: an override that is no value of its option.
     """
     register(conf)
     _read(conf, binary, args)
+    for option, value in overrides.items():
+        _override(conf, option, value)
     _fill_in_defaults(conf, binary)
     _take_credentials(conf, os.environ.get("CREDENTIALS_DIRECTORY"))
     check_values(conf)
@@ -220,8 +224,15 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         raise ConfigError(
             problem=f"configuration directory {error.config_dir} does not exist"
         ) from error
-    except (cfg.ConfigFileParseError, cfg.ConfigFileValueError) as error:
+    except cfg.ConfigFileParseError as error:
         raise ConfigError(problem=one_line(error)) from error
+
+
+def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
+    try:
+        conf.set_override(option, value)
+    except ValueError as error:
+        raise UsageError(problem=f"--{option} {value}: {one_line(error)}") from error
 
 
 def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
@@ -266,9 +277,17 @@ def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
     try:
         value = conf[group][name] if group else conf[name]
     except cfg.ConfigFileValueError as error:  # oslo.config converts when a value is read
-        raise ConfigError(problem=one_line(error)) from error
+        raise _wrong_value(name, error) from error
     if name in {"state_path", "runtime_path"} and not Path(value).is_absolute():
         raise OptionError(option=name, problem=f"{value} is not an absolute path")
+
+
+def _wrong_value(name: str, error: cfg.ConfigFileValueError) -> OptionError:
+    """oslo.config's message shows the place as a repr; say it as a person would."""
+    text = one_line(error)
+    place = re.search(r"detail='([^']*)'", text)
+    option = f"{name} in {place[1]}" if place else name
+    return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])
 
 
 def _is_number(text: str) -> bool:

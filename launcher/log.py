@@ -23,7 +23,7 @@ NOISY = {
     "cotyledon": logging.WARNING,
     "oslo.messaging": logging.WARNING,
     "oslo_messaging": logging.WARNING,
-    "stevedore": logging.WARNING,
+    "stevedore": logging.ERROR,
 }
 
 
@@ -96,6 +96,12 @@ def is_journal(descriptor: int, journal_stream: str | None) -> bool:
         return False
     status = os.fstat(descriptor)
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def error_prefix() -> str:
+    """What a line needs in front of it to be an error in the journal, when stderr leads there."""
+    journal = is_journal(STDERR, os.environ.get("JOURNAL_STREAM"))
+    return f"<{PRIORITIES['ERROR']}>" if journal else ""
 
 
 def _drop_time(conf: cfg.ConfigOpts, option: str) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.errors import DirectoryUnusable
+from launcher.errors import DirectoryUnusable, OptionError
 
 SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
 LONGEST_SOCKET = len("/bus/clients/") + 40  # what is made below the runtime path
@@ -55,10 +55,11 @@ def check_private(option: str, path: Path) -> None:
 
 
 def check_socket_room(option: str, path: Path) -> None:
-    """Raise DirectoryUnusable where the names of the sockets below `path` would not fit."""
+    """Raise OptionError where the names of the sockets below `path` would not fit."""
     if len(os.fsencode(path)) + LONGEST_SOCKET >= SUN_PATH_BYTES:
         limit = SUN_PATH_BYTES - LONGEST_SOCKET - 1
-        raise _unusable(option, path, f"longer than the {limit} bytes that leave room for sockets")
+        problem = f"{path} is longer than {limit} bytes, which leaves no room for sockets"
+        raise OptionError(option=option, problem=f"{problem}; choose a shorter one")
 
 
 def _unusable(option: str, path: Path, reason: str) -> DirectoryUnusable:

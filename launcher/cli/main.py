@@ -66,13 +66,13 @@ def run(binary: str, args: argparse.Namespace) -> int:
 def load(binary: str, args: argparse.Namespace) -> None:
     """Read the configuration, and set up logging as it says."""
     profiling.register(cfg.CONF)
-    config.load(cfg.CONF, binary, parser.config_args(args))
+    config.load(cfg.CONF, binary, parser.config_args(args), **parser.overrides(args))
     log.setup(cfg.CONF, binary)
 
 
 def complain(binary: str, error: LauncherError) -> int:
     """One sentence on stderr; returns the exit status that goes with it."""
-    sys.stderr.write(f"{binary}: error: {error}\n")
+    sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
     return error.exit_status
 
 

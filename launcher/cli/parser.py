@@ -6,7 +6,7 @@ from typing import Any
 
 from launcher import __version__
 
-CONFIG_OPTIONS = ("config_file", "config_dir", "workers", "host", "manager")
+OVERRIDES = ("workers", "host", "manager", "debug")
 
 
 def build(binary: str) -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def build(binary: str) -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     parser.add_argument("--version", action="version", version=f"{binary} {__version__}")
     _add_common(parser)
-    parser.add_argument("--workers", metavar="N", help="number of worker processes")
+    parser.add_argument("--workers", type=_count, metavar="N", help="number of worker processes")
     parser.add_argument("--manager", metavar="NAME", help="entry point or package.module:Class")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_client_commands(commands)
@@ -30,16 +30,21 @@ def build(binary: str) -> argparse.ArgumentParser:
 
 
 def config_args(args: argparse.Namespace) -> Sequence[str]:
-    """What of the command line is configuration, in the form in which oslo.config reads it."""
-    found: list[str] = []
-    for option in CONFIG_OPTIONS:
-        value = getattr(args, option, None)
-        for item in value if isinstance(value, list) else [value]:
-            if item is not None:
-                found.append(f"--{option.replace('_', '-')}={item}")
-    if getattr(args, "debug", False):
-        found.append("--debug")
-    return found
+    """What the command line says of configuration files, in oslo.config's form."""
+    given = {"--config-file": "config_file", "--config-dir": "config_dir"}
+    return [f"{flag}={path}" for flag, name in given.items() for path in getattr(args, name, [])]
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the configuration that the command line gives a value."""
+    given = {name: getattr(args, name, None) for name in OVERRIDES}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers, 1 or more")
+    return int(text)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

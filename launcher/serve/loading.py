@@ -8,7 +8,8 @@ from oslo_config import cfg
 from stevedore import driver as stevedore_driver
 
 from launcher.config import mask_url, one_line
-from launcher.errors import ConfigError, DatabaseUnusable, ManagerNotFound
+from launcher.errors import DatabaseUnusable, ManagerNotFound
+from launcher.serve import rpc
 from launcher.serve.manager import Manager
 
 GROUP = "launcher.managers"
@@ -77,17 +78,9 @@ def preload(conf: cfg.ConfigOpts) -> None:
 
 
 def _preload_bus(conf: cfg.ConfigOpts) -> None:
-    for group, name in (
-        ("oslo.messaging.drivers", conf.transport_url.partition("://")[0].partition("+")[0]),
-        ("oslo.messaging.executors", "threading"),
-    ):
-        try:
-            stevedore_driver.DriverManager(group, name)
-        except (RuntimeError, ImportError) as error:
-            raise ConfigError(
-                problem=f"transport_url = {mask_url(conf.transport_url)}: {one_line(error)}; "
-                "rabbit:// and unix:// are supported"
-            ) from error
+    """Making a driver imports it and parses the URL; it connects only when it is used."""
+    rpc.get_transport(conf)
+    stevedore_driver.DriverManager("oslo.messaging.executors", "threading")
 
 
 def _preload_database(url: str) -> None:

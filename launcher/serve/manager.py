@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import oslo_messaging
 from oslo_config import cfg
-from oslo_messaging import expected_exceptions, expose
+from oslo_messaging import expected_exceptions
 
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceRecord
+from launcher.serve.rpc import expose
 
 __all__ = [
     "Manager",

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import oslo_messaging
 from oslo_config import cfg
@@ -21,6 +21,14 @@ from launcher.errors import ConfigError
 LOG = logging.getLogger(__name__)
 
 BASE_NAMESPACE = "baseapi"
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def expose(method: _Method) -> _Method:
+    """Let clients call this method of a manager or endpoint; no other can be called."""
+    exposed: _Method = oslo_messaging.expose(method)
+    return exposed
 
 
 def main_target(topic: str, host: str) -> oslo_messaging.Target:
@@ -48,7 +56,10 @@ def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport
 
 def transport_problem(conf: cfg.ConfigOpts, error: Exception) -> str:
     """One clause that says what is wrong with transport_url, without its passwords."""
-    return f"transport_url = {shown_url(conf)}: {mask_url(one_line(error))}"
+    return (
+        f"transport_url = {shown_url(conf)} cannot be used: {mask_url(one_line(error))}; give "
+        "rabbit://user:password@host:port/virtual_host or unix:///directory"
+    )
 
 
 def shown_url(conf: cfg.ConfigOpts) -> str:
@@ -126,12 +137,12 @@ class BaseRPCAPI:
         self._identity = identity
         self._backdoor = backdoor
 
-    @oslo_messaging.expose
+    @expose
     def ping(self, context: dict[str, Any], arg: Any = None) -> dict[str, Any]:
         """Who answered: service, host, slot, pid; and the argument."""
         return {**self._identity, "arg": arg}
 
-    @oslo_messaging.expose
+    @expose
     def get_backdoor_port(self, context: dict[str, Any]) -> str | None:
         """The unix socket of this worker's debug console; None while the backdoor is off."""
         return self._backdoor
@@ -157,7 +168,7 @@ class Server:
 
     def start(self, wait: Callable[[threading.Event], None]) -> None:
         """Listen. The start itself runs in a thread, since it blocks for as long as a broker is
-        away (FACTS: RPCServer.start).
+        away.
 
         :param wait: waits for the event given to it, or raises when that has taken too long.
         :raises Exception: what `wait` or the start raised.

@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 BUILTIN_TASKS = ("probe", "report")
 LEAD_LOCK = "lead.lock"
+JUDGED_LATER_SECONDS = 2.0  # a worker that waits in vain says so itself, before the master does
 
 
 class Service:
@@ -120,12 +121,12 @@ class Service:
 
     def _step(self, step: Step, action: Callable[..., T], *args: Any) -> T:
         self._patience.check()
-        self._slot.begin(step, self._settings.start_timeout)
+        self._slot.begin(step, self._settings.start_timeout + JUDGED_LATER_SECONDS)
         LOG.info("%s", step.label)
         return action(*args)
 
     def _check_configuration(self) -> None:
-        """Directories may have changed since the master looked, and belong to another user here."""
+        """Directories may have changed since the master looked."""
         paths.prepare("state_path", Path(self._settings.state_path))
         paths.prepare("runtime_path", Path(self._settings.runtime_path))
         paths.prepare("temporary directory", Path(tempfile.gettempdir()))

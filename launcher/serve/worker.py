@@ -53,7 +53,7 @@ class Worker(cotyledon.Service):
     graceful_shutdown_timeout = 0  # the drain bounds itself, and the master bounds the drain
 
     def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
-        """Only stores: a stop cannot interrupt it (FACTS: cotyledon 6)."""
+        """Only stores: a stop cannot interrupt it (cotyledon 2.2: TERM waits for the constructor)."""
         super().__init__(worker_id)  # type: ignore[arg-type]
         for close in inheritance.close:
             close()
@@ -105,7 +105,7 @@ def _sentence(error: Exception) -> str:
 
 def _listen_to_signals() -> None:
     """The master blocked the signals before the fork, so that none sent to a newborn worker ends
-    in the master's pipe (FACTS: cotyledon 2); cotyledon's handlers are in place by now."""
+    in the master's wake-up pipe, which it shares until then; cotyledon's handlers are in place by now."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGTERM})

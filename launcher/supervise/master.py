@@ -166,15 +166,13 @@ class Master:
         decision = restarts.decide(
             deaths, self._policy, was_ready=self._monitor.was_ready, jitter=random.random()
         )
-        LOG.warning(
-            "%s; starts again in %.1f s",
-            restarts.describe_death(worker_id, pid, death),
-            decision.pause,
-        )
+        LOG.warning("%s", restarts.describe_death(worker_id, pid, death))
         not_before = time.monotonic_ns() + seconds(decision.pause)
         slot.vacate(self._conf.start_timeout, not_before)
         if decision.exit_status is not None:
             self._give_up(worker_id, pid, death, decision.exit_status)
+        elif decision.pause:
+            LOG.info("worker %d starts again in %.1f s", worker_id, decision.pause)
         # Clears cotyledon's fork times, so that it never sleeps before a fork.
         self._cotyledon.reconfigure(self._service_id, self._board.workers)
 
@@ -201,8 +199,7 @@ class Master:
 
     def _fail(self, error: LauncherError) -> None:
         """In any thread: stop, and end with this error; the first one counts."""
-        if self._begin_stop(str(error), error):
-            LOG.error("%s", error)
+        self._begin_stop(str(error), error)
 
     def _begin_stop(self, reason: str, failure: LauncherError | None = None) -> bool:
         """In any thread; returns whether it was this call that began it."""
@@ -211,7 +208,7 @@ class Master:
                 return False
             self._failure = failure
             self._board.announce_stop()
-        LOG.info("stopping: %s", reason)
+        LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
         self._notifier.stopping(reason)
         if timeout := self._conf.graceful_shutdown_timeout:
             self._kill_at = time.monotonic() + timeout
@@ -220,7 +217,7 @@ class Master:
 
     def _kill_when_overdue(self, now: float) -> None:
         """In the monitor's thread, each round: SIGKILL is what ends a worker that is stuck in its
-        constructor, stopped or deadlocked; cotyledon's join returns then (FACTS: cotyledon 6)."""
+        constructor, stopped or deadlocked; cotyledon's join returns then."""
         if self._kill_at is None or now < self._kill_at:
             return
         for child in psutil.Process(os.getpid()).children():

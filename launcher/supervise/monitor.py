@@ -104,7 +104,7 @@ class Monitor:
         self._late = late
 
     def _ping(self, verdict: health.Verdict, now: int) -> None:
-        """Not before READY: a ping arms the timer of systemd in any state (FACTS: systemd 2)."""
+        """Not before READY: a ping arms the timer of systemd in any state."""
         interval = seconds(self._notifier.watchdog_seconds / PINGS_PER_WATCHDOG)
         due = interval and now - self._last_ping >= interval
         if due and self.was_ready and verdict.healthy and not self._board.stopping:

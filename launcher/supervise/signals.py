@@ -1,8 +1,7 @@
 """The signals of the master: one thread takes them all and calls what the table says.
 
 They are blocked in every other thread, and before any thread exists: a signal that reached a
-worker between its fork and its own handlers would be written into the master's pipe (FACTS:
-cotyledon 2). Blocked signals survive the fork; the worker unblocks what it wants.
+worker between its fork and its own handlers would be written into the master's wake-up pipe. Blocked signals survive the fork; the worker unblocks what it wants.
 """
 
 import logging
@@ -41,7 +40,7 @@ def take(handlers: Mapping[signal.Signals, Handler]) -> threading.Thread:
 
 def hand_on_to_cotyledon() -> None:
     """Begin cotyledon's own stop, from any thread of the master: SIGTERM reaches its handler in
-    this thread and no other (FACTS: cotyledon 2; os.kill from here would be a race)."""
+    this thread and no other (os.kill from here would be a race)."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -11,8 +11,7 @@ STDIN = 0
 def own_process_group() -> Iterator[None]:
     """Around the master's run: lead a process group of our own, in the foreground of the terminal.
 
-    cotyledon calls setsid(), which would cut us off the terminal, so that Ctrl-C reached nobody
-    (FACTS: cotyledon 13); it fails, harmlessly, for the leader of a group. Needs SIGTTOU blocked,
+    cotyledon calls setsid(), which would cut us off the terminal, so that Ctrl-C reached nobody; it fails, harmlessly, for the leader of a group. Needs SIGTTOU blocked,
     as `signals.block` does: a background process that sets the foreground group gets it.
     """
     before = _foreground_group()
