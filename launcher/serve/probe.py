@@ -36,8 +36,8 @@ class Probe:
         client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout)
         self._client = client.prepare(namespace=rpc.BASE_NAMESPACE)
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
         self._pending: _Call | None = None
+        threading.Thread(target=self._run, name="probe", daemon=True).start()
 
     def __call__(self) -> None:
         """One round trip.
@@ -48,8 +48,6 @@ class Probe:
         if call is None or call.answered.is_set():
             call = self._pending = _Call(threading.Event())
             self._calls.put(call)
-        if not self._thread.is_alive():
-            self._thread.start()
         # A little more than the call's own timeout, whose exception says more.
         if not call.answered.wait(self._timeout + 1) or call.answer is None:
             raise self._no_answer() from call.error

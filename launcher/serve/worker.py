@@ -53,11 +53,12 @@ class Worker(cotyledon.Service):
     graceful_shutdown_timeout = 0  # the drain bounds itself, and the master bounds the drain
 
     def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
-        """Only stores: a stop cannot interrupt it (cotyledon 2.2: TERM waits for the constructor)."""
+        """Only stores: cotyledon lets no stop interrupt it."""
         super().__init__(worker_id)  # type: ignore[arg-type]
         for close in inheritance.close:
             close()
         log.name_actor(f"worker={worker_id} pid={os.getpid()}")
+        threading.excepthook = _log_thread_crash
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = inheritance.board.slot(worker_id)
@@ -99,13 +100,18 @@ class Worker(cotyledon.Service):
             sys.exit(int(ExitStatus.INTERNAL))
 
 
+def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    name = crash.thread.name if crash.thread else "unknown"
+    LOG.critical("thread %s died", name, exc_info=crash.exc_value)
+
+
 def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _listen_to_signals() -> None:
-    """The master blocked the signals before the fork, so that none sent to a newborn worker ends
-    in the master's wake-up pipe, which it shares until then; cotyledon's handlers are in place by now."""
+    """The master blocked them before the fork, so that none sent to a newborn worker ends in the
+    wake-up pipe that the two share until cotyledon has made the worker its own, as it has now."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGTERM})

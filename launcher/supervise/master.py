@@ -62,6 +62,7 @@ class Master:
         :raises LauncherError: why the service could not start or go on.
         """
         signals.block()
+        threading.excepthook = self._on_thread_crash
         log.name_actor("master")
         LOG.info("%s %s starts %d workers", self._binary, __version__, self._conf.workers)
         manager = self._prepare()
@@ -196,6 +197,14 @@ class Master:
             self._fail(WorkersKeptDying(binary=self._binary, reason=reason))
         else:
             self._fail(WorkerGaveUp(exit_status, reason=death.reason or reason))
+
+    def _on_thread_crash(self, crash: threading.ExceptHookArgs) -> None:
+        """In the thread that dies: without it the master would go on half blind. cotyledon's
+        supervisor thread dies of any OSError of a fork, and nothing is forked from then on."""
+        name = crash.thread.name if crash.thread else "unknown"
+        error = crash.exc_value
+        LOG.critical("thread %s died", name, exc_info=error)
+        self._fail(LauncherError(reason=f"thread {name} of the master died: {error!r}"))
 
     def _fail(self, error: LauncherError) -> None:
         """In any thread: stop, and end with this error; the first one counts."""

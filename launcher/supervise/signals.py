@@ -1,7 +1,8 @@
 """The signals of the master: one thread takes them all and calls what the table says.
 
 They are blocked in every other thread, and before any thread exists: a signal that reached a
-worker between its fork and its own handlers would be written into the master's wake-up pipe. Blocked signals survive the fork; the worker unblocks what it wants.
+worker between its fork and its own handlers would be written into the master's wake-up pipe.
+Blocked signals survive the fork; the worker unblocks what it wants.
 """
 
 import logging

@@ -11,8 +11,9 @@ STDIN = 0
 def own_process_group() -> Iterator[None]:
     """Around the master's run: lead a process group of our own, in the foreground of the terminal.
 
-    cotyledon calls setsid(), which would cut us off the terminal, so that Ctrl-C reached nobody; it fails, harmlessly, for the leader of a group. Needs SIGTTOU blocked,
-    as `signals.block` does: a background process that sets the foreground group gets it.
+    cotyledon calls setsid(), which would cut us off the terminal, so that Ctrl-C reached nobody;
+    it fails, harmlessly, for the leader of a group. Needs SIGTTOU blocked, as `signals.block`
+    does: a background process that sets the foreground group gets it.
     """
     before = _foreground_group()
     ours = before is not None and before == os.getpgrp()
