@@ -12,6 +12,8 @@ from launcher.cli.client import print_line
 from launcher.serve import loading
 
 NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
+THEIR_URL = "#transport_url = rabbit://\n"  # oslo.messaging's default, which config.load replaces
+OUR_URL = "#transport_url = unix://<runtime_path>/bus\n"
 
 
 def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
@@ -50,7 +52,7 @@ def make_sample() -> str:
     )
     output = io.StringIO()
     generator.generate(generator_conf, output)
-    return output.getvalue()
+    return output.getvalue().replace(THEIR_URL, OUR_URL)
 
 
 def _lines(conf: cfg.ConfigOpts) -> Iterator[str]:

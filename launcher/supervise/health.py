@@ -111,7 +111,7 @@ def describe(slot: SlotView, now: int) -> str:
         return (
             f"worker {slot.slot}: restarts in {pause:.0f} s"
             if pause
-            else f"worker {slot.slot}: down"
+            else f"worker {slot.slot}: fork"
         )
     if slot.state is WorkerState.STOPPING:
         return f"worker {slot.slot}: stopping"
