@@ -26,6 +26,11 @@ def open_registry(url: str) -> Registry:
 
     Raises DatabaseUnavailable when trying again later may help, DatabaseUnusable when it cannot.
     """
+    return SqlRegistry(open_database(url))
+
+
+def open_database(url: str) -> Database:
+    """What `open_registry` puts the store on; raises the same."""
     shown = urls.shown(url)
     engine, judge = _make_engine(urls.parse(url), shown)
     database = Database(engine, Edge(shown, engine.url.password, judge))
@@ -34,7 +39,7 @@ def open_registry(url: str) -> Registry:
     except BaseException:
         database.close()
         raise
-    return SqlRegistry(database)
+    return database
 
 
 def _make_engine(url: URL, shown: str) -> tuple[Engine, Judge]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Retries:
     """Bounded and spread out: a pause is random below a limit that doubles. Seconds throughout."""
 
-    attempts: int = 10
+    attempts: int = 8
     first_pause: float = 0.02
     longest_pause: float = 0.5
 

@@ -7,6 +7,7 @@ another program, is left as it is.
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -53,7 +54,8 @@ class SqliteFile:
 
         Raises DatabaseUnusable, and sqlite3.Error, which the engine hands on to `judge`.
         """
-        self._refuse_what_is_no_file()
+        if found := _stat(self.path):
+            self._inspect(found)
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -66,11 +68,8 @@ class SqliteFile:
 
     def identity(self) -> tuple[int, int] | None:
         """Tells one file at this path from the next; None while there is none."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+        found = _stat(self.path)
+        return (found.st_dev, found.st_ino) if found else None
 
     def judge(self, error: DBAPIError) -> Judgement:
         """What an error of the driver means for the caller, and what to do about it."""
@@ -90,29 +89,50 @@ class SqliteFile:
         mends = code & 0xFF in _ACCESS | _MENDS
         return Judgement(Kind.AWAY if mends else Kind.UNUSABLE, message)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-        self._refuse_damage(connection)
-        version = self._schema_version(connection)
+    def _inspect(self, found: os.stat_result) -> None:
+        """Refuse a file that is not whole, not ours or not for us to write. It is opened for
+        reading only: a writer that closes carries the write-ahead log over into the file, and
+        would do so into a damaged one as well."""
+        if not stat.S_ISREG(found.st_mode):
+            raise self._unusable(f"{self.path} is no regular file; name a file")
+        size = self._settled_size()
+        uri = f"{self.path.as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as reader:
+                self._refuse_damage(reader)
+                self._refuse_cut_page(reader, size)
+                self._schema_version(reader)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _ACCESS:
+                raise
+            # a write that was interrupted has to be undone first, and only a writer may do so
         if not _may(self.path, os.W_OK):  # SQLite would quietly open it for reading only
             raise self._unusable(f"{self.path} may not be written by uid {os.geteuid()}")
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        version = self._schema_version(connection)
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode=WAL")  # else readers and writers block
         if version < models.SCHEMA_VERSION:
             self._create_tables(connection)
 
-    def _refuse_what_is_no_file(self) -> None:
-        try:
-            mode = self.path.stat().st_mode
-        except OSError:  # missing: SQLite makes it; anything else it will meet and report itself
-            return
-        if not stat.S_ISREG(mode):
-            raise self._unusable(f"{self.path} is no regular file; name a file")
-
     def _refuse_damage(self, connection: sqlite3.Connection) -> None:
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise self._unusable(self._damage(" ".join(verdict.split())))
+
+    def _refuse_cut_page(self, connection: sqlite3.Connection, size: int) -> None:
+        """SQLite reads zeros where the last page is not all there, and calls that whole."""
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        if size % page_size:
+            raise self._unusable(self._damage("its last page is cut short"))
+
+    def _settled_size(self) -> int:
+        """The file's size in bytes; 0 while a log, or an old journal, makes good for a page that
+        a crash left half written."""
+        beside = (Path(f"{self.path}-{end}") for end in ("wal", "journal"))
+        return 0 if any(_size(log) for log in beside) else _size(self.path)
 
     def _schema_version(self, connection: sqlite3.Connection) -> int:
         """0 for an empty file. One statement, so that a sibling cannot come between."""
@@ -141,13 +161,14 @@ class SqliteFile:
         connection.execute("COMMIT")
 
     def _why_no_access(self) -> str | None:
-        directory = self.path.parent
-        if not directory.is_dir():
-            return f"there is no directory {directory}; create it or name another file"
-        if self.path.exists() and not _may(self.path, os.R_OK | os.W_OK):
-            return f"{self.path} may not be read and written by uid {os.geteuid()}"
+        uid, directory = os.geteuid(), self.path.parent
+        found = _stat(directory)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return f"there is no directory {directory} that uid {uid} can see; create it"
+        if _stat(self.path) and not _may(self.path, os.R_OK | os.W_OK):
+            return f"{self.path} may not be read and written by uid {uid}"
         if not _may(directory, os.W_OK | os.X_OK):
-            return f"directory {directory} may not be written by uid {os.geteuid()}"
+            return f"directory {directory} may not be written by uid {uid}"
         return None  # nothing to see: out of descriptors, perhaps
 
     def _damage(self, finding: str) -> str:
@@ -162,3 +183,15 @@ class SqliteFile:
 
 def _may(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=True)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # not there, or not for us to see: SQLite is going to say so
+        return None
+
+
+def _size(path: Path) -> int:
+    found = _stat(path)
+    return found.st_size if found else 0

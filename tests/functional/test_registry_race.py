@@ -1,0 +1,149 @@
+"""Siblings meet at the registry: real processes, released by a barrier, on one SQLite file."""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import DatabaseUnavailable, ServiceNotFound
+from launcher.registry.engine import open_registry
+from launcher.registry.interface import Registry
+from launcher.registry.records import ServiceState
+
+SIBLINGS = 64
+DEADLINE = 60.0  # seconds, for any one step of a test
+BINARY = "compute-launcher"
+_fork = multiprocessing.get_context("fork")
+
+
+def run_together(count: int, work: Callable[[Barrier], Any]) -> list[Any]:
+    """What `work` returned, or the text of what it raised, in each of `count` processes."""
+    barrier = _fork.Barrier(count, timeout=DEADLINE)
+    results = _fork.Queue()
+
+    def run() -> None:
+        try:
+            results.put(work(barrier))
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the test is to show it
+            barrier.abort()  # nobody is to wait for this one
+            results.put(f"{type(error).__name__}: {error} <- {error.__cause__!r}")
+
+    processes = [_fork.Process(target=run) for _ in range(count)]
+    try:
+        for process in processes:
+            process.start()
+        return [results.get(timeout=DEADLINE) for _ in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def register(registry: Registry, host: str) -> int:
+    """Register as each worker does; the id of the row."""
+    record = registry.register_service(
+        host, BINARY, topic="compute", version="1.0", workers=SIBLINGS
+    )
+    assert (record.host, record.binary, record.workers) == (host, BINARY, SIBLINGS)
+    return record.id
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/launcher.sqlite"
+
+
+def test_of_64_siblings_that_register_at_once_all_use_the_one_row(url: str) -> None:
+    """Each round is a host that nobody has seen; a sibling runs ahead of none of the others."""
+    hosts = [f"host-{number:03}" for number in range(40)]
+
+    def work(barrier: Barrier) -> list[int]:
+        registry = open_registry(url)
+        ids = []
+        for host in hosts:
+            barrier.wait()
+            ids.append(register(registry, host))
+        return ids
+
+    seen = run_together(SIBLINGS, work)
+
+    rows = open_registry(url).list_services()
+    assert [row.host for row in rows] == hosts
+    assert seen == [[row.id for row in rows]] * SIBLINGS
+
+
+def test_a_row_that_keeps_vanishing_is_made_anew_or_given_up_with_a_sentence(url: str) -> None:
+    """One process deletes the row whenever it is there, while the others register."""
+    open_registry(url).close()
+    enough = _fork.Event()
+    deletions = _fork.Value("i", 0)
+
+    def delete() -> None:
+        registry = open_registry(url)
+        while not enough.is_set():
+            try:
+                registry.delete_service("host", BINARY)
+                deletions.value += 1
+            except ServiceNotFound:
+                continue
+
+    def work(barrier: Barrier) -> list[str]:
+        registry = open_registry(url)
+        outcomes = []
+        for _ in range(4):
+            barrier.wait()
+            try:
+                register(registry, "host")
+                outcomes.append("registered")
+            except DatabaseUnavailable as error:
+                outcomes.append(str(error))
+        return outcomes
+
+    deleter = _fork.Process(target=delete)
+    deleter.start()
+    try:
+        seen = run_together(SIBLINGS, work)
+    finally:
+        enough.set()
+        deleter.join(DEADLINE)
+
+    assert all(isinstance(outcomes, list) for outcomes in seen), seen
+    counted = Counter(outcome for outcomes in seen for outcome in outcomes)
+    given_up = [text for text in counted if text != "registered"]
+    assert all("keeps coming and going" in text for text in given_up), given_up
+    assert counted["registered"] > SIBLINGS
+    assert deletions.value > 0
+    assert register(open_registry(url), "host") == open_registry(url).list_services()[0].id
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_64_processes_may_open_a_missing_database_at_once(url: str, attempt: int) -> None:
+    """One makes the tables; nobody sees half of them, nobody is told to go away."""
+
+    def work(barrier: Barrier) -> int:
+        barrier.wait()
+        registry = open_registry(url)
+        found = register(registry, "host")
+        registry.close()
+        return found
+
+    assert run_together(SIBLINGS, work) == [1] * SIBLINGS
+
+
+def test_64_processes_that_report_at_once_are_all_counted(url: str) -> None:
+    """A report is an increment in the database, so none is lost."""
+    register(open_registry(url), "host")
+
+    def work(barrier: Barrier) -> None:
+        registry = open_registry(url)
+        barrier.wait()
+        for _ in range(5):
+            registry.report_service("host", BINARY, state=ServiceState.UP, workers_serving=1)
+
+    assert run_together(SIBLINGS, work) == [None] * SIBLINGS
+    (row,) = open_registry(url).list_services()
+    assert row.report_count == 5 * SIBLINGS
