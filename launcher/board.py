@@ -39,10 +39,11 @@ _FIELDS = (
     "text_bytes",
 )
 _HEADER_FIELDS = ("stopping", "lead", "workers")  # written by the master only
-_TASKS = 64  # host-wide tasks whose last start is remembered across workers
+_TASKS = 512  # host-wide tasks whose last start is remembered across workers
 _SLOT_WORDS = len(_FIELDS) + TEXT_BYTES // WORD_BYTES
 _HEADER_WORDS = len(_HEADER_FIELDS) + _TASKS
 NO_LEAD = -1
+CENTURY_SECONDS = 3_155_760_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,8 @@ class Slot:
 
     def explain(self, reason: str) -> None:
         """Called in a worker that gives up: one sentence that the master will read."""
-        data = reason.encode("utf-8")[:TEXT_BYTES]
+        # What came from file names may hold surrogates, which UTF-8 has no code for.
+        data = reason.encode("utf-8", "replace")[:TEXT_BYTES]
         self._text[: len(data)] = data
         self.put("text_bytes", len(data))
 
@@ -235,5 +237,6 @@ class Slot:
 
 
 def seconds(value: float) -> int:
-    """Seconds as the board counts them."""
-    return int(value * 1_000_000_000)
+    """Seconds as the board counts them; more than a century is a century, which a word can hold
+    as a deadline."""
+    return int(min(value, CENTURY_SECONDS) * 1_000_000_000)

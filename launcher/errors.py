@@ -28,7 +28,7 @@ class LauncherError(Exception):
 
     def __init__(self, **facts: object) -> None:
         template = " ".join((type(self).__doc__ or "").split())
-        super().__init__(template.format(**facts))
+        super().__init__(" ".join(template.format(**facts).splitlines()))
 
 
 class ConfigError(LauncherError):
@@ -103,3 +103,13 @@ class UsageError(LauncherError):
     """{problem}"""
 
     exit_status = ExitStatus.USAGE
+
+
+class NotRunning(LauncherError):
+    """no {binary} answers at {path}: {reason}; is it running, with this runtime_path?"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
+class ReloadFailed(LauncherError):
+    """reload failed, the old configuration stays in force: {reason}"""
