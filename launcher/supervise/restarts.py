@@ -7,6 +7,7 @@ from launcher.errors import ExitStatus
 
 HOPELESS = frozenset({ExitStatus.CONFIG})  # no restart mends it
 WAITED = frozenset({ExitStatus.UNAVAILABLE})  # bus or database away: no fault of the worker's
+MOST_DOUBLINGS = 60  # of the first pause; a float cannot hold 1024 of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def decide(deaths: Sequence[Death], policy: Policy, *, was_ready: bool, jitter: 
         return Decision(exit_status=ExitStatus.WORKERS_DYING)
     if counted <= 1:
         return Decision()
-    pause = min(policy.longest_pause, policy.first_pause * 2.0 ** (counted - 2))
+    doublings = min(counted - 2, MOST_DOUBLINGS)
+    pause = min(policy.longest_pause, policy.first_pause * 2.0**doublings)
     return Decision(pause=pause * (0.5 + jitter / 2))
 
 
