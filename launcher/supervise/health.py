@@ -1,5 +1,6 @@
 """Judges the board. Pure: a look at the slots and the time in, a verdict out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from launcher.board import NO_LEAD, SlotView
 from launcher.states import Step, WorkerState
 
 SECOND = 1_000_000_000
+BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def _headline(
     details = [describe_late(slot, now, tasks) for slot in late]
     details += [describe(slot, now) for slot in starting if slot not in late]
     details += [
-        f"worker {slot.slot}: {slot.tasks_failing} periodic tasks failing"
+        f"worker {slot.slot}: {_count(slot.tasks_failing, 'periodic task')} failing"
         for slot in slots
         if slot.tasks_failing and slot not in late
     ]
@@ -100,24 +102,24 @@ def _headline(
 def _draining(slots: Sequence[SlotView]) -> str:
     calls = sum(slot.calls_in_hand for slot in slots)
     alive = sum(slot.state is not WorkerState.EMPTY for slot in slots)
-    return f"draining: {calls} calls in {alive} workers"
+    return f"draining: {_count(calls, 'call')} in {_count(alive, 'worker')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def describe(slot: SlotView, now: int) -> str:
     """A worker that does not serve: where it is, since when."""
-    age = (now - slot.stepped_at) // SECOND
+    age = max(0, now - slot.stepped_at) // SECOND  # it may have stepped on since `now` was read
     if slot.state is WorkerState.EMPTY or (slot.step is Step.FORK and slot.not_before > now):
-        pause = max(0, slot.not_before - now) / SECOND
-        return (
-            f"worker {slot.slot}: restarts in {pause:.0f} s"
-            if pause
-            else f"worker {slot.slot}: fork"
-        )
+        pause = math.ceil(max(0, slot.not_before - now) / SECOND)
+        return f"worker {slot.slot}: " + (f"restarts in {pause} s" if pause else "fork")
     if slot.state is WorkerState.STOPPING:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:
-        place = "database" if slot.step < Step.RPC_SERVER else "bus"
-        return f"worker {slot.slot}: waiting for the {place} {age} s"
+        place = "bus" if slot.step in BUS_STEPS else "database"
+        return f"worker {slot.slot}: waiting for the {place}"
     return f"worker {slot.slot}: {slot.step.label} {age} s"
 
 
