@@ -7,6 +7,7 @@ that must not be lost are offered again until the receiver takes them.
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import MutableMapping
@@ -28,6 +29,7 @@ class Notifier:
     def __init__(self, channel: sdnotify.SystemdNotifier | None, watchdog_usec: int = 0) -> None:
         self._channel = channel
         self._owed: deque[str] = deque(maxlen=KEPT)
+        self._lock = threading.RLock()  # two threads must not offer the same message
         self._status = ""
         self.watchdog_seconds = watchdog_usec / 1_000_000
 
@@ -51,33 +53,44 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """The service serves. The first ping is due from here on, so it goes along."""
-        self._must_send(f"READY=1\nWATCHDOG=1\n{self._status_line(status)}")
+        self._must_send("READY=1\nWATCHDOG=1", status)
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`; sent when it changes."""
-        if text != self._status and self._send(self._status_line(text)):
+        if text != self._status and self._offer(_status_line(text)):
             self._status = text
 
     def ping(self) -> None:
         """Nobody is late."""
-        self._send("WATCHDOG=1")
+        self._offer("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """A reload begins. Never in one datagram with READY=1, of which systemd 252 would read
+        only the last; MONOTONIC_USEC is what Type=notify-reload asks for (systemd.service(5))."""
+        self._must_send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """The reload is over, for better or worse."""
+        self._must_send("READY=1")
 
     def stopping(self, status: str) -> None:
         """The stop has begun; systemd's TimeoutStopSec runs from here."""
-        self._must_send(f"STOPPING=1\n{self._status_line(status)}")
+        self._must_send("STOPPING=1", status)
 
     def failed(self, exit_status: int, reason: str) -> None:
-        """Why the service ends: shown by `systemctl status` when it is gone."""
-        self._must_send(f"ERRNO={exit_status}\n{self._status_line(reason)}")
+        """Why the service ends: shown by `systemctl status` when it is gone. Not ERRNO=, which
+        systemd would show as the errno of that number."""
+        self._must_send(f"EXIT_STATUS={exit_status}", reason)
 
     def extend_timeout(self, seconds: float) -> None:
         """Start or stop goes on and may take so much longer from now."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+        self._offer(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def flush(self) -> None:
         """Offer again what a full receiver queue refused; called in each round of the monitor."""
-        while self._owed and self._send(self._owed[0]):
-            self._owed.popleft()
+        with self._lock:
+            while self._owed and self._send(self._owed[0]):
+                self._owed.popleft()
 
     def flush_until(self, deadline: float) -> None:
         """Called in the master as its last act: keep offering until `deadline` (monotonic)."""
@@ -92,26 +105,36 @@ class Notifier:
             self._channel.socket.close()
             self._channel = None
 
-    def _must_send(self, message: str) -> None:
-        self._owed.append(message)
-        self.flush()
+    def _must_send(self, message: str, status: str | None = None) -> None:
+        with self._lock:
+            if status is not None:
+                message = f"{message}\n{_status_line(status)}"
+                self._status = status
+            self._owed.append(message)
+            self.flush()
+
+    def _offer(self, message: str) -> bool:
+        """Send what may be lost, but never ahead of what is owed."""
+        with self._lock:
+            return not self._owed and self._send(message)
 
     def _send(self, message: str) -> bool:
         if self._channel is None:
             return True
         try:
             # Bytes disguised as latin-1, which is what sdnotify will encode to.
-            self._channel.notify(message.encode("utf-8").decode("latin-1"))
+            self._channel.notify(message.encode("utf-8", "replace").decode("latin-1"))
         except BlockingIOError:
             return False
         except OSError as error:
             LOG.debug("systemd did not take %r: %s", message, error)
         return True
 
-    def _status_line(self, text: str) -> str:
-        self._status = text
-        line = " ".join(text.split()).encode("utf-8")[:STATUS_BYTES].decode("utf-8", "ignore")
-        return f"STATUS={line}"
+
+def _status_line(text: str) -> str:
+    line = " ".join(text.replace("\0", " ").split())  # systemd drops a datagram with a NUL
+    cut = line.encode("utf-8", "replace")[:STATUS_BYTES].decode("utf-8", "ignore")
+    return f"STATUS={cut}"
 
 
 def _watchdog_usec(environ: MutableMapping[str, str]) -> int:
@@ -120,4 +143,4 @@ def _watchdog_usec(environ: MutableMapping[str, str]) -> int:
     if pid and pid != str(os.getpid()):
         return 0
     usec = environ.get("WATCHDOG_USEC", "")
-    return int(usec) if usec.isdigit() else 0
+    return int(usec) if usec.isdecimal() else 0
