@@ -47,10 +47,9 @@ class Monitor:
         self._last_round = clock()
         self._last_ping = 0
         self._last_extension = 0
-        self._progress: tuple[int, ...] = ()
         self._late: frozenset[int] = frozenset()
-        self._headline = ""
         self.was_ready = False
+        self.remark = ""  # what else STATUS is to say; set by other threads
 
     def run(self) -> None:
         """Rounds until `end` is called."""
@@ -75,23 +74,25 @@ class Monitor:
             stopping=self._board.stopping,
             tasks=self._tasks,
         )
+        if overslept and verdict.late:  # everyone gets one more round before being judged
+            return ROUND_SECONDS
         self._board.appoint(verdict.lead)
         self._tell(verdict)
-        if not overslept:  # else everyone gets one more round before being judged
-            self._ping(verdict, now)
-            self._judge_start(verdict, now)
-        self._extend(slots, now)
+        self._ping(verdict, now)
+        self._judge_start(verdict, now)
+        self._extend(verdict, now)
         self._on_round(now / 1e9)
         return self._pause(slots)
 
     def _tell(self, verdict: health.Verdict) -> None:
         self._notifier.flush()
-        if not self.was_ready and verdict.all_serve and verdict.healthy:
+        serves = verdict.all_serve and verdict.healthy and not self._board.stopping
+        if serves and not self.was_ready:
             self.was_ready = True
             self._notifier.ready(verdict.headline)
             self._last_ping = self._last_round
             self._on_ready(verdict)
-        self._notifier.status(verdict.headline)
+        self._notifier.status("; ".join(filter(None, (verdict.headline, self.remark))))
         self._log_changes(verdict)
 
     def _log_changes(self, verdict: health.Verdict) -> None:
@@ -116,17 +117,12 @@ class Monitor:
         if verdict.late and not self.was_ready and not self._board.stopping:
             self._on_stuck_start(health.describe_late(verdict.late[0], now, self._tasks))
 
-    def _extend(self, slots: Sequence[SlotView], now: int) -> None:
-        """Keep systemd waiting, while a start or a drain gets on."""
-        if self.was_ready and not self._board.stopping:
-            return
-        progress = tuple(slot.stepped_at + slot.state + slot.calls_in_hand for slot in slots)
-        stuck = progress == self._progress and not self._board.stopping
-        if stuck or now - self._last_extension < seconds(EXTENSION_SECONDS / 4):
-            return
-        self._progress = progress
-        self._last_extension = now
-        self._notifier.extend_timeout(EXTENSION_SECONDS)
+    def _extend(self, verdict: health.Verdict, now: int) -> None:
+        """Keep systemd waiting, while a start or a drain keeps within our own time limits."""
+        wanted = self._board.stopping or (not self.was_ready and verdict.healthy)
+        if wanted and now - self._last_extension >= seconds(EXTENSION_SECONDS / 4):
+            self._last_extension = now
+            self._notifier.extend_timeout(EXTENSION_SECONDS)
 
     def _pause(self, slots: Sequence[SlotView]) -> float:
         if any(slot.state is not WorkerState.SERVING for slot in slots):
