@@ -4,6 +4,7 @@ Times are stored as UTC without a zone and are aware UTC datetimes on this side.
 that a unique index of two names stays below InnoDB's 3072 bytes with four-byte characters.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,19 +22,14 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION = 1
 NAME_LENGTH = 255
-_PER_TABLE: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",  # names compare as they do on the other databases
-    "mariadb_engine": "InnoDB",
-    "mariadb_charset": "utf8mb4",
-    "mariadb_collate": "utf8mb4_bin",
-    "sqlite_autoincrement": True,  # as elsewhere, the id of a deleted row is not given out again
-}
+_MARIADB_OPTIONS = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -83,7 +79,7 @@ services = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
     UniqueConstraint("host", "binary", name="uniq_services_host_binary"),
-    **_PER_TABLE,
+    sqlite_autoincrement=True,  # as elsewhere, a deleted row's id is not given out again
 )
 
 compute_nodes = Table(
@@ -108,5 +104,14 @@ compute_nodes = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
     UniqueConstraint("host", "hypervisor_hostname", name="uniq_compute_nodes_host_hypervisor"),
-    **_PER_TABLE,
+    sqlite_autoincrement=True,  # as elsewhere, a deleted row's id is not given out again
 )
+
+
+@compiles(CreateTable, "mysql", "mariadb")
+def _create_on_mariadb(create: CreateTable, compiler: DDLCompiler, **options: Any) -> str:
+    """Every character is kept, and names compare as they do elsewhere. Said here, since `mysql_…`
+    arguments of a Table would import that dialect into every process."""
+    visit: Callable[..., str] = compiler.visit_create_table
+    text = visit(create, **options).rstrip()
+    return text + _MARIADB_OPTIONS if create.element.metadata is metadata else text

@@ -45,6 +45,10 @@ class SqliteFile:
             raise self._unusable("for SQLite only the driver pysqlite will do")
         if url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory":
             raise self._unusable("workers share nothing in memory; name a file")
+        if url.host or url.username or url.port:
+            raise self._unusable(
+                "a path follows sqlite:///, so that an absolute one has 4 slashes"
+            )
         if url.query or str(url.database).startswith("file:") or "\0" in str(url.database):
             raise self._unusable("for SQLite only a plain path will do, without ?options")
         self.path = Path(str(url.database)).absolute()

@@ -1,0 +1,207 @@
+"""Driver errors, judged; and what the store does with each judgement."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from launcher.errors import DatabaseUnavailable, DatabaseUnusable, LauncherError
+from launcher.registry.database import Database
+from launcher.registry.faults import Edge, Judgement, Kind, judge_server
+from launcher.registry.retries import Retries
+from launcher.registry.sqlite import SqliteFile
+
+TRANSIENT, AWAY, UNUSABLE = Kind.TRANSIENT, Kind.AWAY, Kind.UNUSABLE
+
+
+class DriverError(Exception):
+    """As drivers raise them: PostgreSQL's carry an attribute, MariaDB's a number first."""
+
+    def __init__(self, *args: object, **attributes: object) -> None:
+        super().__init__(*args)
+        self.__dict__.update(attributes)
+
+
+def wrapped(
+    orig: BaseException, kind: type[DBAPIError] = OperationalError, lost: bool = False
+) -> DBAPIError:
+    """As SQLAlchemy hands it on."""
+    return kind("SELECT 1", {}, orig, connection_invalidated=lost)
+
+
+def of_sqlite(code: int, text: str = "some text") -> DBAPIError:
+    orig = sqlite3.OperationalError(text)
+    orig.sqlite_errorcode = code
+    return wrapped(orig)
+
+
+SERVER_ERRORS = [
+    pytest.param(wrapped(DriverError(sqlstate="40001")), TRANSIENT, id="psycopg serialization"),
+    pytest.param(wrapped(DriverError(pgcode="40001")), TRANSIENT, id="psycopg2 serialization"),
+    pytest.param(wrapped(DriverError(pgcode="40P01")), TRANSIENT, id="PostgreSQL deadlock"),
+    pytest.param(wrapped(DriverError(1213, "Deadlock found")), TRANSIENT, id="MariaDB deadlock"),
+    pytest.param(wrapped(DriverError(1205, "Lock wait")), TRANSIENT, id="MariaDB lock wait"),
+    pytest.param(wrapped(DriverError("x", errno=1213)), TRANSIENT, id="errno of a connector"),
+    pytest.param(wrapped(DriverError(1020, "changed"), DBAPIError), TRANSIENT, id="row changed"),
+    pytest.param(wrapped(DriverError(2003, "Can't connect")), AWAY, id="MariaDB refused"),
+    pytest.param(wrapped(DriverError("connection refused")), AWAY, id="PostgreSQL refused"),
+    pytest.param(wrapped(DriverError("gone"), InterfaceError), AWAY, id="connection closed"),
+    pytest.param(wrapped(DriverError("cut"), DBAPIError, True), AWAY, id="connection lost"),
+    pytest.param(wrapped(DriverError(1146, "No table"), ProgrammingError), UNUSABLE, id="table"),
+    pytest.param(wrapped(DriverError(pgcode="22001"), DataError), UNUSABLE, id="too long"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), SERVER_ERRORS)
+def test_errors_of_servers_are_told_apart(error: DBAPIError, kind: Kind) -> None:
+    assert judge_server(error).kind is kind
+
+
+SQLITE_ERRORS = [
+    (sqlite3.SQLITE_BUSY, TRANSIENT),
+    (sqlite3.SQLITE_BUSY_SNAPSHOT, TRANSIENT),
+    (sqlite3.SQLITE_LOCKED, TRANSIENT),
+    (sqlite3.SQLITE_PROTOCOL, TRANSIENT),
+    (sqlite3.SQLITE_IOERR_SHORT_READ, TRANSIENT),
+    (sqlite3.SQLITE_READONLY_DBMOVED, TRANSIENT),
+    (sqlite3.SQLITE_FULL, AWAY),
+    (sqlite3.SQLITE_NOMEM, AWAY),
+    (sqlite3.SQLITE_CANTOPEN, AWAY),  # though nothing is wrong with file and directory
+    (sqlite3.SQLITE_CORRUPT, UNUSABLE),
+    (sqlite3.SQLITE_CORRUPT_INDEX, UNUSABLE),
+    (sqlite3.SQLITE_NOTADB, UNUSABLE),
+    (sqlite3.SQLITE_ERROR, UNUSABLE),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), SQLITE_ERRORS)
+def test_errors_of_sqlite_are_told_apart(tmp_path: Path, code: int, kind: Kind) -> None:
+    (tmp_path / "db").touch()
+    file = SqliteFile(make_url(f"sqlite:///{tmp_path}/db"), "shown")
+
+    assert file.judge(of_sqlite(code)).kind is kind
+
+
+def test_an_error_of_sqlites_module_without_a_code_is_no_verdict_on_the_file(
+    tmp_path: Path,
+) -> None:
+    file = SqliteFile(make_url(f"sqlite:///{tmp_path}/db"), "shown")
+
+    closed = wrapped(sqlite3.ProgrammingError("Cannot operate on a closed database."))
+
+    assert file.judge(closed) == Judgement(AWAY, "Cannot operate on a closed database.")
+
+
+def test_a_reason_is_one_line() -> None:
+    judged = judge_server(wrapped(DriverError("connection failed:\n\tno route to host\n")))
+
+    assert judged.reason == "connection failed: no route to host"
+
+
+@pytest.mark.parametrize(("kind", "raised"), [(AWAY, "Unavailable"), (UNUSABLE, "Unusable")])
+def test_a_password_that_the_driver_repeats_is_masked(kind: Kind, raised: str) -> None:
+    edge = Edge("postgresql://u:***@db/x", "s3cret", judge_server)
+
+    error = edge.translate(Judgement(kind, "no entry for u with s3cret"))
+
+    assert type(error).__name__ == f"Database{raised}"
+    assert str(error).endswith(": no entry for u with ***")
+
+
+class ScriptedEngine:
+    """An engine whose transactions raise one error after another, then succeed."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.begun = 0
+
+    def execution_options(self, **_options: object) -> "ScriptedEngine":
+        return self
+
+    @contextmanager
+    def begin(self) -> Iterator[None]:
+        self.begun += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        yield
+
+
+def database(engine: Any, pauses: list[float], attempts: int = 4) -> Database:
+    edge = Edge("postgresql://db", None, judge_server)
+    return Database(engine, edge, Retries(attempts), sleep=pauses.append)
+
+
+DEADLOCK = wrapped(DriverError(1213, "Deadlock found"))
+
+
+def test_somebody_in_the_way_is_waited_for() -> None:
+    pauses: list[float] = []
+    engine = ScriptedEngine(DEADLOCK, DEADLOCK, DEADLOCK)
+
+    database(engine, pauses).check()
+
+    assert engine.begun == 4
+    assert len(pauses) == 3
+
+
+def test_somebody_who_stays_in_the_way_is_given_up() -> None:
+    pauses: list[float] = []
+    engine = ScriptedEngine(*[DEADLOCK] * 9)
+
+    with pytest.raises(DatabaseUnavailable, match="Deadlock found") as caught:
+        database(engine, pauses).check()
+
+    assert engine.begun == 4
+    assert caught.value.__cause__ is DEADLOCK
+
+
+NOT_RETRIED: list[tuple[Exception, type[LauncherError]]] = [
+    (wrapped(DriverError("connection refused")), DatabaseUnavailable),
+    (PoolTimeoutError("QueuePool limit"), DatabaseUnavailable),
+    (wrapped(DriverError("no such table"), ProgrammingError), DatabaseUnusable),
+]
+
+
+@pytest.mark.parametrize(("error", "raised"), NOT_RETRIED)
+def test_what_a_moment_does_not_mend_is_told_at_once(
+    error: Exception, raised: type[LauncherError]
+) -> None:
+    pauses: list[float] = []
+
+    with pytest.raises(raised) as caught:
+        database(ScriptedEngine(error), pauses).check()
+
+    assert pauses == []
+    assert caught.value.__cause__ is error
+
+
+def test_a_siblings_row_is_an_answer_and_no_failure() -> None:
+    error = wrapped(DriverError(1062, "Duplicate entry"), IntegrityError)
+
+    with pytest.raises(IntegrityError):
+        database(ScriptedEngine(error), []).check()
+
+
+def test_pauses_are_bounded_spread_out_and_one_fewer_than_the_attempts() -> None:
+    retries = Retries(attempts=12, first_pause=0.02, longest_pause=0.5)
+    limits = [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+
+    several = [list(retries.pauses()) for _ in range(50)]
+
+    for pauses in several:
+        assert len(pauses) == 11
+        assert all(0 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
+    assert len({pauses[-1] for pauses in several}) > 40
