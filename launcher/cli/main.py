@@ -4,12 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
 
 from launcher import config, log
-from launcher.cli import client, configuration, parser, services
+from launcher.cli import client, configuration, control, parser, services
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve import profiling
 from launcher.supervise.notify import Notifier
@@ -19,6 +20,7 @@ Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
 COMMANDS: dict[str, Command] = {
     "ping": client.ping,
     "call": client.call,
+    "reload": control.reload,
     "services list": services.show_list,
     "services enable": services.enable,
     "services disable": services.disable,
@@ -57,7 +59,9 @@ def run(binary: str, args: argparse.Namespace) -> int:
         load(binary, args)
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
 
-        return Master(cfg.CONF, binary, notifier).run()
+        read = partial(read_anew, binary, args)
+        take = partial(take_anew, binary)
+        return Master(cfg.CONF, binary, notifier, read, take).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return complain(binary, error)
@@ -67,6 +71,20 @@ def load(binary: str, args: argparse.Namespace) -> None:
     """Read the configuration, and set up logging as it says."""
     profiling.register(cfg.CONF)
     config.load(cfg.CONF, binary, parser.config_args(args), **parser.overrides(args))
+    log.setup(cfg.CONF, binary)
+
+
+def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
+    """The configuration as it would be now, beside the one in force; raises ConfigError."""
+    conf = cfg.ConfigOpts()
+    profiling.register(conf)
+    config.load(conf, binary, parser.config_args(args), **parser.overrides(args))
+    return conf
+
+
+def take_anew(binary: str) -> None:
+    """Put the files as they are now in force, for this process and those that it forks."""
+    cfg.CONF.reload_config_files()
     log.setup(cfg.CONF, binary)
 
 

@@ -68,6 +68,10 @@ def _add_client_commands(commands: Any) -> None:
     ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
     ping.add_argument("--worker", type=int, metavar="SLOT", help="this one, not just any")
     _add_timeout(ping)
+    reload = _command(commands, "reload", "reload", "have the service read its configuration anew")
+    reload.add_argument(
+        "--wait", action="store_true", help="the default: return when it is done, with the verdict"
+    )
     call = _command(commands, "call", "call", "call a method of the service, print its answer")
     call.add_argument("method", metavar="METHOD")
     call.add_argument(

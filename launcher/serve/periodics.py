@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from oslo_context import context as oslo_context
@@ -184,8 +184,3 @@ class PeriodicTasks:
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
         dues = [task.due for task in self._tasks if task.started is None]
         return max(0.0, (min([beat, *dues]) - now) / 1e9)
-
-
-def task_names(tasks: Sequence[tuple[str, TaskSpec]], builtin: Sequence[str]) -> list[str]:
-    """The tasks by their number, as the master and every worker count them."""
-    return [*builtin, *(spec.name for _, spec in tasks)]

@@ -275,5 +275,10 @@ class Service:
         self._wait_for_bus(proven)
 
 
+def task_names(manager: type[Manager]) -> list[str]:
+    """All tasks of a worker, by their number; called in the master, for the monitor's words."""
+    return [*BUILTIN_TASKS, *(spec.name for _, spec in manager.periodic_tasks())]
+
+
 def _call_task(method: Callable[[Any], object]) -> object:
     return method(oslo_context.get_current())

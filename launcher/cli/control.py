@@ -1,0 +1,61 @@
+"""Commands to the master of a service that runs, through its control socket."""
+
+import argparse
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from launcher.cli.client import print_line
+from launcher.errors import NotRunning, ReloadFailed
+
+SOCKET = "control.sock"
+
+
+def reload(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Have the configuration read anew; returns when that is done.
+
+    :raises ReloadFailed: the old one stays in force.
+    """
+    status, answer = request(conf, "POST", "/reload", timeout=conf.start_timeout)
+    if status != 200:
+        raise ReloadFailed(reason=answer.get("error", f"HTTP status {status}"))
+    print_line("reloaded")
+    return 0
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """As HTTPConnection, but to the file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def request(
+    conf: cfg.ConfigOpts, verb: str, path: str, *, timeout: float
+) -> tuple[int, dict[str, Any]]:
+    """HTTP status and JSON of the answer.
+
+    :raises NotRunning: nobody listens.
+    """
+    place = Path(conf.runtime_path, SOCKET)
+    connection = UnixConnection(place, timeout)
+    try:
+        connection.request(verb, path)
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise NotRunning(binary=conf.prog, path=place, reason=error) from error
+    finally:
+        connection.close()
+    return response.status, answer

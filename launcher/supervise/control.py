@@ -1,0 +1,146 @@
+"""The control socket: HTTP/1.1 with JSON on a unix socket, so that `curl --unix-socket` works.
+
+The standard library's server: nothing faster or richer is needed for one operator's questions, and
+it brings no dependency into the master. Its threads answer from memory; none touches the bus or
+the database, and none runs in the monitor's thread.
+"""
+
+import http.server
+import json
+import logging
+import os
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+LOG = logging.getLogger(__name__)
+
+NAME = "control.sock"
+CONNECTIONS = 8  # at once; more wait in the backlog
+REQUEST_SECONDS = 5.0  # for a client to say what it wants
+BODY_BYTES = 64 * 1024
+UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
+
+Answer = tuple[int, dict[str, Any]]
+Routes = Mapping[tuple[str, str], Callable[[dict[str, Any]], Answer]]
+
+
+class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers the requests in `routes`; each in a thread of its own, a few at once."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, runtime_path: str, routes: Routes) -> None:
+        """Called in the master, with the instance's lock held: a file that is there is stale."""
+        self.routes = routes
+        self._path = Path(runtime_path, NAME)
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._open: set[socket.socket] = set()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        before = os.umask(0o177)
+        try:
+            super().__init__(str(self._path), Handler)
+        finally:
+            os.umask(before)
+
+    def start(self) -> None:
+        """Serve in a thread from here on."""
+        threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
+
+    def stop(self) -> None:
+        """Called in the master: serve no more, and take the file away."""
+        self.shutdown()
+        self.server_close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def close_in_child(self) -> None:
+        """Called in a worker, right after the fork: neither socket nor visitors are its own."""
+        for connection in (self.socket, *self._open):
+            connection.close()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Ask the kernel who connects: root and the service's own user may (unix(7))."""
+        data = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+        pid, uid, _ = UCRED.unpack(data)
+        allowed = uid in {0, os.geteuid()}
+        if not allowed:
+            LOG.warning("control socket: pid %d of uid %d turned away", pid, uid)
+        return allowed
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Wait for room, then answer in a thread."""
+        self._room.acquire()
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._open.discard(request)
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that broke off is no matter of ours; a bug is logged."""
+        LOG.debug("control socket: a request failed", exc_info=True)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: Control
+    protocol_version = "HTTP/1.1"
+    timeout = REQUEST_SECONDS  # of the socket; set by StreamRequestHandler
+
+    def do_GET(self) -> None:
+        """Ask."""
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        """Command."""
+        self._answer("POST")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Not to stderr, where the log is."""
+        LOG.debug("control socket: " + format, *args)
+
+    def _answer(self, verb: str) -> None:
+        route = self.server.routes.get((verb, self.path))
+        if route is None:
+            self._send(404, {"error": f"no {verb} {self.path}"})
+            return
+        try:
+            body = self._body()
+        except ValueError as error:
+            self._send(400, {"error": str(error)})
+            return
+        self._send(*route(body))
+
+    def _body(self) -> dict[str, Any]:
+        text = self.headers.get("Content-Length", "0")
+        if not text.isdecimal() or int(text) > BODY_BYTES:
+            raise ValueError(f"Content-Length {text!r} is not a number up to {BODY_BYTES}")
+        data = self.rfile.read(int(text))
+        body = json.loads(data) if data else {}
+        if not isinstance(body, dict):
+            raise ValueError("the body is not a JSON object")
+        return body
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        data = json.dumps(answer).encode("utf-8") + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+        self.close_connection = True
