@@ -1,0 +1,136 @@
+"""The systemd side of sd_notify(3): a real datagram socket that remembers what it was told."""
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.directories import short_directory
+from tests.support.waiting import wait_until
+
+DATAGRAM_BYTES = 65536
+CREDENTIALS = struct.Struct("3i")  # unix(7), struct ucred: pid, uid, gid
+CLOSE = b"tests.support.notify_socket: close"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One datagram. `at` is time.monotonic() at its arrival; pid and uid are the kernel's word."""
+
+    at: float
+    pid: int
+    uid: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The assignments of the datagram, in their order."""
+        return self.text.splitlines()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The assignments by name; the last one of a name wins, as in systemd 252."""
+        return dict(line.split("=", 1) for line in self.lines)
+
+
+class NotifySocket:
+    """Open while the `with` block runs; a thread of its own receives. Safe for many threads."""
+
+    def __init__(self, *, abstract: bool = False) -> None:
+        self._abstract = abstract
+        self._messages: list[Message] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._directory = stack.enter_context(short_directory("notify-"))
+            self._socket = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._socket.bind(self._bind_address)
+            stack.enter_context(self._receiving())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def address(self) -> str:
+        """For $NOTIFY_SOCKET: a path, or a name of the abstract name space after an @."""
+        path = str(self._path)
+        return f"@{path}" if self._abstract else path
+
+    @property
+    def messages(self) -> list[Message]:
+        """All that has come so far, oldest first."""
+        return list(self._messages)
+
+    @property
+    def lines(self) -> list[str]:
+        """The assignments of all messages, oldest first."""
+        return [line for message in self.messages for line in message.lines]
+
+    def values(self, name: str) -> list[str]:
+        """All values that the field `name` had, oldest first: `values("STATUS")`."""
+        return [line.split("=", 1)[1] for line in self.lines if line.startswith(f"{name}=")]
+
+    def wait_for(self, line: str, deadline: float, *, after: Message | None = None) -> Message:
+        """The first message with the assignment `line`, such as READY=1, that came later than
+        `after`; raises AssertionError after `deadline` seconds."""
+
+        def found() -> Message | None:
+            matching = (message for message in self._later_than(after) if line in message.lines)
+            return next(matching, None)
+
+        message = wait_until(lambda: found() or NotYet(self.lines), deadline, f"{line} was sent")
+        assert isinstance(message, Message)
+        return message
+
+    def _later_than(self, message: Message | None) -> list[Message]:
+        messages = self.messages
+        return messages if message is None else messages[messages.index(message) + 1 :]
+
+    @property
+    def _path(self) -> Path:
+        return self._directory / "notify"
+
+    @property
+    def _bind_address(self) -> str:
+        return f"\0{self._path}" if self._abstract else str(self._path)
+
+    @contextmanager
+    def _receiving(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._receive, name="notify socket", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto(CLOSE, self._bind_address)
+            thread.join()
+
+    def _receive(self) -> None:
+        room = socket.CMSG_SPACE(CREDENTIALS.size)
+        while True:
+            data, ancillary, _, _ = self._socket.recvmsg(DATAGRAM_BYTES, room)
+            at = time.monotonic()
+            pid, uid, _gid = CREDENTIALS.unpack(ancillary[0][2])
+            if data == CLOSE and pid == os.getpid():
+                return
+            self._messages.append(Message(at, pid, uid, data.decode("utf-8")))
+
+
+class NotYet(list[str]):
+    """What was sent in place of what is awaited: false, and shown when the time is over."""
+
+    def __bool__(self) -> bool:
+        return False

@@ -1,0 +1,32 @@
+"""Waiting for a condition with a deadline: what tests do in place of sleeping."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+INTERVAL_SECONDS = 0.02
+
+
+def wait_until(
+    condition: Callable[[], T], deadline: float, what: str, *, interval: float = INTERVAL_SECONDS
+) -> T:
+    """Poll `condition` until it is true, and return what it returned then.
+
+    The condition is looked at once more when the time is over, so that a test that was starved
+    of processor time does not fail for something that has happened.
+
+    :param deadline: seconds from now.
+    :param what: what is awaited, as a clause: "worker 2 serves".
+    :raises AssertionError: naming `what` and the condition's last value, after the deadline.
+    """
+    end = time.monotonic() + deadline
+    while True:
+        over = time.monotonic() >= end
+        value = condition()
+        if value:
+            return value
+        if over:
+            raise AssertionError(f"after {deadline:g} s still not: {what}; last value: {value!r}")
+        time.sleep(interval)
