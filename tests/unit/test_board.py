@@ -1,0 +1,240 @@
+"""The board: what one process writes, another one sees, and never half of it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launcher.board import CENTURY_SECONDS, NO_LEAD, TEXT_BYTES, Board, seconds
+from launcher.states import ImpossibleTransition, Step, WorkerState
+from tests.support.waiting import wait_until
+
+HOUR = seconds(3600)
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.want(4, start_timeout=90)
+    return board
+
+
+@contextmanager
+def child(action: Callable[[], object]) -> Iterator[int]:
+    """A real fork that does `action`; killed at the end, if it is still there."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+        finally:
+            os._exit(0)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_the_deadline_is_there_before_the_fork(board: Board) -> None:
+    before = time.monotonic_ns()
+
+    board.want(2, start_timeout=90)
+
+    for slot in board.slots():
+        assert slot.state is WorkerState.EMPTY
+        assert before + seconds(90) <= slot.get("deadline") <= time.monotonic_ns() + seconds(90)
+
+
+def test_a_worker_is_seen_by_the_master_across_a_fork(board: Board) -> None:
+    def work() -> None:
+        slot = board.slot(2)
+        slot.occupy(os.getpid(), 90)
+        slot.begin(Step.INIT_HOST, 60)
+        slot.serve(HOUR, 3)
+
+    with child(work) as pid:
+        wait_until(lambda: board.slot(2).state is WorkerState.SERVING, 5, "slot 2 serves")
+        seen = board.slot(2).view()
+
+    assert (seen.slot, seen.pid, seen.step) == (2, pid, Step.DONE)
+    assert (seen.deadline, seen.deadline_task) == (HOUR, 3)
+    assert seen.served_since <= time.monotonic_ns()
+    assert board.serving() == 1
+
+
+def test_the_master_is_seen_by_a_worker_across_a_fork(board: Board) -> None:
+    def work() -> None:
+        wait_until(lambda: board.stopping and board.lead == 3, 5, "told to stop")
+        board.slot(0).put("left", 1)
+
+    with child(work):
+        board.appoint(3)
+        board.announce_stop()
+        wait_until(lambda: board.slot(0).get("left"), 5, "the worker has seen both")
+
+
+def test_no_word_is_ever_torn(board: Board) -> None:
+    patterns = {0, 0x0101010101010101, 0x7E7E7E7E7E7E7E7E}
+
+    def hammer() -> None:
+        slot = board.slot(1)
+        while True:
+            for pattern in patterns:
+                slot.put("deadline", pattern)
+
+    board.slot(1).put("deadline", 0)
+    with child(hammer):
+        wait_until(lambda: board.slot(1).get("deadline"), 5, "the hammering began")
+        seen = {board.slot(1).get("deadline") for _ in range(20_000)}
+
+    assert len(seen) > 1
+    assert seen <= patterns
+
+
+def test_slots_do_not_touch_each_other(board: Board) -> None:
+    board.slot(1).occupy(4242, 90)
+    board.slot(1).explain("x" * 2 * TEXT_BYTES)
+
+    for number in (0, 2):
+        assert board.slot(number).state is WorkerState.EMPTY
+        assert board.slot(number).get("pid") == 0
+        assert board.slot(number).explanation() == ""
+
+
+def test_an_impossible_transition_fails_loudly(board: Board) -> None:
+    with pytest.raises(ImpossibleTransition, match="slot 0 cannot go from EMPTY to SERVING"):
+        board.slot(0).enter(WorkerState.SERVING)
+
+    assert board.slot(0).state is WorkerState.EMPTY
+
+
+def test_two_workers_cannot_hold_one_slot(board: Board) -> None:
+    board.slot(0).occupy(1, 90)
+
+    with pytest.raises(ImpossibleTransition):
+        board.slot(0).occupy(2, 90)
+
+
+def test_a_beat_moves_the_deadline_of_a_serving_worker(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+    slot.serve(HOUR, 0)
+
+    slot.beat(2 * HOUR, 5)
+
+    assert (slot.get("deadline"), slot.get("deadline_task")) == (2 * HOUR, 5)
+    assert slot.get("beats") == 1
+
+
+def test_a_beat_leaves_the_deadline_of_a_start_alone(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+    deadline = slot.get("deadline")
+
+    slot.beat(2 * HOUR, 5)
+
+    assert (slot.get("deadline"), slot.get("beats")) == (deadline, 1)
+
+
+def test_a_beat_leaves_the_deadline_of_a_drain_alone(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+    slot.serve(HOUR, 4)
+    slot.drain(180)
+    deadline = slot.get("deadline")
+
+    slot.beat(2 * HOUR, 5)
+
+    assert (slot.get("deadline"), slot.get("deadline_task")) == (deadline, 0)
+
+
+def test_an_endless_drain_is_never_late(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+
+    slot.drain(0)
+
+    assert (slot.state, slot.get("deadline")) == (WorkerState.STOPPING, 0)
+
+
+def test_a_step_says_what_it_is_since_when_and_until_when(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+    slot.put("waiting", 1)
+    before = time.monotonic_ns()
+
+    slot.begin(Step.PRE_START_HOOK, 60)
+
+    seen = slot.view()
+    assert (seen.step, seen.waiting) == (Step.PRE_START_HOOK, False)
+    assert before <= seen.stepped_at <= time.monotonic_ns()
+    assert seen.deadline == seen.stepped_at + seconds(60)
+
+
+def test_a_vacated_slot_remembers_nothing_of_the_dead(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(1, 90)
+    slot.serve(HOUR, 4)
+    slot.put("calls_in_hand", 3)
+    slot.explain("out of luck")
+    not_before = time.monotonic_ns() + seconds(30)
+
+    slot.vacate(90, not_before)
+
+    seen = slot.view()
+    assert (seen.pid, seen.state, seen.step) == (0, WorkerState.EMPTY, Step.FORK)
+    assert (seen.served_since, seen.calls_in_hand, slot.explanation()) == (0, 0, "")
+    assert seen.deadline == not_before + seconds(90)
+
+
+def test_the_back_off_survives_the_fork(board: Board) -> None:
+    board.slot(0).vacate(90, not_before=HOUR)
+
+    board.slot(0).occupy(1, 90)
+
+    assert board.slot(0).get("not_before") == HOUR
+
+
+@settings(max_examples=50, deadline=None, database=None)
+@given(st.text(st.characters(categories=None, exclude_categories=[]), max_size=400))
+def test_any_explanation_survives_as_far_as_there_is_room(reason: str) -> None:
+    board = Board(capacity=1)
+    slot = board.slot(0)
+
+    slot.explain(reason)
+
+    whole = reason.encode("utf-8", "replace").decode("utf-8")
+    assert whole.startswith(slot.explanation())
+    lost = whole[len(slot.explanation()) :]
+    assert not lost or len(slot.explanation().encode()) > TEXT_BYTES - 4
+
+
+def test_an_explanation_is_cut_at_a_character() -> None:
+    slot = Board(capacity=1).slot(0)
+
+    slot.explain("é" * TEXT_BYTES + "é")
+
+    assert slot.explanation() == "é" * (TEXT_BYTES // 2)
+
+
+def test_nobody_leads_at_first() -> None:
+    assert Board().lead == NO_LEAD
+
+
+def test_starts_of_host_wide_tasks_are_kept_apart(board: Board) -> None:
+    board.note_host_task(2, 77)
+
+    assert board.host_task_started(2) == 77
+    assert [board.host_task_started(task) for task in (0, 1, 3, 66, 130)] == [0] * 5
+
+
+@pytest.mark.parametrize("endless", [float("inf"), 1e30, CENTURY_SECONDS + 1])
+def test_the_longest_time_fits_into_a_word(endless: float, board: Board) -> None:
+    board.slot(0).vacate(endless, not_before=0)
+
+    assert board.slot(0).get("deadline") > time.monotonic_ns()

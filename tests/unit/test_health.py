@@ -1,0 +1,181 @@
+"""The judgement of the board, as tables."""
+
+import pytest
+
+from launcher.board import NO_LEAD, SlotView
+from launcher.states import Step, WorkerState
+from launcher.supervise.health import SECOND, Verdict, assess, choose_lead, is_late
+
+EMPTY, STARTING, SERVING, STOPPING = WorkerState
+NOW = 1_000 * SECOND
+TASKS = ("probe", "report", "update_available_resource")
+
+
+def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
+    """A slot of which nothing is wrong, but for `fields`; `ago` is the age of its step."""
+    defaults = {
+        "pid": 4000 + number,
+        "step": Step.DONE if state is SERVING else Step.FORK,
+        "stepped_at": NOW - fields.pop("ago", 0) * SECOND,
+        "deadline": NOW + 60 * SECOND,
+        "deadline_task": 0,
+        "served_since": 0,
+        "not_before": 0,
+        "tasks_failing": 0,
+        "calls_in_hand": 0,
+        "waiting": False,
+    }
+    return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def starting(number: int, step: Step, ago: int, **fields: int) -> SlotView:
+    return slot(number, STARTING, step=step, ago=ago, **fields)
+
+
+def late(number: int, state: WorkerState = SERVING, by: int = 5, **fields: int) -> SlotView:
+    return slot(number, state, deadline=NOW - by * SECOND, **fields)
+
+
+def judge(*slots: SlotView, was_ready: bool = False, stopping: bool = False) -> Verdict:
+    return assess(slots, NOW, was_ready=was_ready, stopping=stopping, tasks=TASKS)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "expected"),
+    [(0, False), (NOW - 1, True), (NOW, False), (NOW + 1, False), (1, True)],
+)
+def test_late_is_whose_deadline_has_passed(deadline: int, expected: bool) -> None:
+    assert is_late(slot(0, deadline=deadline), NOW) is expected
+
+
+@pytest.mark.parametrize("state", WorkerState)
+def test_every_state_can_be_late(state: WorkerState) -> None:
+    verdict = judge(slot(0), late(1, state))
+
+    assert [slot.slot for slot in verdict.late] == [1]
+    assert not verdict.healthy
+
+
+def test_all_serve_only_when_the_slowest_does() -> None:
+    assert judge(slot(0), slot(1)).all_serve
+    assert not judge(slot(0), starting(1, Step.PROBE, 0)).all_serve
+
+
+@pytest.mark.parametrize(
+    ("slots", "lead"),
+    [
+        ([slot(0), slot(1)], 0),
+        ([slot(0, STARTING), slot(1), slot(2)], 1),
+        ([slot(0, EMPTY), slot(1, STARTING)], NO_LEAD),
+        ([late(0), slot(1)], 1),
+        ([late(0), late(1)], NO_LEAD),
+        ([slot(0, STOPPING), slot(1)], 1),
+        ([slot(0, EMPTY), slot(1, STOPPING), slot(2, STOPPING)], 1),
+        ([late(0, STOPPING), slot(1, STOPPING)], 1),
+        ([], NO_LEAD),
+    ],
+)
+def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
+    slots: list[SlotView], lead: int
+) -> None:
+    assert choose_lead(slots, NOW) == lead
+
+
+@pytest.mark.parametrize(
+    ("slots", "headline"),
+    [
+        ([slot(n) for n in range(4)], "4/4 workers serving"),
+        (
+            [slot(0), slot(2), starting(3, Step.INIT_HOST, 12), starting(1, Step.PROBE, 3)],
+            "starting: 2/4 serving; worker 3: init_host 12 s; worker 1: probe 3 s",
+        ),
+        ([slot(0, EMPTY)], "starting: 0/1 serving; worker 0: fork"),
+        *(
+            (
+                [starting(1, step, 12, waiting=1)],
+                f"starting: 0/1 serving; worker 1: waiting for the {place}",
+            )
+            for step, place in [
+                (Step.DATABASE, "database"),
+                (Step.INIT_HOST, "database"),
+                (Step.SERVICE_ROW, "database"),
+                (Step.PRE_START_HOOK, "database"),
+                (Step.RPC_SERVER, "bus"),
+                (Step.ALT_SERVER, "bus"),
+                (Step.SERVICE_GROUP, "database"),
+                (Step.PROBE, "bus"),
+            ]
+        ),
+        (
+            [late(0, STARTING, by=2, step=Step.MANAGER), slot(1)],
+            "starting: 1/2 serving; worker 0 pid 4000: manager late by 2 s",
+        ),
+    ],
+)
+def test_status_before_ready(slots: list[SlotView], headline: str) -> None:
+    assert judge(*slots).headline == headline
+
+
+@pytest.mark.parametrize(
+    ("slots", "headline"),
+    [
+        ([slot(0), slot(1)], "2/2 workers serving"),
+        (
+            [slot(0), slot(1, EMPTY, not_before=NOW + 4 * SECOND)],
+            "degraded: 1/2 workers serving; worker 1: restarts in 4 s",
+        ),
+        (
+            [slot(0), slot(1, STARTING, not_before=NOW + SECOND // 3)],
+            "degraded: 1/2 workers serving; worker 1: restarts in 1 s",
+        ),
+        (
+            [slot(0), slot(1, STARTING, not_before=NOW - SECOND, ago=1)],
+            "degraded: 1/2 workers serving; worker 1: fork 1 s",
+        ),
+        (
+            [late(0), slot(1)],
+            "degraded: 2/2 workers serving; worker 0 pid 4000: periodic loop late by 5 s",
+        ),
+        (
+            [late(0, deadline_task=3), slot(1)],
+            "degraded: 2/2 workers serving; worker 0 pid 4000: task update_available_resource "
+            "late by 5 s",
+        ),
+        (
+            [late(0, deadline_task=9)],
+            "degraded: 1/1 workers serving; worker 0 pid 4000: periodic loop late by 5 s",
+        ),
+        (
+            [slot(0, tasks_failing=1), slot(1, tasks_failing=2)],
+            "degraded: 2/2 workers serving; worker 0: 1 periodic task failing; "
+            "worker 1: 2 periodic tasks failing",
+        ),
+        (
+            [slot(0), slot(1, STOPPING)],
+            "degraded: 1/2 workers serving; worker 1: stopping",
+        ),
+    ],
+)
+def test_status_after_ready(slots: list[SlotView], headline: str) -> None:
+    assert judge(*slots, was_ready=True).headline == headline
+
+
+@pytest.mark.parametrize(
+    ("slots", "headline"),
+    [
+        (
+            [slot(0, STOPPING, calls_in_hand=2), slot(1, STOPPING, calls_in_hand=1)],
+            "draining: 3 calls in 2 workers",
+        ),
+        ([slot(0, STOPPING, calls_in_hand=1), slot(1, EMPTY)], "draining: 1 call in 1 worker"),
+        ([slot(0, EMPTY)], "draining: 0 calls in 0 workers"),
+    ],
+)
+def test_status_in_a_stop(slots: list[SlotView], headline: str) -> None:
+    assert judge(*slots, was_ready=True, stopping=True).headline == headline
+
+
+def test_a_step_that_began_after_the_clock_was_read_has_no_negative_age() -> None:
+    ahead = slot(0, STARTING, step=Step.MANAGER, stepped_at=NOW + 1)
+
+    assert judge(ahead).headline == "starting: 0/1 serving; worker 0: manager 0 s"

@@ -1,0 +1,376 @@
+"""The monitor's rounds, under a clock that the test moves, told to a notifier that remembers."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from launcher.board import NO_LEAD, Board, seconds
+from launcher.states import Step, WorkerState
+from launcher.supervise.monitor import (
+    EXTENSION_SECONDS,
+    FAST_ROUND_SECONDS,
+    OVERSLEPT_SECONDS,
+    ROUND_SECONDS,
+    Monitor,
+)
+from launcher.supervise.notify import Notifier
+
+WATCHDOG_SECONDS = 4.0
+
+
+class Clock:
+    """Monotonic nanoseconds; nobody else moves it."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic_ns()  # the board's own clock, as far as it has come
+
+    def __call__(self) -> int:
+        return self.now
+
+    def move(self, by: float) -> None:
+        self.now += seconds(by)
+
+
+class Recorder(Notifier):
+    """Remembers what systemd would have been told, and when."""
+
+    def __init__(self, clock: Clock, watchdog: float) -> None:
+        super().__init__(None, int(watchdog * 1_000_000))
+        self._clock = clock
+        self.told: list[tuple[float, str]] = []
+
+    def _send(self, message: str) -> bool:
+        self.told.append((self._clock.now / 1e9, message))
+        return True
+
+    def times(self, word: str) -> list[float]:
+        return [at for at, message in self.told if word in message.split("\n")]
+
+    @property
+    def statuses(self) -> list[str]:
+        lines = [line for _, message in self.told for line in message.split("\n")]
+        return [line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")]
+
+
+@dataclass
+class World:
+    """A board with its monitor."""
+
+    workers: int = 2
+    watchdog: float = WATCHDOG_SECONDS
+    clock: Clock = field(default_factory=Clock)
+    board: Board = field(default_factory=Board)
+    ready: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.notifier = Recorder(self.clock, self.watchdog)
+        self.board.want(self.workers, start_timeout=90)
+        for slot in self.board.slots():
+            slot.put("deadline", self.clock.now + seconds(90))
+            slot.put("stepped_at", self.clock.now)
+        self.monitor = Monitor(
+            self.board,
+            self.notifier,
+            tasks=("probe", "report"),
+            on_ready=lambda verdict: self.ready.append(verdict.headline),
+            on_stuck_start=self._give_up,
+            on_round=self.rounds.append,
+            clock=self.clock,
+        )
+
+    def _give_up(self, reason: str) -> None:
+        """As the master does."""
+        self.stuck.append(reason)
+        self.board.announce_stop()
+
+    def occupy(self, number: int) -> None:
+        slot = self.board.slot(number)
+        slot.occupy(4000 + number, 90)
+        slot.put("deadline", self.clock.now + seconds(90))
+        slot.put("stepped_at", self.clock.now)
+
+    def die(self, number: int) -> None:
+        self.board.slot(number).vacate(90, 0)
+        self.board.slot(number).put("deadline", self.clock.now + seconds(90))
+
+    def serve(self, *numbers: int, within: float = 3600) -> None:
+        for number in numbers:
+            if self.board.slot(number).state is WorkerState.EMPTY:
+                self.occupy(number)
+            self.board.slot(number).serve(self.clock.now + seconds(within), 0)
+
+    def be_ready(self) -> None:
+        self.serve(*range(self.workers))
+        self.monitor.round()
+        assert self.monitor.was_ready
+
+    def go_on(self, for_seconds: float, *, each: Callable[[], object] = lambda: None) -> None:
+        """Rounds as the monitor's own pauses space them."""
+        end = self.clock.now + seconds(for_seconds)
+        while self.clock.now < end:
+            self.clock.move(self.monitor.round())
+            each()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_ready_waits_for_the_slowest_worker(world: World) -> None:
+    world.serve(0)
+    world.monitor.round()
+    world.occupy(1)
+    world.board.slot(1).begin(Step.PROBE, 1e6)
+    world.monitor.round()
+    assert world.notifier.times("READY=1") == []
+
+    world.serve(1)
+    world.monitor.round()
+
+    assert len(world.notifier.times("READY=1")) == 1
+    assert world.ready == ["2/2 workers serving"]
+
+
+def test_ready_is_said_once(world: World) -> None:
+    world.be_ready()
+
+    world.die(1)
+    world.go_on(5)
+    world.serve(1)
+    world.go_on(5)
+
+    assert len(world.notifier.times("READY=1")) == 1
+    assert len(world.ready) == 1
+
+
+def test_ready_is_not_said_while_somebody_is_late(world: World) -> None:
+    world.serve(0, 1, within=-1)
+
+    world.monitor.round()
+
+    assert world.notifier.times("READY=1") == []
+
+
+def test_ready_is_not_said_in_a_stop(world: World) -> None:
+    world.serve(0, 1)
+    world.board.announce_stop()
+
+    world.monitor.round()
+
+    assert world.notifier.times("READY=1") == []
+
+
+def test_pings_come_faster_than_half_of_the_watchdog(world: World) -> None:
+    world.be_ready()
+
+    world.go_on(60)
+
+    pings = world.notifier.times("WATCHDOG=1")
+    gaps = [later - earlier for earlier, later in pairwise(pings)]
+    assert max(gaps) < WATCHDOG_SECONDS / 2
+    assert world.clock.now / 1e9 - pings[-1] < WATCHDOG_SECONDS / 2
+
+
+def test_a_start_is_not_pinged_for(world: World) -> None:
+    world.serve(0)
+
+    world.go_on(20)
+
+    assert world.notifier.times("WATCHDOG=1") == []
+
+
+def test_a_stop_is_not_pinged_for(world: World) -> None:
+    world.be_ready()
+    said = len(world.notifier.times("WATCHDOG=1"))
+    world.board.announce_stop()
+
+    world.go_on(20)
+
+    assert len(world.notifier.times("WATCHDOG=1")) == said
+
+
+def test_pings_cease_when_one_worker_is_late_and_return_with_it(world: World) -> None:
+    world.be_ready()
+    late_from = world.clock.now / 1e9 + 5
+    world.board.slot(1).beat(world.clock.now + seconds(5), 1)
+    world.go_on(30)
+    assert max(world.notifier.times("WATCHDOG=1")) <= late_from
+
+    world.board.slot(1).beat(world.clock.now + seconds(3600), 1)
+    world.go_on(5)
+
+    assert max(world.notifier.times("WATCHDOG=1")) > late_from + 25
+
+
+def test_nothing_is_pinged_without_a_watchdog() -> None:
+    world = World(watchdog=0)
+    world.be_ready()
+
+    world.go_on(60)
+
+    assert len(world.notifier.times("WATCHDOG=1")) == 1  # the one that goes along with READY
+
+
+def test_a_monitor_that_overslept_judges_nobody_for_one_more_round(world: World) -> None:
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now + seconds(5), 1)
+    world.clock.move(OVERSLEPT_SECONDS + 10)
+
+    assert world.monitor.round() == ROUND_SECONDS
+    assert world.board.lead == 0
+    assert "late" not in str(world.notifier.statuses)
+
+    world.clock.move(ROUND_SECONDS)
+    world.monitor.round()
+    assert world.board.lead == 1
+    assert "worker 0 pid 4000: task probe late by 8 s" in world.notifier.statuses[-1]
+
+
+def test_a_monitor_that_overslept_still_pings_when_nobody_is_late(world: World) -> None:
+    world.be_ready()
+    world.clock.move(OVERSLEPT_SECONDS + 1)
+
+    world.monitor.round()
+
+    assert world.notifier.times("WATCHDOG=1")[-1] == world.clock.now / 1e9
+
+
+def test_a_start_survives_an_oversleep_if_it_gets_on_in_the_next_round(world: World) -> None:
+    world.serve(0)
+    world.monitor.round()
+    world.clock.move(600)
+    world.clock.move(world.monitor.round())
+
+    world.serve(1)
+    world.board.slot(0).beat(world.clock.now + seconds(60), 0)
+    world.monitor.round()
+
+    assert (world.stuck, len(world.ready)) == ([], 1)
+
+
+def test_a_start_that_is_stuck_is_reported_once(world: World) -> None:
+    world.serve(0)
+
+    world.go_on(120)
+
+    assert len(world.stuck) == 1
+    assert world.stuck[0].startswith("worker 1 pid 0: fork late by")
+
+
+def test_a_late_worker_after_ready_is_no_stuck_start(world: World) -> None:
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now - 1, 1)
+
+    world.go_on(5)
+
+    assert world.stuck == []
+
+
+def test_status_is_sent_only_when_it_changes(world: World) -> None:
+    world.monitor.round()
+    world.monitor.round()
+    world.be_ready()
+    world.go_on(10)
+    world.die(1)
+    world.go_on(10)
+
+    assert world.notifier.statuses == [
+        "starting: 0/2 serving; worker 0: fork; worker 1: fork",
+        "2/2 workers serving",
+        "degraded: 1/2 workers serving; worker 1: fork",
+    ]
+
+
+def test_a_remark_is_shown_beside_the_headline(world: World) -> None:
+    world.be_ready()
+
+    world.monitor.remark = "reload failed: option workers: no"
+    world.monitor.round()
+
+    assert world.notifier.statuses[-1] == "2/2 workers serving; reload failed: option workers: no"
+
+
+def test_the_lead_is_appointed_and_moves_on(world: World) -> None:
+    world.monitor.round()
+    assert world.board.lead == NO_LEAD
+
+    world.serve(1)
+    world.monitor.round()
+    assert world.board.lead == 1
+
+    world.serve(0)
+    world.monitor.round()
+    assert world.board.lead == 0
+
+    world.die(0)
+    world.monitor.round()
+    assert world.board.lead == 1
+
+
+def test_systemd_is_kept_waiting_for_as_long_as_the_start_keeps_its_own_time_limits(
+    world: World,
+) -> None:
+    begun = world.clock.now / 1e9
+
+    world.go_on(200)
+
+    times = world.notifier.times(f"EXTEND_TIMEOUT_USEC={int(EXTENSION_SECONDS * 1e6)}")
+    starting = [at for at in times if at <= begun + 90]
+    gaps = [later - earlier for earlier, later in pairwise(starting)]
+    assert starting[0] == begun
+    assert max(gaps) < EXTENSION_SECONDS / 2
+    assert begun + 90 - starting[-1] < EXTENSION_SECONDS / 2
+
+
+def test_a_service_that_serves_extends_nothing(world: World) -> None:
+    world.be_ready()
+    said = len(world.notifier.told)
+
+    world.die(0)
+    world.go_on(20)
+
+    assert "EXTEND" not in str(world.notifier.told[said:])
+
+
+def test_every_round_is_told_the_time_in_seconds(world: World) -> None:
+    world.monitor.round()
+
+    assert world.rounds == [world.clock.now / 1e9]
+
+
+def test_rounds_are_short_while_somebody_starts(world: World) -> None:
+    assert world.monitor.round() == FAST_ROUND_SECONDS
+
+    world.be_ready()
+
+    assert world.monitor.round() == WATCHDOG_SECONDS / 8
+
+
+def test_a_bug_in_a_round_ends_the_monitor_and_so_the_pings(world: World) -> None:
+    def broken() -> int:
+        raise ZeroDivisionError
+
+    world.monitor._clock = broken
+
+    with pytest.raises(ZeroDivisionError):
+        world.monitor.run()
+
+
+def test_the_monitor_ends_when_it_is_told_to(world: World) -> None:
+    seen = threading.Event()
+    world.monitor._on_round = lambda _: seen.set()
+    thread = threading.Thread(target=world.monitor.run, daemon=True)
+    thread.start()
+    assert seen.wait(5)
+
+    world.monitor.end()
+    thread.join(5)
+
+    assert not thread.is_alive()
