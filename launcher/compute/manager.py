@@ -36,7 +36,7 @@ class ComputeManager(Manager):
         """Measure the host and save it; raises DatabaseUnavailable while the database is away."""
         self._save()
 
-    @expose  # type: ignore[untyped-decorator]
+    @expose
     def get_available_resource(self, context: Any) -> dict[str, object]:
         """The host's resources, measured now: MiB of memory, GiB of disk, seconds of uptime."""
         node = self._measure()
@@ -56,12 +56,12 @@ class ComputeManager(Manager):
             "cpu_info": node.cpu_info,
         }
 
-    @expose  # type: ignore[untyped-decorator]
+    @expose
     def get_host_uptime(self, context: Any) -> str:
         """A line as uptime(1) prints it."""
         return host_uptime()
 
-    @expose  # type: ignore[untyped-decorator]
+    @expose
     @expected_exceptions(  # type: ignore[untyped-decorator]
         ArgumentUnusable, ReasonUnusable, ServiceNotFound, DatabaseUnavailable, DatabaseUnusable
     )

@@ -74,5 +74,6 @@ def checked_reason(reason: str | None) -> str | None:
     """The reason without blanks at its ends, None for an empty one; raises ReasonUnusable."""
     text = (reason or "").strip()
     if len(text) > REASON_LENGTH or not text.isprintable():
-        raise ReasonUnusable(limit=REASON_LENGTH, reason=text[:40])
+        beginning = text if len(text) <= 40 else f"{text[:40]}…"
+        raise ReasonUnusable(limit=REASON_LENGTH, reason=beginning)
     return text or None
