@@ -5,6 +5,7 @@ global `cfg.CONF`, since oslo.messaging registers some of its own only there; no
 assemblers (cli, master, worker) is handed the object, all others get plain values.
 """
 
+import math
 import os
 import re
 import socket
@@ -18,11 +19,13 @@ from oslo_log import log
 
 from launcher import __version__, paths
 from launcher.errors import ConfigError, OptionError, UsageError
+from launcher.masking import mask_url
+
+__all__ = ["check_values", "list_opts", "load", "mask_url", "one_line", "register", "shown"]
 
 DEFAULT_OPTS = [
-    cfg.HostAddressOpt(
+    cfg.HostDomainOpt(
         "host",
-        default=socket.gethostname(),
         sample_default="<host name>",
         help="Name of this host: the RPC server's name and the key of its rows in the registry.",
     ),
@@ -224,8 +227,12 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         raise ConfigError(
             problem=f"configuration directory {error.config_dir} does not exist"
         ) from error
-    except cfg.ConfigFileParseError as error:
+    except cfg.ConfigFileValueError as error:
+        raise _wrong_value("", error) from error
+    except (cfg.Error, OSError) as error:
         raise ConfigError(problem=one_line(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(problem=f"a configuration file is no UTF-8: {error}") from error
 
 
 def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
@@ -237,11 +244,26 @@ def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
 
 def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
     """Paths come from systemd or XDG, the URLs of the embedded bus and database from the paths."""
-    conf.set_default("state_path", str(paths.state_path(os.environ, binary)))
-    conf.set_default("runtime_path", str(paths.runtime_path(os.environ, binary)))
-    database = Path(conf.state_path, "launcher.sqlite")
-    conf.set_default("connection", f"sqlite:///{database}", group="database")
-    conf.set_default("transport_url", f"unix://{conf.runtime_path}/bus")
+    _set_default_host(conf, socket.gethostname())
+    conf.set_default("state_path", _plain(str(paths.state_path(os.environ, binary))))
+    conf.set_default("runtime_path", _plain(str(paths.runtime_path(os.environ, binary))))
+    database = Path(_value(conf, None, "state_path"), "launcher.sqlite")
+    conf.set_default("connection", _plain(f"sqlite:///{database}"), group="database")
+    conf.set_default("transport_url", _plain(f"unix://{_value(conf, None, 'runtime_path')}/bus"))
+
+
+def _set_default_host(conf: cfg.ConfigOpts, name: str) -> None:
+    try:
+        conf.set_default("host", name)
+    except ValueError as error:
+        if _value(conf, None, "host") is None:
+            problem = f"this machine's name {name!r} cannot be used; set another one"
+            raise OptionError(option="host", problem=problem) from error
+
+
+def _plain(text: str) -> str:
+    """For a value that is to be taken as it is: oslo.config puts options in place of $names."""
+    return text.replace("$", "$$")
 
 
 def _take_credentials(conf: cfg.ConfigOpts, directory: str | None) -> None:
@@ -251,7 +273,19 @@ def _take_credentials(conf: cfg.ConfigOpts, directory: str | None) -> None:
     for option, group in CREDENTIALS.items():
         file = Path(directory, CREDENTIAL_FILES[option])
         if file.is_file():
-            conf.set_override(option, file.read_text(encoding="utf-8").strip(), group=group)
+            conf.set_override(option, _plain(_read_credential(file)), group=group)
+
+
+def _read_credential(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            problem=f"credential {file} cannot be read: {one_line(error)}"
+        ) from error
+    if not text:
+        raise ConfigError(problem=f"credential {file} is empty")
+    return text
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:
@@ -259,6 +293,12 @@ def check_values(conf: cfg.ConfigOpts) -> None:
     for group, opts in GROUPS.items():
         for opt in opts:
             _check_value(conf, group, opt.dest)
+    if "://" not in _value(conf, None, "transport_url"):
+        raise OptionError(
+            option="transport_url",
+            problem="this is no URL; give rabbit://user:password@host:port/virtual_host or "
+            "unix:///directory",
+        )
     if conf.service_down_time <= conf.report_interval:
         raise OptionError(
             option="service_down_time",
@@ -274,17 +314,29 @@ def check_values(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
-    try:
-        value = conf[group][name] if group else conf[name]
-    except cfg.ConfigFileValueError as error:  # oslo.config converts when a value is read
-        raise _wrong_value(name, error) from error
+    value = _value(conf, group, name)
     if name in {"state_path", "runtime_path"} and not Path(value).is_absolute():
         raise OptionError(option=name, problem=f"{value} is not an absolute path")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(option=name, problem=f"{value} is not a number of seconds")
+
+
+def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
+    try:
+        return conf[group][name] if group else conf[name]
+    except cfg.ConfigFileValueError as error:  # oslo.config converts when a value is read
+        raise _wrong_value(name, error) from error
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
+        raise OptionError(
+            option=name,
+            problem="its value has a $ before what is no option's name; write $$ for a plain $",
+        ) from error
 
 
 def _wrong_value(name: str, error: cfg.ConfigFileValueError) -> OptionError:
     """oslo.config's message shows the place as a repr; say it as a person would."""
     text = one_line(error)
+    name = name or text.removeprefix("Value for option ").partition(" ")[0]
     place = re.search(r"detail='([^']*)'", text)
     option = f"{name} in {place[1]}" if place else name
     return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])
@@ -299,13 +351,10 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def mask_url(url: str) -> str:
-    """A URL as it may be shown: without the passwords in it."""
-    return re.sub(r"(//|,)([^:/@,\s]*):[^@/]*@", r"\1\2:***@", url)
-
-
 def shown(opt: cfg.Opt, value: Any) -> str:
     """An option's value as `config show` prints it: URLs without passwords, no other secret."""
     if value is not None and opt.secret:
         return mask_url(str(value)) if "://" in str(value) else "***"
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{item}" for name, item in value.items())
     return "" if value is None else str(value)

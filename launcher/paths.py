@@ -16,8 +16,11 @@ def state_path(environ: Mapping[str, str], binary: str) -> Path:
     """Directory of what outlives a restart: systemd's, else XDG's."""
     if given := environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])  # systemd.exec(5): several are separated by colons
-    home = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home, binary)
+    if given := environ.get("XDG_STATE_HOME"):
+        return Path(given, binary)
+    # Stays relative, which is refused, for a user without a home.
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  # Path's one raises
+    return Path(home, ".local", "state", binary)
 
 
 def runtime_path(environ: Mapping[str, str], binary: str) -> Path:
