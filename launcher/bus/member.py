@@ -1,0 +1,170 @@
+"""What one driver holds in one process: made at its first use, so after the fork."""
+
+# System calls by their names: this is the way of every message.
+# ruff: noqa: PTH108, PTH208
+
+import itertools
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from launcher.bus.address import queue_name
+from launcher.bus.calls import Call, Caller
+from launcher.bus.deaths import Deaths, Suspects
+from launcher.bus.directory import open_directory
+from launcher.bus.inbox import Inbox
+from launcher.bus.incoming import NotificationMessage, RpcMessage
+from launcher.bus.listener import UnixListener
+from launcher.bus.mailbox import Mailbox
+from launcher.bus.opening import Maker, Opener
+from launcher.bus.options import Settings
+from launcher.bus.presence import Presence
+from launcher.bus.recovery import Recovery
+from launcher.bus.replies import Replies
+from launcher.bus.spool import CAST, Spool, new_name
+
+
+class Member:
+    """One process on the bus. Any thread; not beyond a fork."""
+
+    def __init__(self, path: str, settings: Settings, allowed_modules: list[str]) -> None:
+        """Join, and clean up after whoever has died.
+
+        :raises TransportDriverError, OSError: the directory is not ours to use; cannot be used.
+        """
+        self.directory = open_directory(path)
+        self._settings = settings
+        self._allowed_modules = allowed_modules
+        self._replies = Replies(self.directory)
+        self._recovery = Recovery(self.directory)
+        self._lock = threading.Lock()
+        self._caller: Caller | None = None
+        self._mailbox: Mailbox | None = None
+        self._deaths: Deaths | None = None
+        self._listeners: list[UnixListener] = []
+        self._listener_numbers = itertools.count(1)
+        self._presence = Presence(self.directory)
+        self._recovery.sweep()
+
+    def queue(self, *address: str) -> Spool:
+        """The queue of (exchange, topic) or (exchange, topic, server)."""
+        return Spool(self.directory, self.directory.at("queues", queue_name(*address)))
+
+    def call(self, queue: Spool, call: Call) -> Any:
+        """Send and wait; see `Caller.call` for what is raised. :raises OSError: we cannot wait."""
+        return self._get_caller().call(queue, call)
+
+    def cast(self, queue: Spool, data: bytes) -> None:
+        """Store an encoded message. :raises OSError: it is not stored."""
+        queue.put(new_name(self._presence.id, self._presence.next_number(), CAST), data)
+
+    def fan_out(self, data: bytes, *address: str) -> None:
+        """Store an encoded message for each listener of (exchange, topic) that there is.
+
+        :raises OSError: it is stored for none of them.
+        """
+        top = self.directory.at("fanout", queue_name(*address))
+        name = new_name(self._presence.id, self._presence.next_number(), CAST)
+        draft = f"{top}/.{name}"
+        try:
+            self.directory.write_new(draft, data)
+        except FileNotFoundError:  # nobody ever listened
+            return
+        try:
+            for listener in os.listdir(top):
+                if not listener.startswith("."):
+                    with suppress(FileNotFoundError, NotADirectoryError):  # it has just gone
+                        Spool(self.directory, f"{top}/{listener}").link(name, draft)
+        finally:
+            os.unlink(draft)
+
+    def listen(self, exchange: str, topic: str, server: str, batch: int) -> UnixListener:
+        """Listen for calls and casts: to the topic, to the server, to all.
+
+        :param batch: messages that `poll` hands out at once. :raises OSError: we cannot.
+        """
+        top = self.directory.at("fanout", queue_name(exchange, topic))
+        self.directory.make(top)
+        own = Spool(self.directory, f"{top}/{self._presence.id}.{next(self._listener_numbers)}")
+        shared = [self.queue(exchange, topic), self.queue(exchange, topic, server)]
+        limit = self._settings.max_message_size
+        make = partial(RpcMessage, replies=self._replies, limit=limit)
+        remove = partial(shutil.rmtree, own.path, ignore_errors=True)
+        return self._listen(shared, [own], make, batch, remove)
+
+    def listen_for_notifications(
+        self, addresses: set[tuple[str, str]], batch: int
+    ) -> UnixListener:
+        """Listen on (exchange, topic) each. :raises OSError: we cannot."""
+        shared = [self.queue(*address) for address in sorted(addresses)]
+        return self._listen(shared, [], NotificationMessage, batch, lambda: None)
+
+    def close(self) -> None:
+        """Leave: end listeners and waiting callers, give back what is not settled."""
+        for listener in list(self._listeners):
+            listener.cleanup()
+        with self._lock:
+            mailbox, self._mailbox, self._caller = self._mailbox, None, None
+        if mailbox is not None:
+            mailbox.close()
+            mailbox.forsake()
+        if self._deaths is not None:
+            self._deaths.close()
+        self._recovery.give_back(self._presence.id)
+        self._presence.end()
+
+    def forsake(self) -> None:
+        """Close our descriptors in a forked child, whose parent goes on with them."""
+        for listener in self._listeners:
+            listener.forsake()
+        if self._mailbox is not None:
+            self._mailbox.forsake()
+        if self._deaths is not None:
+            self._deaths.close()
+        self._presence.forsake()
+
+    def _get_caller(self) -> Caller:
+        with self._lock:
+            if self._caller is None:
+                limit = self._settings.max_message_size
+                self._mailbox = Mailbox(self.directory, self._presence.id, limit)
+                self._caller = Caller(self._presence, self._mailbox, limit, self._allowed_modules)
+            return self._caller
+
+    def _listen(
+        self,
+        shared: list[Spool],
+        own: list[Spool],
+        make: Maker,
+        batch: int,
+        remove: Callable[[], None],
+    ) -> UnixListener:
+        with self._lock:
+            if self._deaths is None:
+                self._deaths = Deaths(self.directory.at("peers"))
+            deaths = self._deaths
+        opener = Opener(self.directory, self._replies, self._settings.max_message_size, make)
+        inboxes = [Inbox(spool, shared=True) for spool in shared]
+        inboxes += [Inbox(spool, shared=False) for spool in own]
+        suspects = Suspects(deaths, self._recovery.recover)
+        limit = self._settings.prefetch * batch
+
+        def close() -> None:
+            self._listeners.remove(listener)
+            remove()
+
+        listener = UnixListener(
+            self._presence.id,
+            inboxes,
+            opener,
+            limit=limit,
+            deaths=deaths,
+            suspects=suspects,
+            close=close,
+        )
+        self._listeners.append(listener)
+        return listener

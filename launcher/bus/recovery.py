@@ -1,0 +1,128 @@
+"""Cleaning up after processes that died: their messages go back, the rest of them goes.
+
+Done by any process that starts to use the bus, and by listeners that learn of a death. The lock
+on the dead one's entry makes sure that one process does it; if that one dies as well, the lock is
+free again and the next one starts over: every step here may be repeated.
+"""
+
+# System calls by their names: this is the way of every message.
+# ruff: noqa: PTH108, PTH208
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+
+from launcher.bus import presence
+from launcher.bus.directory import BusDirectory
+from launcher.bus.spool import CALL, Spool, parse_name
+
+LOG = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Cleans up in one bus directory. Any thread."""
+
+    def __init__(self, directory: BusDirectory) -> None:
+        self._directory = directory
+
+    def sweep(self) -> None:
+        """Clean up after whoever is dead. When a process begins to use the bus."""
+        self.recover(set(presence.known(self._directory)))
+        self._put_back_orphans()
+
+    def recover(self, names: set[str]) -> set[str]:
+        """Clean up after those of the entries whose process is dead; returns the locked ones."""
+        locked = set()
+        for name in names:
+            try:
+                descriptor = presence.seize(self._directory, name)
+            except (FileNotFoundError, PermissionError):  # has gone; is being made by root
+                continue
+            if descriptor is None:
+                locked.add(name)
+                continue
+            try:
+                self._bury(presence.process_of(name))
+                os.unlink(self._directory.at("peers", name))
+            finally:
+                os.close(descriptor)
+        return locked
+
+    def give_back(self, own: str) -> None:
+        """Return what the calling process has claimed and not settled: it is leaving."""
+        for spool in self._spools():
+            self._return_messages(spool, own)
+
+    def _bury(self, dead: str) -> None:
+        LOG.info("cleaning up after bus process %s", dead)
+        self._remove_own(dead)
+        for spool in self._spools():
+            self._return_messages(spool, dead)
+
+    def _remove_own(self, dead: str) -> None:
+        """What nobody else uses: its socket, its replies, its fanout queues."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._directory.at("peers", f"{dead}.sock"))
+        shutil.rmtree(self._directory.at("replies", dead), ignore_errors=True)
+        for path in self._fanout_queues():
+            if path.rpartition("/")[2].startswith(f"{dead}."):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _return_messages(self, spool: Spool, dead: str) -> None:
+        for path, name, owner in spool.claimed():
+            if owner == dead:
+                self._return(spool, path, name)
+        for path, draft in spool.drafts():
+            parsed = parse_name(draft)
+            if parsed is not None and parsed.sender == dead:
+                spool.remove(path)
+        self._wake_for_rest(spool, dead)
+
+    def _wake_for_rest(self, spool: Spool, dead: str) -> None:
+        """The dead one may have taken a hint and done nothing, or stored and not woken anyone;
+        its own calls nobody waits for."""
+        rest = False
+        with suppress(FileNotFoundError, NotADirectoryError):  # being removed; a stray file
+            for name in spool.waiting():
+                parsed = parse_name(name)
+                if parsed is not None and parsed.sender == dead and parsed.kind == CALL:
+                    spool.withdraw(parsed)
+                else:
+                    rest = True
+        if rest:
+            spool.poke()
+
+    def _put_back_orphans(self) -> None:
+        """Messages whose owner has not even an entry: it was there before it claimed them."""
+        for spool in self._spools():
+            for path, name, owner in spool.claimed():
+                if not os.path.lexists(self._directory.at("peers", owner)):
+                    self._return(spool, path, name)
+
+    def _return(self, spool: Spool, path: str, name: str) -> None:
+        parsed = parse_name(name)
+        if parsed is None:
+            LOG.warning("removed %r: its name is none of a message", path)
+            spool.remove(path)
+            return
+        LOG.info("message %s goes back to its queue", parsed.message_id)
+        with suppress(FileNotFoundError):  # acknowledged at the last moment
+            spool.put_back(path, parsed.survive())
+
+    def _spools(self) -> Iterator[Spool]:
+        queues = self._directory.at("queues")
+        for name in os.listdir(queues):
+            if not name.startswith("."):
+                yield Spool(self._directory, f"{queues}/{name}")
+        for path in self._fanout_queues():
+            yield Spool(self._directory, path)
+
+    def _fanout_queues(self) -> Iterator[str]:
+        top = self._directory.at("fanout")
+        for topic in os.listdir(top):
+            with suppress(FileNotFoundError, NotADirectoryError):  # being removed; a stray file
+                for name in os.listdir(f"{top}/{topic}"):
+                    if not name.startswith("."):
+                        yield f"{top}/{topic}/{name}"

@@ -1,0 +1,132 @@
+"""The format of messages and replies. Pure; no files, no sockets.
+
+A message is one JSON object in a file. A reply is a line `1 KIND SEQ` and a JSON object, in a
+datagram or, where it is large, in a file; only the caller that waits for SEQ reads the JSON.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from oslo_serialization import jsonutils
+
+VERSION = 1
+REPLY = b"reply"  # the call is over
+WORKING = b"working"  # the call is being executed: the call monitor's heartbeat
+LOOK = b"look"  # a reply lies in the caller's directory
+
+_HEAD = re.compile(rb"1 (reply|working|look) (\d{1,18})\n")
+
+
+class Garbage(ValueError):
+    """What was received is none of ours; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it is sent.
+
+    :ivar deadline: CLOCK_MONOTONIC, in ns: after it the caller has gone. None: it never goes.
+    :ivar monitor: seconds that the caller waits for a sign of life; None: it wants none.
+    """
+
+    ctxt: dict[str, Any]
+    message: dict[str, Any]
+    deadline: int | None = None
+    monitor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as it is received; `body` is the JSON, yet unread."""
+
+    kind: bytes
+    seq: int
+    body: bytes
+
+
+def encode_message(message: Message) -> bytes:
+    """JSON.
+
+    :raises ValueError, TypeError: it contains what JSON cannot express.
+    """
+    return jsonutils.dump_as_bytes(
+        {
+            "version": VERSION,
+            "deadline": message.deadline,
+            "monitor": message.monitor,
+            "ctxt": message.ctxt,
+            "message": message.message,
+        }
+    )
+
+
+def decode_message(data: bytes) -> Message:
+    """The message again; raises Garbage."""
+    envelope = _object(data)
+    if envelope.get("version") != VERSION:
+        raise Garbage(f"version {envelope.get('version')!r:.40} where {VERSION} is spoken")
+    message = Message(
+        envelope.get("ctxt"),  # type: ignore[arg-type]  # checked below
+        envelope.get("message"),  # type: ignore[arg-type]
+        envelope.get("deadline"),
+        envelope.get("monitor"),
+    )
+    for field, types in _TYPES.items():
+        if not isinstance(getattr(message, field), types):
+            raise Garbage(f"{field} is a {type(getattr(message, field)).__name__}")
+    return message
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "ctxt": (dict,),
+    "message": (dict,),
+    "deadline": (int, type(None)),
+    "monitor": (int, float, type(None)),
+}
+
+
+def encode_reply(kind: bytes, seq: int, body: bytes = b"") -> bytes:
+    """One datagram."""
+    return b"1 %s %d\n%s" % (kind, seq, body)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """The head of a datagram; raises Garbage."""
+    head = _HEAD.match(data)
+    if head is None:
+        raise Garbage(f"it begins with {data[:40]!r}")
+    return Reply(head[1], int(head[2]), data[head.end() :])
+
+
+def encode_result(result: Any) -> bytes:
+    """Body of a reply; raises ValueError or TypeError like `encode_message`."""
+    return jsonutils.dump_as_bytes({"result": result})
+
+
+def encode_failure(failure: str) -> bytes:
+    """Body of a reply.
+
+    :param failure: as serialize_remote_exception of oslo.messaging gives it.
+    """
+    return jsonutils.dump_as_bytes({"failure": failure})
+
+
+def decode_body(body: bytes) -> tuple[Any, str | None]:
+    """(result, failure), one of them None; raises Garbage."""
+    fields = _object(body)
+    failure = fields.get("failure")
+    if failure is not None and not isinstance(failure, str):
+        raise Garbage(f"failure is a {type(failure).__name__}")
+    return fields.get("result"), failure
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:  # no JSON, no text; nested without end
+        raise Garbage(f"no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Garbage(f"a JSON {type(value).__name__}, not an object")
+    return value
