@@ -1,0 +1,85 @@
+"""A stop: calls in hand are finished, whatever hangs is killed in the end."""
+
+import signal
+import threading
+
+import pytest
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.traces import put, trace
+from tests.support.commands import Completed
+from tests.support.processes import Launcher
+from tests.support.terminal import CTRL_C, Terminal
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("transport")
+def test_a_call_in_hand_is_answered_before_the_stop_ends(
+    start: Start, number: signal.Signals
+) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    answers: list[Completed] = []
+    caller = threading.Thread(target=lambda: answers.append(slow_call(service)))
+    caller.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "the call is in hand")
+    service.signal(number)
+    service.wait_for_line("stopping; calls in hand: slow_echo")
+    put(service, "done")
+    assert service.wait() == 0
+    caller.join(30)
+    assert answers[0].stdout == "7\n", answers
+    assert trace(service)["graceful_shutdown"] == 2
+
+
+@pytest.mark.usefixtures("transport")
+def test_ctrl_c_at_a_terminal_stops_gracefully(start: Start, terminal: Terminal) -> None:
+    service = start("Traced", "--workers=2", terminal=terminal)
+    service.wait_ready()
+    terminal.press(CTRL_C)
+    assert service.wait() == 0
+    assert trace(service)["cleanup_host"] == 2
+    service.assert_nothing_left()
+
+
+def test_a_second_ctrl_c_stops_at_once(start: Start, terminal: Terminal) -> None:
+    service = start("Hung", "--workers=2", terminal=terminal)
+    wait_until(lambda: trace(service)["init_host"] == 2, 30, "all hang")
+    terminal.press(CTRL_C)
+    service.wait_for_line("stopping: SIGINT received")
+    terminal.press(CTRL_C)
+    assert service.wait(5) == 130
+    service.assert_nothing_left()
+
+
+def test_a_worker_that_hangs_in_its_start_is_killed_when_the_drain_is_over(start: Start) -> None:
+    config = {"DEFAULT": {"graceful_shutdown_timeout": 1}}
+    service = start("Hung", "--workers=2", config=config)
+    wait_until(lambda: trace(service)["init_host"] == 2, 30, "all hang")
+    service.signal(signal.SIGTERM)
+    assert service.wait(10) == 4
+    service.assert_nothing_left()
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_stop_before_anything_serves_ends_with_0(start: Start) -> None:
+    service = start("Traced", "--workers=4")
+    service.wait_for_line("starts 4 workers")
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    service.assert_nothing_left()
+
+
+@pytest.mark.usefixtures("transport")
+def test_nothing_is_left_when_the_master_is_killed(start: Start) -> None:
+    service = start("Traced", "--workers=4")
+    service.wait_ready()
+    service.signal(signal.SIGKILL)
+    assert service.wait() == -signal.SIGKILL
+    service.assert_nothing_left(deadline=15)
+
+
+def slow_call(service: Launcher) -> Completed:
+    """A client that waits for its answer."""
+    return service.run_command("call", "slow_echo", "value=7", "until=done", "--timeout=60")

@@ -1,0 +1,116 @@
+"""The watchdog is pinged while the periodic tasks of every worker are healthy, and only then."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.traces import put, trace
+from tests.support.notify_socket import NotifySocket
+from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
+
+WATCHDOG_SECONDS = 1.0
+FAST = {"DEFAULT": {"periodic_fuzzy_delay": 0}, "health": {"beat_timeout": 1}}
+
+
+def pings(notify: NotifySocket) -> list[float]:
+    """When each came."""
+    return [message.at for message in notify.messages if message.lines == ["WATCHDOG=1"]]
+
+
+def wait_for_pings(notify: NotifySocket, count: int) -> None:
+    """Wait for `count` more."""
+    before = len(pings(notify))
+    wait_until(lambda: len(pings(notify)) >= before + count, 30, f"{count} pings")
+
+
+def test_pings_come_while_everybody_is_well(start: Start, notify: NotifySocket) -> None:
+    service = start("Periodic", config=FAST, notify=notify, watchdog_seconds=WATCHDOG_SECONDS)
+    service.wait_ready()
+    wait_for_pings(notify, 4)
+
+
+def test_pings_stop_while_a_task_of_one_worker_is_stuck(
+    start: Start, notify: NotifySocket
+) -> None:
+    service = start("Periodic", config=FAST, notify=notify, watchdog_seconds=WATCHDOG_SECONDS)
+    service.wait_ready()
+    wait_for_pings(notify, 1)
+    put(service, "hang")
+    service.wait_for_line(r"worker 1 pid \d+: task tick late")
+    before = len(pings(notify))
+    ticks = trace(service)["tick"]
+    wait_until(lambda: trace(service)["tick"] > ticks + 10, 30, "worker 0 ticks on")
+    assert len(pings(notify)) <= before + 1  # one may have been on its way
+    assert "worker 1" in notify.values("STATUS")[-1]
+    (service.state_path / "hang").unlink()
+    service.wait_for_line("worker 1 is no longer late")
+    wait_for_pings(notify, 2)
+
+
+def test_pings_stop_while_a_worker_is_stopped(start: Start, notify: NotifySocket) -> None:
+    service = start("Periodic", config=FAST, notify=notify, watchdog_seconds=WATCHDOG_SECONDS)
+    service.wait_ready()
+    stopped = service.workers()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    service.wait_for_line(rf"pid {stopped}: .* late")
+    os.kill(stopped, signal.SIGCONT)
+    service.wait_for_line("is no longer late")
+    wait_for_pings(notify, 2)
+
+
+def test_a_task_that_raises_is_told_but_no_reason_to_stop_the_pings(
+    start: Start, notify: NotifySocket
+) -> None:
+    service = start("Periodic", config=FAST, notify=notify, watchdog_seconds=WATCHDOG_SECONDS)
+    service.wait_ready()
+    put(service, "stumble")
+    service.wait_for_line("periodic task stumble failed")
+    wait_until(
+        lambda: "1 periodic tasks failing" in notify.values("STATUS")[-1], 30, "STATUS says so"
+    )
+    wait_for_pings(notify, 3)
+    (service.state_path / "stumble").unlink()
+    wait_until(lambda: "failing" not in notify.values("STATUS")[-1], 30, "it is well again")
+
+
+def test_another_processes_watchdog_is_left_alone(start: Start, notify: NotifySocket) -> None:
+    env = {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
+    service = start("Periodic", config=FAST, notify=notify, env=env)
+    service.wait_ready()
+    ticks = trace(service)["tick"]
+    wait_until(lambda: trace(service)["tick"] > ticks + 10, 30, "a second or so has passed")
+    assert not pings(notify)
+
+
+def test_host_wide_tasks_run_in_the_lead_only_and_move_when_it_dies(start: Start) -> None:
+    service = start("Periodic", "--workers=3", config=FAST)
+    service.wait_ready()
+    wait_until(lambda: trace(service)["sweep"] >= 3, 30, "the lead sweeps")
+    (lead,) = sweepers(service.state_path)
+    os.kill(lead, signal.SIGKILL)
+    wait_until(lambda: len(sweepers(service.state_path)) == 2, 30, "another one sweeps")
+    wait_until(lambda: len(service.workers()) == 3, 30, "the worker is replaced")
+
+
+def sweepers(state_path: Path) -> set[int]:
+    """Pids of those that ever ran the host-wide task."""
+    lines = (state_path / "trace").read_text().splitlines()
+    return {int(line.split()[2]) for line in lines if line.startswith("sweep ")}
+
+
+def test_a_killed_worker_is_replaced_in_its_slot_and_serves(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    serves_again(service, service.workers()[0])
+
+
+def serves_again(service: Launcher, pid: int) -> None:
+    """Kill a worker and wait until all serve again."""
+    since = len(service.output)
+    os.kill(pid, signal.SIGKILL)
+    service.wait_for_line(rf"pid {pid} ended: killed by signal 9", since=since)
+    service.wait_for_line(r"worker=\d pid=\d+ serving", since=since)
+    for slot in range(2):
+        assert service.run_command("ping", f"--worker={slot}").status == 0
