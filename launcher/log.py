@@ -14,10 +14,16 @@ from oslo_config import cfg
 from oslo_log import log as oslo_log
 
 from launcher import __version__
+from launcher.errors import ConfigError
 
 STDERR = 2
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # sd-daemon(3)
 COLOURS = {"CRITICAL": "\x1b[1;31m", "ERROR": "\x1b[31m", "WARNING": "\x1b[33m"}
+TIMED = (
+    "logging_default_format_string",
+    "logging_context_format_string",
+    "logging_exception_prefix",
+)
 NOISY = {
     "amqp": logging.ERROR,
     "cotyledon": logging.WARNING,
@@ -41,9 +47,13 @@ class LineHandler(logging.Handler):
     """Writes each record to stderr by one system call; safe on both sides of a fork."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        data = (self.decorate(record, self.format(record)) + "\n").encode("utf-8", "replace")
+        try:
+            text = self.decorate(record, self.format(record))
+        except Exception:  # noqa: BLE001  # as logging.Handler does: a wrong call ends no caller
+            self.handleError(record)
+            return
         with suppress(OSError):  # nobody reads stderr any more, or its disk is full: go on
-            os.write(STDERR, data)
+            os.write(STDERR, f"{text}\n".encode("utf-8", "replace"))
 
     def decorate(self, record: logging.LogRecord, text: str) -> str:
         """The text as it is written; overridden for terminals and the journal."""
@@ -67,15 +77,21 @@ class JournalHandler(LineHandler):
 
 
 def setup(conf: cfg.ConfigOpts, binary: str) -> None:
-    """Called in the master, before the first fork, and by client commands."""
+    """Called in the master, before the first fork, and by client commands.
+
+    :raises ConfigError: an option of oslo.log is wrong, or its file cannot be written.
+    """
     to_journal = is_journal(STDERR, os.environ.get("JOURNAL_STREAM"))
     if to_journal:
-        for option in ("logging_default_format_string", "logging_context_format_string"):
+        for option in TIMED:
             _drop_time(conf, option)
-    oslo_log.setup(conf, binary, version=__version__)
+    try:
+        oslo_log.setup(conf, binary, version=__version__)
+    except (oslo_log.LogConfigError, cfg.Error, OSError, ValueError) as error:
+        raise ConfigError(problem=f"logging cannot be set up: {error}") from error
     root = logging.getLogger()
     for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:
+        if getattr(handler, "stream", None) in (sys.stdout, sys.stderr):
             root.removeHandler(handler)
             root.addHandler(_replacement(handler.formatter, to_journal))
     for handler in root.handlers:
@@ -94,7 +110,10 @@ def is_journal(descriptor: int, journal_stream: str | None) -> bool:
     """Whether a descriptor leads to the journal: systemd.exec(5), $JOURNAL_STREAM."""
     if not journal_stream:
         return False
-    status = os.fstat(descriptor)
+    try:
+        status = os.fstat(descriptor)
+    except OSError:  # it is closed
+        return False
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
@@ -106,16 +125,15 @@ def error_prefix() -> str:
 
 def _drop_time(conf: cfg.ConfigOpts, option: str) -> None:
     """The journal keeps time and priority itself."""
-    prefix = "%(asctime)s.%(msecs)03d %(levelname)-7s "
-    if conf[option].startswith(prefix):
-        conf.set_default(option, conf[option].removeprefix(prefix))
+    text = conf[option].removeprefix("%(asctime)s.%(msecs)03d ")
+    conf.set_default(option, text.removeprefix("%(levelname)-7s "))
 
 
 def _replacement(formatter: logging.Formatter | None, to_journal: bool) -> LineHandler:
     kind = LineHandler
     if to_journal:
         kind = JournalHandler
-    elif sys.stderr.isatty():
+    elif os.isatty(STDERR):
         kind = TerminalHandler
     handler = kind()
     handler.setFormatter(formatter)
