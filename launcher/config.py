@@ -5,11 +5,13 @@ global `cfg.CONF`, since oslo.messaging registers some of its own only there; no
 assemblers (cli, master, worker) is handed the object, all others get plain values.
 """
 
+import io
 import math
 import os
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +218,12 @@ def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **override
 
 
 def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
+    said = io.StringIO()
     try:
-        conf(list(args), project=binary, prog=binary, version=__version__)
+        with redirect_stderr(said):
+            conf(list(args), project=binary, prog=binary, version=__version__)
+    except SystemExit as error:  # a wrong value of an option that oslo.log has on command lines
+        raise ConfigError(problem=" ".join(said.getvalue().split())) from error
     except cfg.ConfigFilesNotFoundError as error:
         raise ConfigError(
             problem=f"configuration file {', '.join(error.config_files)} cannot be read; "

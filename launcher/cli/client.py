@@ -58,7 +58,8 @@ def parse_argument(text: str) -> tuple[str, Any]:
 
 def print_line(text: str) -> None:
     """To stdout, at once: what reads it may be a pipe."""
-    sys.stdout.write(text + "\n")
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -33,11 +33,12 @@ COMMANDS: dict[str, Command] = {
 
 def main(argv: Sequence[str]) -> int:
     """Entry point: `argv[0]` is the script's name, which picks topic and manager."""
+    _fill_standard_descriptors()
     binary = binary_name(argv[0])
-    args = parser.build(binary).parse_args(argv[1:])
-    if args.command is None:
-        return run(binary, args)
     try:
+        args = parser.build(binary).parse_args(argv[1:])
+        if args.command is None:
+            return run(binary, args)
         if args.command == "config sample":  # works with any configuration, or none
             return configuration.sample(cfg.CONF, args)
         load(binary, args)
@@ -92,6 +93,18 @@ def complain(binary: str, error: LauncherError) -> int:
     """One sentence on stderr; returns the exit status that goes with it."""
     sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
     return error.exit_status
+
+
+def _fill_standard_descriptors() -> None:
+    """One that is closed would be given to the next file that is opened, and log lines would be
+    written into that file."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def binary_name(script: str) -> str:

@@ -1,17 +1,31 @@
 """The grammar of the command line."""
 
 import argparse
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from launcher import __version__
+from launcher.errors import UsageError
 
 OVERRIDES = ("workers", "host", "manager", "debug")
+AFTER = "_after"  # for a list, since a subcommand's would replace the one given before its name
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one sentence, as everything else here does; its subparsers too."""
+
+    def error(self, message: str) -> NoReturn:
+        """:raises UsageError: always."""
+        raise UsageError(problem=f"{message}; see '{self.prog} --help'")
 
 
 def build(binary: str) -> argparse.ArgumentParser:
-    """A parser whose result has `command`: None to run, else e.g. "services list"."""
-    parser = argparse.ArgumentParser(
+    """A parser whose result has `command`: None to run, else e.g. "services list".
+
+    :raises UsageError: when it parses what is wrong.
+    """
+    parser = Parser(
         prog=binary,
         description="Run a multi-worker service over oslo.messaging in the foreground, or ask "
         "one that runs. Without a command: run.",
@@ -32,7 +46,12 @@ def build(binary: str) -> argparse.ArgumentParser:
 def config_args(args: argparse.Namespace) -> Sequence[str]:
     """What the command line says of configuration files, in oslo.config's form."""
     given = {"--config-file": "config_file", "--config-dir": "config_dir"}
-    return [f"{flag}={path}" for flag, name in given.items() for path in getattr(args, name, [])]
+    return [
+        f"{flag}={path}"
+        for flag, name in given.items()
+        for place in (name, name + AFTER)
+        for path in getattr(args, place, [])
+    ]
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,12 +66,35 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < threading.TIMEOUT_MAX:  # which a NaN is not either
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def _slot(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a slot, 0 or more")
+    return int(text)
+
+
+def _add_common(parser: argparse.ArgumentParser, place: str = "") -> None:
     """Options of every command, before or after its name."""
     add = parser.add_argument
     keep: Any = argparse.SUPPRESS  # a subcommand's absent option must not undo the one before it
-    add("--config-file", action="append", metavar="FILE", default=keep, help="may be repeated")
-    add("--config-dir", action="append", metavar="DIR", default=keep, help="may be repeated")
+    for name, value in (("config-file", "FILE"), ("config-dir", "DIR")):
+        add(
+            f"--{name}",
+            action="append",
+            metavar=value,
+            dest=name.replace("-", "_") + place,
+            default=keep,
+            help="may be repeated",
+        )
     add("--host", metavar="HOST", default=keep, help="name of this host, or of the one to ask")
     add("--debug", action="store_true", default=keep, help="log at DEBUG")
 
@@ -60,13 +102,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _command(commands: Any, name: str, full: str, help_: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
     parser.set_defaults(command=full)
-    _add_common(parser)
+    _add_common(parser, AFTER)
     return parser
 
 
 def _add_client_commands(commands: Any) -> None:
     ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
-    ping.add_argument("--worker", type=int, metavar="SLOT", help="this one, not just any")
+    ping.add_argument("--worker", type=_slot, metavar="SLOT", help="this one, not just any")
     _add_timeout(ping)
     reload = _command(commands, "reload", "reload", "have the service read its configuration anew")
     reload.add_argument(
@@ -82,7 +124,7 @@ def _add_client_commands(commands: Any) -> None:
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="default 10"
+        "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="default 10"
     )
 
 
