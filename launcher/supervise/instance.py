@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from launcher.errors import AlreadyRunning
+from launcher.errors import AlreadyRunning, DirectoryUnusable
 
 LOCK = "master.lock"
 
@@ -22,12 +22,12 @@ class Instance:
         """Called in the master, before the first fork.
 
         :raises AlreadyRunning: names the pid of who holds it.
+        :raises DirectoryUnusable: the lock file cannot be opened.
         """
-        path = Path(self._runtime_path, LOCK)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = self._open(Path(self._runtime_path, LOCK))
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:  # EACCES or EAGAIN, says fcntl(2)
+        except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says fcntl(2)
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise AlreadyRunning(
@@ -36,6 +36,15 @@ class Instance:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._descriptor = descriptor
+
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = f"{LOCK} in it: {error.strerror}"
+            raise DirectoryUnusable(
+                option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
+            ) from error
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork."""

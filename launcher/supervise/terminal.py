@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-STDIN = 0
+CONTROLLING_TERMINAL = "/dev/tty"
 
 
 @contextmanager
@@ -15,23 +15,38 @@ def own_process_group() -> Iterator[None]:
     it fails, harmlessly, for the leader of a group. Needs SIGTTOU blocked, as `signals.block`
     does: a background process that sets the foreground group gets it.
     """
-    before = _foreground_group()
-    ours = before is not None and before == os.getpgrp()
+    before = os.getpgrp()
+    in_foreground = _foreground_group() == before
     with suppress(PermissionError):  # a session leader leads its group already
         os.setpgid(0, 0)
-    if before is None or not ours:
+    if not in_foreground:
         yield
         return
-    os.tcsetpgrp(STDIN, os.getpgrp())
+    _bring_to_foreground(os.getpgrp())
     try:
         yield
     finally:
-        with suppress(OSError):  # the terminal or the group is gone
-            os.tcsetpgrp(STDIN, before)
+        _bring_to_foreground(before)
 
 
 def _foreground_group() -> int | None:
+    """Of the terminal that Ctrl-C is typed at, wherever stdin leads; None without one."""
     try:
-        return os.tcgetpgrp(STDIN)
-    except OSError:  # stdin is no terminal, or not ours
+        with _terminal() as descriptor:
+            return os.tcgetpgrp(descriptor)
+    except OSError:  # there is none
         return None
+
+
+def _bring_to_foreground(group: int) -> None:
+    with suppress(OSError), _terminal() as descriptor:  # the terminal or the group is gone
+        os.tcsetpgrp(descriptor, group)
+
+
+@contextmanager
+def _terminal() -> Iterator[int]:
+    descriptor = os.open(CONTROLLING_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
