@@ -1,0 +1,128 @@
+"""Where state and runtime files go, and what is said of a directory that cannot be used."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from launcher import paths
+from launcher.errors import DirectoryUnusable, OptionError
+
+BINARY = "compute-launcher"
+UID = 1000
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/x", "XDG_STATE_HOME": "/y"}, "/var/lib/x"),
+        ({"STATE_DIRECTORY": "/var/lib/x:/var/lib/z"}, "/var/lib/x"),
+        ({"STATE_DIRECTORY": "", "XDG_STATE_HOME": "/y"}, "/y/compute-launcher"),
+        ({"XDG_STATE_HOME": "", "HOME": "/h"}, "/h/.local/state/compute-launcher"),
+        ({"HOME": "/h"}, "/h/.local/state/compute-launcher"),
+    ],
+)
+def test_state_goes_where_systemd_says_or_else_xdg(environ: dict[str, str], path: str) -> None:
+    assert paths.state_path(environ, BINARY) == Path(path)
+
+
+def test_a_user_without_a_home_gets_a_path_that_is_refused_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does without an entry
+
+    assert not paths.state_path({}, BINARY).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "path"),
+    [
+        ({"RUNTIME_DIRECTORY": "/run/x", "XDG_RUNTIME_DIR": "/run/user/7"}, UID, "/run/x"),
+        ({"RUNTIME_DIRECTORY": "/run/x:/run/z"}, UID, "/run/x"),
+        ({"XDG_RUNTIME_DIR": "/run/user/7"}, UID, "/run/user/7/compute-launcher"),
+        ({}, 0, "/run/compute-launcher"),
+        ({}, UID, "/tmp/compute-launcher-1000"),
+    ],
+)
+def test_runtime_files_go_where_systemd_says_or_else_xdg(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], uid: int, path: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")
+
+    assert paths.runtime_path(environ, BINARY) == Path(path)
+
+
+def test_a_missing_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+
+    paths.prepare("state_path", path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert list(path.iterdir()) == []
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    paths.prepare("state_path", tmp_path)
+
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("below", ["file", "file/x"])
+def test_a_file_in_the_way_is_told_in_one_sentence(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DirectoryUnusable) as caught:
+        paths.prepare("state_path", tmp_path / below)
+
+    assert str(caught.value).startswith(f"state_path = {tmp_path / below}: ")
+    assert f"uid {os.geteuid()} or set state_path to another one" in str(caught.value)
+    assert caught.value.exit_status == 78
+
+
+def test_a_directory_that_cannot_be_written_is_refused() -> None:
+    """Even root cannot write there."""
+    with pytest.raises(DirectoryUnusable, match="state_path = /proc/self: "):
+        paths.prepare("state_path", Path("/proc/self"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "private"), [(0o700, True), (0o755, True), (0o770, False), (0o702, False)]
+)
+def test_nobody_else_may_write_to_the_runtime_directory(
+    tmp_path: Path, mode: int, private: bool
+) -> None:
+    tmp_path.chmod(mode)
+
+    if private:
+        paths.check_private("runtime_path", tmp_path)
+    else:
+        with pytest.raises(DirectoryUnusable, match="others may write to it"):
+            paths.check_private("runtime_path", tmp_path)
+
+
+def test_the_runtime_directory_of_another_user_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    with pytest.raises(DirectoryUnusable, match=f"it belongs to uid {owner}"):
+        paths.check_private("runtime_path", tmp_path)
+
+
+def test_a_path_too_long_for_sockets_is_refused_at_the_first_byte_too_many() -> None:
+    longest = paths.SUN_PATH_BYTES - paths.LONGEST_SOCKET - 1
+
+    paths.check_socket_room("runtime_path", Path("/" + "x" * (longest - 1)))
+    with pytest.raises(OptionError, match=f"longer than {longest} bytes"):
+        paths.check_socket_room("runtime_path", Path("/" + "x" * longest))
+
+
+def test_bytes_count_not_letters() -> None:
+    with pytest.raises(OptionError):
+        paths.check_socket_room("runtime_path", Path("/" + "é" * 40))
