@@ -36,6 +36,9 @@ def open_database(url: str) -> Database:
     database = Database(engine, Edge(shown, engine.url.password, judge))
     try:
         database.check()
+    except TypeError as error:  # how drivers refuse an option of the URL that they do not know
+        database.close()
+        raise DatabaseUnusable(url=shown, reason=str(error)) from error
     except BaseException:
         database.close()
         raise

@@ -34,6 +34,7 @@ REFUSED = {
     "oracel://u:s3cret@h/db": "SQLAlchemy knows no database 'oracel'",
     "mysql+nodriver://u:s3cret@h/db": "SQLAlchemy knows no database 'mysql+nodriver'",
     "missing+driver://u:s3cret@h/db": "its driver is not installed (No module named 'absent')",
+    "optionless://u:s3cret@h/db?zzz=1": "unexpected keyword argument 'zzz'",
     "asyncio://u:s3cret@h/db": "its driver is for asyncio",
 }
 
@@ -61,6 +62,13 @@ class RefusingServer(DefaultDialect):
         raise sqlite3.OperationalError(f"connection refused\n\tfor {params['password']}")
 
 
+class ServerWithoutOptions(RefusingServer):
+    """A server whose driver takes no options, and says so as Python does."""
+
+    def connect(self, *_args: Any, **params: Any) -> NoReturn:
+        raise TypeError(f"connect() got an unexpected keyword argument {max(params)!r}")
+
+
 class AsyncServer(RefusingServer):
     is_async = True
 
@@ -71,6 +79,7 @@ def strange_dialects() -> Iterator[None]:
         "missing.driver": "MissingDriver",
         "asyncio": "AsyncServer",
         "refusing": "RefusingServer",
+        "optionless": "ServerWithoutOptions",
     }
     for name, dialect in names.items():
         dialects.impls[name] = lambda dialect=dialect: globals()[dialect]
