@@ -10,7 +10,7 @@ from pathlib import Path
 @contextmanager
 def short_directory(prefix: str = "cl-") -> Iterator[Path]:
     """A new directory directly below /tmp, 0700, gone with all that is in it at the end."""
-    path = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # noqa: S108  # short on purpose
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # short on purpose
     try:
         yield path
     finally:

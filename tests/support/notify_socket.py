@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.support.directories import short_directory
@@ -58,9 +57,7 @@ class NotifySocket:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property
@@ -83,16 +80,19 @@ class NotifySocket:
         """All values that the field `name` had, oldest first: `values("STATUS")`."""
         return [line.split("=", 1)[1] for line in self.lines if line.startswith(f"{name}=")]
 
+    def says(self, line: str) -> bool:
+        """Whether the assignment `line` has ever been sent."""
+        return line in self.lines
+
     def wait_for(self, line: str, deadline: float, *, after: Message | None = None) -> Message:
         """The first message with the assignment `line`, such as READY=1, that came later than
         `after`; raises AssertionError after `deadline` seconds."""
 
         def found() -> Message | None:
-            matching = (message for message in self._later_than(after) if line in message.lines)
-            return next(matching, None)
+            return next((one for one in self._later_than(after) if line in one.lines), None)
 
-        message = wait_until(lambda: found() or NotYet(self.lines), deadline, f"{line} was sent")
-        assert isinstance(message, Message)
+        message = wait_until(found, deadline, f"{line} was sent", show=lambda: self.lines)
+        assert message is not None
         return message
 
     def _later_than(self, message: Message | None) -> list[Message]:
@@ -127,10 +127,3 @@ class NotifySocket:
             if data == CLOSE and pid == os.getpid():
                 return
             self._messages.append(Message(at, pid, uid, data.decode("utf-8")))
-
-
-class NotYet(list[str]):
-    """What was sent in place of what is awaited: false, and shown when the time is over."""
-
-    def __bool__(self) -> bool:
-        return False

@@ -10,7 +10,12 @@ INTERVAL_SECONDS = 0.02
 
 
 def wait_until(
-    condition: Callable[[], T], deadline: float, what: str, *, interval: float = INTERVAL_SECONDS
+    condition: Callable[[], T],
+    deadline: float,
+    what: str,
+    *,
+    show: Callable[[], object] | None = None,
+    interval: float = INTERVAL_SECONDS,
 ) -> T:
     """Poll `condition` until it is true, and return what it returned then.
 
@@ -19,7 +24,8 @@ def wait_until(
 
     :param deadline: seconds from now.
     :param what: what is awaited, as a clause: "worker 2 serves".
-    :raises AssertionError: naming `what` and the condition's last value, after the deadline.
+    :param show: what to show of the matter when the time is over; else the condition's value.
+    :raises AssertionError: naming `what` and what was the case instead, after the deadline.
     """
     end = time.monotonic() + deadline
     while True:
@@ -28,5 +34,6 @@ def wait_until(
         if value:
             return value
         if over:
-            raise AssertionError(f"after {deadline:g} s still not: {what}; last value: {value!r}")
+            seen = value if show is None else show()
+            raise AssertionError(f"after {deadline:g} s still not: {what}; last seen: {seen!r}")
         time.sleep(interval)

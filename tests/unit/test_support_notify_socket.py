@@ -71,7 +71,7 @@ def test_a_second_ready_is_told_from_the_first(notify: NotifySocket) -> None:
 def test_what_does_not_come_is_named_beside_what_came_instead(notify: NotifySocket) -> None:
     send(notify, "STATUS=starting")
     notify.wait_for("STATUS=starting", 10)
-    with pytest.raises(AssertionError, match=r"READY=1 was sent; last value: \['STATUS=starting'\]"):
+    with pytest.raises(AssertionError, match=r"READY=1 was sent; .*\['STATUS=starting'\]"):
         notify.wait_for("READY=1", 0.05)
 
 

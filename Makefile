@@ -1,0 +1,94 @@
+# Two commands do all set-up on a Debian or Ubuntu with Python 3.11 or later:
+#   make run     a virtual environment, and the launcher in the foreground
+#   make test    the Debian packages that the tests need, and all tests
+#
+# PYTHON=python3.12 picks an interpreter, with an environment of its own (.venv-3.12);
+# ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
+
+PYTHON ?=
+ARGS ?=
+
+version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv$(if $(PYTHON),-$(version))
+PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
+PROJECT = --no-build-isolation --use-pep517 --editable
+
+DEBIAN_PACKAGES = rabbitmq-server systemd-container
+PYTHONS = python3.11 python3.12 python3.13
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: run test unit functional lint types coverage pythons lowest lock clean help packages
+
+run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
+	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
+
+test: $(VENV)/.tested packages ## all tests; installs what is missing
+	@$(VENV)/bin/pytest $(ARGS)
+
+unit: $(VENV)/.tested ## the tests that need nothing but Python
+	@$(VENV)/bin/pytest tests/unit $(ARGS)
+
+functional: $(VENV)/.tested packages ## the tests with real processes and RabbitMQ
+	@$(VENV)/bin/pytest tests/functional $(ARGS)
+
+lint: $(VENV)/.tested ## ruff: mistakes and formatting
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --quiet --check
+
+types: $(VENV)/.tested ## mypy, strict
+	@$(VENV)/bin/mypy
+
+coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
+	@rm -f .coverage .coverage.*
+	@$(VENV)/bin/coverage run -m pytest $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
+pythons: ## unit and functional tests with every supported Python that is here
+	@for python in $(PYTHONS); do \
+	    if $$python -c '' 2>/dev/null; then \
+	        $(MAKE) --no-print-directory unit functional PYTHON=$$python || exit; \
+	    else echo "no $$python here"; fi; \
+	done
+
+lock: ## write constraints.txt anew; ARGS=--upgrade for later versions
+	@tests/setup/virtual-environment .venv-lock $(PYTHON)
+	@.venv-lock/bin/pip --disable-pip-version-check install --quiet uv
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	    --group build --custom-compile-command "make lock" $(ARGS) \
+	    --output-file constraints.txt pyproject.toml
+	@rm -rf .venv-lock
+
+lowest: ## unit tests with the lowest versions that pyproject.toml allows
+	@tests/setup/virtual-environment .venv-lowest $(PYTHON)
+	@.venv-lowest/bin/pip --disable-pip-version-check install --quiet uv
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python \
+	    --resolution lowest-direct --editable '.[test]'
+	@.venv-lowest/bin/pytest tests/unit $(ARGS)
+
+clean: ## remove what these commands have made
+	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18
+
+packages:
+	@tests/setup/debian-packages $(DEBIAN_PACKAGES)
+
+$(VENV)/.made:
+	@tests/setup/virtual-environment $(VENV) $(PYTHON)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing compute-launcher into $(VENV)"
+	@$(PIP) setuptools
+	@$(PIP) $(PROJECT) .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing compute-launcher and what its tests need into $(VENV)"
+	@$(PIP) setuptools
+	@$(PIP) $(PROJECT) '.[test]'
+	@touch $(VENV)/.installed $@
