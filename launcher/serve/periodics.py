@@ -89,8 +89,9 @@ class PeriodicTasks:
         if tuned is None:
             LOG.info("periodic task %s is disabled", spec.name)
             return
-        delay = 0.0 if spec.run_immediately else random.uniform(0, self._timing.fuzzy_delay)
-        due = time.monotonic_ns() + seconds(min(delay, max(tuned.spacing, 1)))
+        spread = min(self._timing.fuzzy_delay, max(tuned.spacing, 1))
+        delay = 0.0 if spec.run_immediately else random.uniform(0, spread)
+        due = time.monotonic_ns() + seconds(delay)
         self._tasks.append(Task(number, tuned, call, due))
 
     def start(self) -> None:
@@ -159,7 +160,7 @@ class PeriodicTasks:
         failed = False
         try:
             task.call()
-        except Exception:
+        except (Exception, SystemExit):  # sys.exit would end this thread only, and the task
             failed = True
             LOG.exception("periodic task %s failed", task.spec.name)
         with self._wake:

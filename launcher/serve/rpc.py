@@ -49,15 +49,17 @@ def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport
     try:
         return oslo_messaging.get_rpc_transport(conf)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
-        raise ConfigError(problem=transport_problem(conf, error)) from error
-    except ValueError as error:  # a port that is no number
-        raise ConfigError(problem=transport_problem(conf, error)) from error
+        raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
+    except cfg.ConfigFileValueError as error:  # of an option of the driver's
+        raise ConfigError(problem=one_line(error)) from error
+    except ValueError as error:  # its text shows the "port", which may be half a password
+        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
+        raise ConfigError(problem=_transport_problem(conf, reason)) from error
 
 
-def transport_problem(conf: cfg.ConfigOpts, error: Exception) -> str:
-    """One clause that says what is wrong with transport_url, without its passwords."""
+def _transport_problem(conf: cfg.ConfigOpts, reason: str) -> str:
     return (
-        f"transport_url = {shown_url(conf)} cannot be used: {mask_url(one_line(error))}; give "
+        f"transport_url = {shown_url(conf)} cannot be used: {reason}; give "
         "rabbit://user:password@host:port/virtual_host or unix:///directory"
     )
 
@@ -87,7 +89,7 @@ class Tracker:
         self._count(key, method)
         try:
             yield
-        except Exception:
+        except BaseException:  # a method that calls sys.exit is over too
             self._count(key, None, "calls_failed")
             raise
         self._count(key, None, "calls_done")
