@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from importlib.metadata import EntryPoint, entry_points
 
 from oslo_config import cfg
@@ -27,10 +28,7 @@ def manager_class(name: str | None, binary: str) -> type[Manager]:
     :raises ManagerNotFound: there is none, it cannot be imported, or it is no Manager.
     """
     wanted = name or default_topic(binary)
-    if ":" in wanted:
-        found = _import(wanted, EntryPoint("manager", wanted, GROUP))
-    else:
-        found = _by_entry_point(wanted)
+    found = _by_path(wanted) if ":" in wanted else _by_entry_point(wanted)
     if not (inspect.isclass(found) and issubclass(found, Manager)):
         raise ManagerNotFound(
             name=wanted,
@@ -38,6 +36,14 @@ def manager_class(name: str | None, binary: str) -> type[Manager]:
             tried=f"{found!r}",
         )
     return found
+
+
+def _by_path(path: str) -> object:
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", path):
+        raise ManagerNotFound(
+            name=path, reason="this is not of the form package.module:Class", tried="nothing"
+        )
+    return _import(path, EntryPoint("manager", path, GROUP))
 
 
 def _by_entry_point(name: str) -> object:
@@ -84,9 +90,11 @@ def _preload_bus(conf: cfg.ConfigOpts) -> None:
 
 
 def _preload_database(url: str) -> None:
-    from sqlalchemy import exc, make_url  # noqa: PLC0415  # not needed by most client commands
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415  # not needed by client commands
+
+    from launcher.registry import urls  # noqa: PLC0415  # imports SQLAlchemy
 
     try:
-        make_url(url).get_dialect().import_dbapi()
-    except (exc.ArgumentError, ImportError, ValueError) as error:
+        urls.parse(url).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as error:
         raise DatabaseUnusable(url=mask_url(url), reason=mask_url(one_line(error))) from error
