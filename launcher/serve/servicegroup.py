@@ -1,22 +1,17 @@
 """The service group: reports that the service lives, and says so when it leaves."""
 
 import logging
-from datetime import datetime, timedelta
+import threading
 
 from launcher.board import Board
 from launcher.errors import DatabaseUnavailable, ServiceNotFound
 from launcher.registry.interface import Registry
-from launcher.registry.records import ServiceRecord, ServiceState
+from launcher.registry.records import ServiceState, is_up
 from launcher.states import WorkerState
 
+__all__ = ["ServiceGroup", "is_up"]
+
 LOG = logging.getLogger(__name__)
-
-
-def is_up(service: ServiceRecord, now: datetime, down_time_seconds: float) -> bool:
-    """Whether a service lives: it says so, and said so lately. Pure; `now` is UTC, aware."""
-    if service.state is ServiceState.DOWN or service.last_seen_up is None:
-        return False
-    return now - service.last_seen_up <= timedelta(seconds=down_time_seconds)
 
 
 class ServiceGroup:
@@ -31,6 +26,7 @@ class ServiceGroup:
         self._host = host
         self._binary = binary
         self._joined = False
+        self._lock = threading.Lock()  # a report that is slow must not follow the last word
 
     def join(self) -> None:
         """The last step before the periodic tasks: the row may say `up` from here on."""
@@ -43,23 +39,25 @@ class ServiceGroup:
 
         :raises DatabaseUnavailable: the task failed; it is tried again after report_interval.
         """
-        state = ServiceState.DRAINING if self._board.stopping else ServiceState.UP
-        try:
-            self._report(state)
-        except ServiceNotFound as error:
-            LOG.error("nothing to report to: %s; it is made anew at the next start", error)
+        with self._lock:
+            if not self._joined:
+                return
+            state = ServiceState.DRAINING if self._board.stopping else ServiceState.UP
+            try:
+                self._report(state)
+            except ServiceNotFound as error:
+                LOG.error("nothing to report to: %s; it is made anew at the next start", error)
 
     def leave(self) -> None:
         """The last thing a worker does: whoever leaves last marks the row down."""
-        if not self._joined:
-            return
-        self._joined = False
-        if not self._board.stopping or self._others_remain():
-            return
-        try:
-            self._report(ServiceState.DOWN)
-        except (DatabaseUnavailable, ServiceNotFound) as error:
-            LOG.warning("the row of %s could not be marked down: %s", self._binary, error)
+        with self._lock:
+            joined, self._joined = self._joined, False
+            if not joined or not self._board.stopping or self._others_remain():
+                return
+            try:
+                self._report(ServiceState.DOWN)
+            except (DatabaseUnavailable, ServiceNotFound) as error:
+                LOG.warning("the row of %s could not be marked down: %s", self._binary, error)
 
     def _report(self, state: ServiceState) -> None:
         self._registry.report_service(
