@@ -10,6 +10,17 @@ from launcher.serve import loading
 from launcher.serve.manager import Manager
 from launcher.serve.periodics import Timing
 
+GIVEN = {
+    "host",
+    "binary",
+    "topic",
+    "manager",
+    "report_interval",
+    "periodic_enable",
+    "periodic_fuzzy_delay",
+    "periodic_interval_max",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -37,7 +48,10 @@ class Settings:
         """`given` as it is; what is missing or None comes from the configuration.
 
         :raises ManagerNotFound: no such manager class.
+        :raises TypeError: something is given that a service does not have.
         """
+        if unknown := given.keys() - GIVEN:
+            raise TypeError(f"a service has no {', '.join(sorted(unknown))}")
         said = {name: value for name, value in given.items() if value is not None}
 
         def take(name: str, default: Callable[[], Any] | None = None) -> Any:
