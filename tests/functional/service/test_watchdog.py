@@ -68,7 +68,7 @@ def test_a_task_that_raises_is_told_but_no_reason_to_stop_the_pings(
     put(service, "stumble")
     service.wait_for_line("periodic task stumble failed")
     wait_until(
-        lambda: "1 periodic tasks failing" in notify.values("STATUS")[-1], 30, "STATUS says so"
+        lambda: "1 periodic task failing" in notify.values("STATUS")[-1], 30, "STATUS says so"
     )
     wait_for_pings(notify, 3)
     (service.state_path / "stumble").unlink()

@@ -1,0 +1,139 @@
+"""An operator's mistake: one sentence on stderr, the right exit status, nothing left behind."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+import pytest
+
+from tests.functional.service.conftest import Start
+from tests.support.notify_socket import NotifySocket
+from tests.support.processes import Launcher
+
+Config = Mapping[str, Mapping[str, object]]
+QUICK = {"start_timeout": 2}
+
+
+def complaint(service: Launcher) -> str:
+    """The one sentence with which it ended; there is no traceback anywhere."""
+    *before, last = service.output.splitlines()
+    assert last.startswith("compute-launcher: error: ")
+    assert not [line for line in before if line.startswith("compute-launcher: error: ")]
+    assert "Traceback" not in service.output
+    service.assert_nothing_left()
+    return last
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workers=0"], "--workers: '0'"),
+        (["--workers=x"], "--workers: 'x'"),
+        (["--workers=-1"], "--workers: '-1'"),
+        (["--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_usage_errors_end_with_2(start: Start, options: list[str], words: str) -> None:
+    service = start("Traced", *options)
+    assert service.wait() == 2
+    assert words in service.output.splitlines()[-1]
+    assert "Traceback" not in service.output
+    service.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"DEFAULT": {"manager": "nope"}}, "no manager 'nope'"),
+        ({"DEFAULT": {"manager": "no.such:Thing"}}, "No module named 'no'"),
+        ({"DEFAULT": {"manager": "os:getcwd"}}, "no class derived from"),
+        (
+            {"DEFAULT": {"manager": "tests.functional.service.managers:NotAManager"}},
+            "no class derived from",
+        ),
+        ({"DEFAULT": {"transport_url": "nonsense"}}, "transport_url: this is no URL"),
+        ({"DEFAULT": {"transport_url": "carrier-pigeon://x/"}}, "carrier-pigeon"),
+        ({"DEFAULT": {"transport_url": "rabbit://u:hush@h:port/"}}, "rabbit://u:***@h:port/"),
+        ({"DEFAULT": {"transport_url": "unix://host/x"}}, "transport_url = unix://host/x"),
+        ({"DEFAULT": {"workers": 0}}, "workers"),
+        ({"DEFAULT": {"workers": "many"}}, "workers"),
+        ({"DEFAULT": {"report_interval": "often"}}, "report_interval"),
+        ({"DEFAULT": {"service_down_time": 5}}, "service_down_time"),
+        ({"DEFAULT": {"state_path": "/proc/nope"}}, "state_path = /proc/nope"),
+        ({"DEFAULT": {"state_path": "relative"}}, "state_path"),
+        ({"DEFAULT": {"runtime_path": "/tmp/" + 90 * "x"}}, "runtime_path"),
+        ({"database": {"connection": "nonsense"}}, "database"),
+        ({"database": {"connection": "foo://u:hush@h/db"}}, "foo://u:***@h/db"),
+        ({"periodic_tasks": {"spacing": "tick:often"}}, "spacing"),
+    ],
+)
+def test_a_wrong_configuration_ends_with_78_and_is_told_to_systemd(
+    start: Start, notify: NotifySocket, config: Config, words: str
+) -> None:
+    service = start("Traced", config=config, notify=notify)
+    assert service.wait() == 78
+    sentence = complaint(service)
+    assert words in sentence
+    assert "hush" not in service.output
+    assert words in notify.values("STATUS")[-1]
+    assert not notify.says("READY=1")
+
+
+def test_a_file_that_does_not_parse_is_named_with_its_line(start: Start) -> None:
+    service = start("Traced", config={"DEFAULT": {"debug": "true\n[broken"}})
+    assert service.wait() == 78
+    assert f"{service.config_file}:" in complaint(service)
+
+
+def test_a_bus_that_is_away_ends_the_start_with_69(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    url = f"rabbit://guest:hush@127.0.0.1:{port}/"
+    service = start("Traced", config={"DEFAULT": QUICK | {"transport_url": url}})
+    assert service.wait() == 69
+    assert f"bus rabbit://guest:***@127.0.0.1:{port}/ cannot be reached" in complaint(service)
+    assert "hush" not in service.output
+
+
+def test_a_corrupt_database_is_left_as_it_is(start: Start, tmp_path: os.PathLike[str]) -> None:
+    file = os.path.join(tmp_path, "corrupt.sqlite")  # noqa: PTH118  # an SQLAlchemy URL follows
+    garbage = os.urandom(5000)
+    with open(file, "wb") as output:
+        output.write(garbage)
+    service = start("Traced", config={"database": {"connection": f"sqlite:///{file}"}})
+    assert service.wait() == 78
+    assert file in complaint(service)
+    with open(file, "rb") as found:
+        assert found.read() == garbage
+
+
+def test_a_second_instance_is_refused_and_told_the_pid_of_the_first(start: Start) -> None:
+    first = start("Traced")
+    first.wait_ready()
+    config = {"DEFAULT": {"runtime_path": first.runtime_path}}
+    second = start("Traced", config=config)
+    assert second.wait() == 78
+    assert f"in use by compute-launcher with pid {first.master()};" in complaint(second)
+    assert first.run_command("ping").status == 0
+
+
+def test_commands_without_a_service_say_so(start: Start) -> None:
+    service = start("Traced", "--workers=0")
+    service.wait()
+    ping = service.run_command("ping", "--timeout=1")
+    assert ping.status == 69
+    assert "is the service running?" in ping.stderr
+    assert ping.stderr.count("\n") == 1
+    reload = service.run_command("reload")
+    assert reload.status == 69
+    assert "is it running" in reload.stderr
+
+
+@pytest.mark.parametrize("arguments", ["novalue", "=1", "a b=1"])
+def test_a_call_with_wrong_arguments_is_a_usage_error(start: Start, arguments: str) -> None:
+    service = start("Traced", "--workers=0")
+    service.wait()
+    answer = service.run_command("call", "echo", arguments)
+    assert answer.status == 2
+    assert answer.stderr.count("\n") == 1
