@@ -3,6 +3,7 @@
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,16 @@ def test_64_processes_that_report_at_once_are_all_counted(url: str) -> None:
     assert run_together(SIBLINGS, work) == [None] * SIBLINGS
     (row,) = open_registry(url).list_services()
     assert row.report_count == 5 * SIBLINGS
+
+
+def test_64_threads_of_one_process_share_a_few_connections(url: str) -> None:
+    """RPC methods run in as many threads; none is turned away, none gets another's answer."""
+    registry = open_registry(url)
+    hosts = [f"host-{number}" for number in range(64)]
+
+    with ThreadPoolExecutor(max_workers=64) as threads:
+        ids = list(threads.map(lambda host: register(registry, host), hosts))
+
+    assert {row.host: row.id for row in registry.list_services()} == dict(
+        zip(hosts, ids, strict=True)
+    )
