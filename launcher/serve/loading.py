@@ -90,11 +90,12 @@ def _preload_bus(conf: cfg.ConfigOpts) -> None:
 
 
 def _preload_database(url: str) -> None:
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415  # not needed by client commands
-
-    from launcher.registry import urls  # noqa: PLC0415  # imports SQLAlchemy
+    from sqlalchemy import exc, make_url  # noqa: PLC0415  # not needed by most client commands
 
     try:
-        urls.parse(url).get_dialect().import_dbapi()
-    except (ArgumentError, ImportError) as error:
+        make_url(url).get_dialect().import_dbapi()
+    except ValueError as error:  # its text shows the "port", which may be half a password
+        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
+        raise DatabaseUnusable(url=mask_url(url), reason=reason) from error
+    except (exc.ArgumentError, ImportError) as error:
         raise DatabaseUnusable(url=mask_url(url), reason=mask_url(one_line(error))) from error
