@@ -1,0 +1,163 @@
+"""Waiting in a start: bounded, said once, ended by a stop."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from launcher.board import Board, Slot
+from launcher.errors import DatabaseUnavailable
+from launcher.serve import patience
+from launcher.serve.patience import Patience, Stopped
+
+AWAY = DatabaseUnavailable(url="sqlite:////x", reason="locked")
+
+
+class Clock:
+    """Stands in for the module's time: moves only by what is waited for."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Waiting(threading.Event):
+    """An event that is never set by itself; waiting for it moves the clock instead."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.pauses: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.pauses.append(timeout)
+        self._clock.now += timeout
+        return self.is_set()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(patience, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def stop(clock: Clock) -> Waiting:
+    return Waiting(clock)
+
+
+@pytest.fixture
+def slot() -> Slot:
+    board = Board()
+    board.want(1, start_timeout=90)
+    return board.slot(0)
+
+
+def failing(times: int) -> Callable[[], str]:
+    """Fails so many times, then succeeds."""
+    left = [times]
+
+    def action() -> str:
+        if left[0] > 0:
+            left[0] -= 1
+            raise AWAY
+        return "row"
+
+    return action
+
+
+def test_what_works_at_once_does_not_wait(slot: Slot, stop: Waiting) -> None:
+    assert Patience(slot, stop, 90).retry(failing(0)) == "row"
+    assert (stop.pauses, slot.get("waiting")) == ([], 0)
+
+
+def test_a_database_that_comes_back_is_waited_for(slot: Slot, stop: Waiting) -> None:
+    assert Patience(slot, stop, 90).retry(failing(6)) == "row"
+    assert len(stop.pauses) == 6
+
+
+def test_pauses_grow_to_a_limit_and_are_spread(slot: Slot, stop: Waiting) -> None:
+    Patience(slot, stop, 90).retry(failing(10))
+
+    caps = [min(patience.LONGEST_PAUSE_SECONDS, 0.2 * 2**n) for n in range(10)]
+    assert all(cap / 2 <= pause <= cap for pause, cap in zip(stop.pauses, caps, strict=True))
+
+
+def test_a_database_that_stays_away_is_given_up_within_the_timeout(
+    slot: Slot, stop: Waiting, clock: Clock
+) -> None:
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Patience(slot, stop, 90).retry(failing(1000))
+
+    assert caught.value is AWAY
+    assert 80 < clock.now <= 90
+
+
+def test_another_error_is_not_waited_for(slot: Slot, stop: Waiting) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Patience(slot, stop, 90).retry(broken)
+    assert stop.pauses == []
+
+
+def test_the_wait_is_shown_and_said_once(
+    slot: Slot, stop: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    Patience(slot, stop, 90).retry(failing(5))
+
+    assert slot.get("waiting") == 1
+    assert [record.getMessage() for record in caplog.records] == [str(AWAY)]
+
+
+def test_a_stop_ends_the_retries(slot: Slot, stop: Waiting) -> None:
+    def stopped_meanwhile() -> None:
+        stop.set()
+        raise AWAY
+
+    with pytest.raises(Stopped):
+        Patience(slot, stop, 90).retry(stopped_meanwhile)
+
+
+def test_nothing_is_tried_after_a_stop(slot: Slot, stop: Waiting) -> None:
+    stop.set()
+
+    with pytest.raises(Stopped):
+        Patience(slot, stop, 90).retry(lambda: pytest.fail("tried"))
+
+
+def test_an_event_that_came_is_not_waited_for(slot: Slot, stop: Waiting, clock: Clock) -> None:
+    event = Waiting(clock)
+    event.set()
+
+    assert Patience(slot, stop, 90).wait_for(event, "the bus")
+    assert slot.get("waiting") == 0
+
+
+def test_an_event_that_does_not_come_is_given_up(slot: Slot, stop: Waiting, clock: Clock) -> None:
+    assert not Patience(slot, stop, 90).wait_for(Waiting(clock), "the bus")
+    assert clock.now == pytest.approx(90, abs=0.2)
+
+
+def test_a_short_wait_is_not_worth_a_word(
+    slot: Slot, stop: Waiting, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    Patience(slot, stop, patience.SAID_AFTER_SECONDS).wait_for(Waiting(clock), "the bus")
+    assert caplog.records == []
+
+    Patience(slot, stop, 5).wait_for(Waiting(clock), "the bus")
+    assert [record.getMessage() for record in caplog.records] == ["waiting for the bus"]
+    assert slot.get("waiting") == 1
+
+
+def test_a_stop_ends_the_wait_for_an_event(slot: Slot, clock: Clock) -> None:
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(Stopped):
+        Patience(slot, stop, 90).wait_for(Waiting(clock), "the bus")

@@ -1,0 +1,395 @@
+"""The periodic loop: real threads, events in place of time."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.board import Board, Slot, seconds
+from launcher.serve.lead import Lead
+from launcher.serve.manager import TaskSpec
+from launcher.serve.periodics import DEFAULT_SPACING_SECONDS, PeriodicTasks, Timing, tune
+from tests.support.waiting import wait_until
+
+OFTEN = 0.01  # seconds
+SOON = 5.0
+
+
+def spec(name: str = "task", spacing: float = OFTEN, **fields: object) -> TaskSpec:
+    values: dict[str, object] = {"run_immediately": True, "timeout": 60.0, "scope": "worker"}
+    return TaskSpec(name, spacing, **{**values, **fields})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.want(2, start_timeout=90)
+    board.slot(0).occupy(1, 90)
+    board.slot(0).serve(seconds(1e6), 0)
+    return board
+
+
+@pytest.fixture
+def slot(board: Board) -> Slot:
+    return board.slot(0)
+
+
+class Loops:
+    """Makes loops for one slot of one host, and ends them with the test."""
+
+    def __init__(self, board: Board, slot: Slot, lock_file: Path) -> None:
+        self._board = board
+        self._slot = slot
+        self._lock_file = lock_file
+        self._made: list[tuple[PeriodicTasks, Lead]] = []
+
+    def make(self, **timing: object) -> PeriodicTasks:
+        lead = Lead(self._board, self._slot.number, self._lock_file)
+        settled = Timing(**{"fuzzy_delay": 0, **timing})  # type: ignore[arg-type]
+        self._made.append((PeriodicTasks(self._board, self._slot, lead, settled), lead))
+        return self._made[-1][0]
+
+    def end(self) -> None:
+        for tasks, lead in self._made:
+            tasks.stop()
+            lead.release()
+
+
+@pytest.fixture
+def loops(board: Board, slot: Slot, tmp_path: Path) -> Iterator[Loops]:
+    loops = Loops(board, slot, tmp_path / "lead.lock")
+    yield loops
+    loops.end()
+
+
+class Counter:
+    """A task that counts its runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self) -> None:
+        self.runs += 1
+
+    def wait_for(self, runs: int) -> None:
+        wait_until(lambda: self.runs >= runs, SOON, f"{runs} runs")
+
+
+@pytest.mark.parametrize(
+    ("own", "configured", "ceiling", "expected"),
+    [
+        (30, None, None, 30),
+        (30, 5, None, 5),
+        (30, None, 20, 20),
+        (30, 25, 20, 20),
+        (10, None, 20, 10),
+        (0, None, None, DEFAULT_SPACING_SECONDS),
+        (0, None, 20, 20),
+        (0, None, 600, DEFAULT_SPACING_SECONDS),
+        (30, 0, 7, 7),
+        (-1, None, None, None),
+        (-1, None, 20, None),
+        (30, -1, None, None),
+        (-1, 5, None, 5),
+        (30, -0.5, None, None),
+    ],
+)
+def test_spacing(
+    own: float, configured: float | None, ceiling: float | None, expected: float | None
+) -> None:
+    said = {} if configured is None else {"task": configured, "another": 1.0}
+
+    tuned = tune(spec(spacing=own), Timing(interval_max=ceiling, spacing=said))
+
+    assert (tuned and tuned.spacing) == expected
+
+
+def test_a_task_runs_again_and_again(loops: Loops) -> None:
+    tasks, counter = loops.make(), Counter()
+    tasks.add(0, spec(), counter)
+
+    tasks.start()
+
+    counter.wait_for(3)
+
+
+def test_a_disabled_task_does_not_run(loops: Loops, slot: Slot) -> None:
+    tasks, disabled, other = loops.make(), Counter(), Counter()
+    tasks.add(0, spec(spacing=-1), disabled)
+    tasks.add(1, spec(), other)
+
+    tasks.start()
+
+    other.wait_for(3)
+    assert disabled.runs == 0
+
+
+def test_tasks_do_not_wait_for_each_other(loops: Loops) -> None:
+    """Each of the two ends only when the other one runs."""
+    tasks, meeting = loops.make(), threading.Barrier(2, timeout=SOON)
+    met = threading.Event()
+
+    def meet() -> None:
+        meeting.wait()
+        met.set()
+
+    tasks.add(0, spec("one", spacing=3600), meet)
+    tasks.add(1, spec("two", spacing=3600), meet)
+    tasks.start()
+
+    assert met.wait(SOON)
+
+
+def test_a_run_never_overlaps_itself(loops: Loops) -> None:
+    tasks, other, running, most = loops.make(), Counter(), [0], [0]
+
+    def slow() -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        other.wait_for(other.runs + 3)
+        running[0] -= 1
+
+    tasks.add(0, spec("slow"), slow)
+    tasks.add(1, spec("other"), other)
+    tasks.start()
+
+    other.wait_for(12)
+    assert most == [1]
+
+
+def test_a_stuck_task_makes_the_worker_late_and_leaves_the_others_running(
+    loops: Loops, slot: Slot
+) -> None:
+    tasks, other, release = loops.make(), Counter(), threading.Event()
+    tasks.add(0, spec("stuck", timeout=0.05), lambda: release.wait(SOON))
+    tasks.add(1, spec("other"), other)
+    tasks.start()
+
+    wait_until(lambda: slot.get("deadline") < time.monotonic_ns(), SOON, "the worker is late")
+    assert slot.get("deadline_task") == 1
+    other.wait_for(other.runs + 3)
+    assert slot.get("deadline") < time.monotonic_ns()
+
+    release.set()
+    wait_until(lambda: slot.get("deadline") > time.monotonic_ns(), SOON, "it is late no longer")
+
+
+def test_a_loop_that_runs_no_more_makes_the_worker_late(loops: Loops, slot: Slot) -> None:
+    tasks = loops.make(beat_timeout=0.05)
+    tasks.start()
+    wait_until(lambda: slot.get("beats") > 2, SOON, "the loop beats")
+
+    tasks.stop()
+
+    wait_until(lambda: slot.get("deadline") < time.monotonic_ns(), SOON, "the worker is late")
+    assert slot.get("deadline_task") == 0
+
+
+def test_the_loop_beats_though_nothing_is_due(loops: Loops, slot: Slot) -> None:
+    tasks = loops.make(beat_timeout=0.2)
+    tasks.add(0, spec(spacing=3600, run_immediately=False, timeout=3600), Counter())
+
+    tasks.start()
+
+    wait_until(lambda: slot.get("beats") > 3, SOON, "four beats")
+    assert slot.get("deadline") > time.monotonic_ns()
+
+
+@pytest.mark.parametrize("raised", [ValueError("out of luck"), SystemExit(1), KeyError()])
+def test_a_task_that_raises_is_counted_logged_and_run_again(
+    loops: Loops, slot: Slot, caplog: pytest.LogCaptureFixture, raised: BaseException
+) -> None:
+    tasks, counter = loops.make(), Counter()
+
+    def fail_twice() -> None:
+        counter()
+        if counter.runs <= 2:
+            raise raised
+
+    tasks.add(0, spec("moody"), fail_twice)
+    tasks.start()
+
+    counter.wait_for(4)
+    assert slot.get("tasks_failed") == 2
+    wait_until(lambda: slot.get("tasks_failing") == 0, SOON, "the failure is over")
+    logged = [record for record in caplog.records if "moody failed" in record.getMessage()]
+    assert [record.levelno for record in logged] == [logging.ERROR] * 2
+    assert all(record.exc_info for record in logged)
+
+
+def test_a_task_that_fails_now_is_shown(loops: Loops, slot: Slot) -> None:
+    tasks = loops.make()
+
+    def fail() -> None:
+        raise ValueError
+
+    tasks.add(0, spec("one", spacing=3600), fail)
+    tasks.add(1, spec("two", spacing=3600), fail)
+    tasks.add(2, spec("three", spacing=3600), Counter())
+    tasks.start()
+
+    wait_until(lambda: slot.get("tasks_failing") == 2, SOON, "two tasks fail")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "fuzzy", "most"), [(600, 60, 60), (10, 60, 10), (600, 0, 0), (0.1, 60, 1)]
+)
+def test_the_first_run_is_delayed_at_random_but_within_bounds(
+    loops: Loops, spacing: float, fuzzy: float, most: float
+) -> None:
+    tasks = loops.make(fuzzy_delay=fuzzy)
+    before = time.monotonic_ns()
+
+    for number in range(200):
+        tasks.add(number, spec(spacing=spacing, run_immediately=False), Counter())
+
+    took = (time.monotonic_ns() - before) / 1e9
+    late_by = [(task.due - before) / 1e9 for task in tasks._tasks]
+    assert min(late_by) >= 0
+    assert max(late_by) <= most + took
+    assert max(late_by) - min(late_by) >= most / 2
+    at_the_end = sum(delay > 0.99 * most for delay in late_by)
+    assert most == 0 or at_the_end < 20  # spread evenly, without a crowd at the last moment
+
+
+def test_a_task_may_ask_to_run_immediately(loops: Loops) -> None:
+    tasks, counter = loops.make(fuzzy_delay=3600), Counter()
+    tasks.add(0, spec(spacing=3600, run_immediately=True), counter)
+
+    tasks.start()
+
+    counter.wait_for(1)
+
+
+def test_a_host_wide_task_runs_in_the_lead_only(loops: Loops, board: Board) -> None:
+    tasks, host_wide, own = loops.make(beat_timeout=0.1), Counter(), Counter()
+    tasks.add(0, spec("host_wide", scope="host"), host_wide)
+    tasks.add(1, spec("own"), own)
+    board.appoint(1)
+    tasks.start()
+    own.wait_for(5)
+    assert host_wide.runs == 0
+
+    board.appoint(0)
+
+    host_wide.wait_for(2)
+
+
+def test_a_new_lead_goes_on_where_the_last_one_was(loops: Loops, board: Board) -> None:
+    started = time.monotonic_ns() - seconds(20)
+    board.note_host_task(0, started)
+    board.appoint(0)
+    tasks, host_wide, own = loops.make(), Counter(), Counter()
+    tasks.add(0, spec("host_wide", spacing=60, scope="host"), host_wide)
+    tasks.add(1, spec("own"), own)
+
+    tasks.start()
+
+    own.wait_for(5)
+    assert host_wide.runs == 0
+    assert tasks._tasks[0].due == started + seconds(60)
+
+
+def test_a_new_lead_makes_up_for_what_is_overdue(loops: Loops, board: Board) -> None:
+    board.note_host_task(0, time.monotonic_ns() - seconds(61))
+    board.appoint(0)
+    tasks, host_wide = loops.make(), Counter()
+    tasks.add(0, spec("host_wide", spacing=60, scope="host"), host_wide)
+
+    tasks.start()
+
+    host_wide.wait_for(1)
+    assert board.host_task_started(0) > time.monotonic_ns() - seconds(SOON)
+
+
+def test_waiting_for_the_lead_makes_nobody_late(loops: Loops, board: Board, slot: Slot) -> None:
+    board.appoint(1)
+    tasks, own = loops.make(), Counter()
+    tasks.add(0, spec("host_wide", scope="host", timeout=2), Counter())
+    tasks.add(1, spec("own"), own)
+
+    tasks.start()
+
+    own.wait_for(10)
+    assert slot.get("deadline") > time.monotonic_ns() + seconds(1)
+
+
+def test_a_crash_of_the_loop_is_raised_by_wait(
+    loops: Loops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = loops.make()
+
+    def crash(*, busy: bool) -> None:
+        raise OSError("no descriptors left")
+
+    monkeypatch.setattr(tasks._lead, "update", crash)
+    tasks.start()
+
+    with pytest.raises(OSError, match="no descriptors left"):
+        tasks.wait()
+
+
+def test_waiting_ends_without_an_error_when_the_loop_is_stopped(loops: Loops) -> None:
+    tasks, waited = loops.make(), threading.Event()
+    tasks.start()
+
+    def wait() -> None:
+        tasks.wait()
+        waited.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    tasks.stop()
+
+    assert waited.wait(SOON)
+
+
+def test_stopping_does_not_wait_for_a_run_in_progress(loops: Loops) -> None:
+    tasks, begun, release = loops.make(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        release.wait(SOON)
+
+    tasks.add(0, spec(), hang)
+    tasks.start()
+    assert begun.wait(SOON)
+
+    tasks.stop()
+
+    assert not release.is_set()
+    release.set()
+
+
+def test_stopping_before_the_start_is_harmless(loops: Loops) -> None:
+    loops.make().stop()
+
+
+def test_each_run_has_a_request_of_its_own(loops: Loops) -> None:
+    from oslo_context import context  # noqa: PLC0415  # after native threads are required
+
+    tasks, seen = loops.make(), set[str]()
+
+    def look() -> None:
+        current = context.get_current()
+        assert current is not None
+        seen.add(current.request_id)
+
+    tasks.add(0, spec(), look)
+
+    tasks.start()
+
+    wait_until(lambda: len(seen) >= 3, SOON, "three different requests")
+
+
+def test_threads_are_named_after_their_tasks(loops: Loops) -> None:
+    tasks, names = loops.make(), list[str]()
+    take: Callable[[], None] = lambda: names.append(threading.current_thread().name)  # noqa: E731
+    tasks.add(0, spec("report"), take)
+
+    tasks.start()
+
+    wait_until(lambda: names, SOON, "a run")
+    assert names[0] == "task-report"
