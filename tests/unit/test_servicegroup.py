@@ -1,0 +1,215 @@
+"""Reports of a service, and the last word of the last worker."""
+
+import threading
+
+import pytest
+
+from launcher.board import Board
+from launcher.errors import DatabaseUnavailable, LauncherError, ServiceNotFound
+from launcher.registry.records import ServiceState
+from launcher.serve.servicegroup import ServiceGroup
+
+UP, DRAINING, DOWN = ServiceState.UP, ServiceState.DRAINING, ServiceState.DOWN
+
+
+class Registry:
+    """Remembers reports; raises `error`, or waits in `gate`, where a test wants it to."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[ServiceState, int]] = []
+        self.error: LauncherError | None = None
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def report_service(
+        self, host: str, binary: str, *, state: ServiceState, workers_serving: int
+    ) -> None:
+        assert (host, binary) == ("node-1", "compute-launcher")
+        self.entered.set()
+        assert self.gate.wait(5)
+        if self.error:
+            raise self.error
+        self.reports.append((state, workers_serving))
+
+    @property
+    def states(self) -> list[ServiceState]:
+        return [state for state, _ in self.reports]
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.want(3, start_timeout=90)
+    for slot in board.slots():
+        slot.occupy(4000 + slot.number, 90)
+        slot.serve(0, 0)
+    return board
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def groups(board: Board, registry: Registry) -> list[ServiceGroup]:
+    return [
+        ServiceGroup(registry, board, number, "node-1", "compute-launcher")  # type: ignore[arg-type]
+        for number in range(3)
+    ]
+
+
+def test_joining_reports_at_once(groups: list[ServiceGroup], registry: Registry) -> None:
+    groups[0].join()
+
+    assert registry.reports == [(UP, 3)]
+
+
+def test_a_report_tells_how_many_serve(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    groups[0].join()
+    board.slot(2).vacate(90, 0)
+
+    groups[0].report()
+
+    assert registry.reports == [(UP, 3), (UP, 2)]
+
+
+def test_in_a_stop_the_service_drains(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    groups[0].join()
+    board.announce_stop()
+
+    groups[0].report()
+
+    assert registry.states == [UP, DRAINING]
+
+
+def test_who_has_not_joined_reports_nothing(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    board.announce_stop()
+
+    groups[0].report()
+    groups[0].leave()
+
+    assert registry.reports == []
+
+
+def test_whoever_leaves_last_says_that_the_service_is_down(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    for group in groups:
+        group.join()
+    board.announce_stop()
+
+    for group in (groups[1], groups[0], groups[2]):
+        assert DOWN not in registry.states
+        group.leave()
+
+    assert registry.states[-1] is DOWN
+
+
+def test_the_dead_are_not_waited_for(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    groups[0].join()
+    board.announce_stop()
+    board.slot(1).vacate(90, 0)
+    board.slot(2).vacate(90, 0)
+
+    groups[0].leave()
+
+    assert registry.states == [UP, DOWN]
+
+
+def test_a_single_worker_that_goes_leaves_the_service_up(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
+    groups[0].join()
+
+    groups[0].leave()
+
+    assert registry.states == [UP]
+
+
+def test_leaving_twice_says_it_once(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    for group in groups:
+        group.join()
+    board.announce_stop()
+
+    for group in [*groups, *groups]:
+        group.leave()
+
+    assert registry.states.count(DOWN) == 1
+
+
+def test_a_report_in_progress_does_not_follow_the_last_word(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    group = groups[0]
+    group.join()
+    board.announce_stop()
+    for number in (1, 2):
+        board.slot(number).vacate(90, 0)
+    registry.entered.clear()
+    registry.gate.clear()
+    reporting = threading.Thread(target=group.report)
+    reporting.start()
+    assert registry.entered.wait(5)
+
+    leaving = threading.Thread(target=group.leave)
+    leaving.start()
+    registry.gate.set()
+    for thread in (reporting, leaving):
+        thread.join(5)
+
+    assert registry.states == [UP, DRAINING, DOWN]
+
+
+def test_a_row_that_vanished_is_logged(
+    groups: list[ServiceGroup], registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.error = ServiceNotFound(binary="compute-launcher", host="node-1")
+
+    groups[0].join()
+
+    assert "nothing to report to: no service compute-launcher" in caplog.text
+
+
+def test_a_database_that_is_away_fails_the_report(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
+    registry.error = DatabaseUnavailable(url="sqlite:////x", reason="locked")
+
+    with pytest.raises(DatabaseUnavailable):
+        groups[0].join()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseUnavailable(url="sqlite:////x", reason="locked"),
+        ServiceNotFound(binary="compute-launcher", host="node-1"),
+    ],
+)
+def test_a_database_that_is_away_does_not_keep_the_last_one_from_leaving(
+    groups: list[ServiceGroup],
+    registry: Registry,
+    board: Board,
+    caplog: pytest.LogCaptureFixture,
+    error: LauncherError,
+) -> None:
+    groups[0].join()
+    board.announce_stop()
+    for number in (1, 2):
+        board.slot(number).vacate(90, 0)
+    registry.error = error
+
+    groups[0].leave()
+
+    assert f"could not be marked down: {error}" in caplog.text
