@@ -1,0 +1,148 @@
+#!/bin/sh
+# Installs this checkout as a systemd service, or takes it away again; run as root.
+#
+#   systemd/install.sh install      again: upgrades, and keeps state and configuration
+#   systemd/install.sh uninstall    leaves state and configuration
+#
+# PREFIX   the virtual environment, /opt/compute-launcher by default. It is this service's alone:
+#          uninstall removes it.
+# PYTHON   Python >= 3.11, /usr/bin/python3 by default. Not one below a home directory, which the
+#          unit cannot see (ProtectHome=).
+set -eu
+umask 022 # the service's own user has to read what root installs
+
+PREFIX=${PREFIX:-/opt/compute-launcher}
+PYTHON=${PYTHON:-/usr/bin/python3}
+NAME=compute-launcher
+# Not /etc/systemd/system, which is the administrator's: drop-ins and overrides there go before
+# ours, survive an uninstall, and `systemctl mask` works.
+UNITS=/usr/local/lib/systemd/system
+LINKS=/usr/local/bin
+CONFIG=/etc/$NAME
+MARK=$PREFIX/.installed-by-$NAME
+
+here=$(cd "$(dirname "$0")" && pwd)
+checkout=$(dirname "$here")
+
+main() {
+    case ${1:-} in
+    install) check_root; install_all ;;
+    uninstall) check_root; uninstall_all ;;
+    *) fail 2 "usage: $0 install|uninstall" ;;
+    esac
+}
+
+install_all() {
+    check_python
+    check_prefix
+    make_environment
+    make_links
+    copy_units
+    copy_configuration
+    reload_systemd
+    echo "installed; start it with: systemctl enable --now $NAME"
+}
+
+uninstall_all() {
+    stop_units
+    for unit in $(units); do rm -f "$UNITS/$unit"; done
+    rm -f "$CONFIG/$NAME.conf.sample" "$CONFIG/instance.conf.example"
+    # Those that are there, and have nothing of somebody else's in them.
+    rmdir "$UNITS"/*-launcher*.service.d "$UNITS" "${UNITS%/*}" 2>/dev/null || true
+    remove_links
+    if [ -e "$MARK" ]; then rm -rf "$PREFIX"; fi
+    reload_systemd
+    echo "uninstalled; configuration is left in $CONFIG*, state in /var/lib/$NAME*"
+}
+
+fail() {
+    echo "$0: $2" >&2
+    exit "$1"
+}
+
+check_root() {
+    [ "$(id -u)" = 0 ] || fail 1 "this needs root: sudo make install, or sudo make uninstall"
+}
+
+check_python() {
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        fail 1 "$PYTHON is no Python >= 3.11; name one with PYTHON=/path/to/python3"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail 1 "$PYTHON cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"
+    case $(readlink -f "$(command -v "$PYTHON")") in
+    /home/* | /root/* | /run/user/*)
+        fail 1 "$PYTHON is below a home directory, which the unit cannot see; name another PYTHON" ;;
+    esac
+}
+
+check_prefix() {
+    [ -e "$MARK" ] || [ ! -e "$PREFIX" ] || [ -z "$(ls -A "$PREFIX")" ] ||
+        fail 1 "$PREFIX is there, and not by this script; move it away or set another PREFIX"
+}
+
+make_environment() {
+    mkdir -p "$PREFIX"
+    touch "$MARK"
+    "$PYTHON" -m venv "$PREFIX"
+    source=$(mktemp -d)
+    trap 'rm -rf "$source"' EXIT
+    # A copy, since building leaves files of root's behind.
+    cp -r "$checkout/pyproject.toml" "$checkout/README.md" "$checkout/LICENSE" \
+        "$checkout/launcher" "$source"
+    set -- --quiet --disable-pip-version-check
+    if [ -f "$checkout/constraints.txt" ]; then set -- "$@" --constraint "$checkout/constraints.txt"; fi
+    "$PREFIX/bin/pip" wheel "$@" --no-deps --wheel-dir "$source/wheel" "$source"
+    "$PREFIX/bin/pip" install "$@" "$source"/wheel/*.whl
+    # A checkout may have changed though its version has not.
+    "$PREFIX/bin/pip" install "$@" --force-reinstall --no-deps "$source"/wheel/*.whl
+}
+
+make_links() {
+    mkdir -p "$LINKS"
+    for script in "$PREFIX"/bin/*-launcher; do ln -sf "$script" "$LINKS/"; done
+}
+
+remove_links() {
+    for link in "$LINKS"/*-launcher; do
+        case $(readlink "$link" || true) in "$PREFIX"/bin/*) rm -f "$link" ;; esac
+    done
+}
+
+copy_units() {
+    for unit in $(units); do
+        mkdir -p "$(dirname "$UNITS/$unit")"
+        sed "s|/opt/compute-launcher/|$PREFIX/|g" "$here/$unit" >"$UNITS/$unit.new"
+        chmod 0644 "$UNITS/$unit.new"
+        mv "$UNITS/$unit.new" "$UNITS/$unit"
+    done
+}
+
+copy_configuration() {
+    mkdir -p "$CONFIG"
+    install -m 0644 "$checkout/etc/$NAME.conf.sample" "$here/instance.conf.example" "$CONFIG/"
+    [ -e "$CONFIG/$NAME.conf" ] || install -m 0644 "$here/$NAME.conf" "$CONFIG/"
+}
+
+units() {
+    (cd "$here" && echo ./*.service ./*.service.d/*.example)
+}
+
+stop_units() {
+    running || return 0
+    systemctl disable --now --quiet "$NAME.service" 2>/dev/null || true # was never installed
+    systemctl list-units --all --plain --no-legend "$NAME@*.service" | while read -r unit _; do
+        systemctl disable --now --quiet "$unit"
+    done
+    # Enabled, but not loaded now.
+    find /etc/systemd/system -path "*.wants/$NAME@*.service" -exec rm -f {} +
+}
+
+reload_systemd() {
+    if running; then systemctl daemon-reload; fi
+}
+
+running() {
+    [ -d /run/systemd/system ] # sd_booted(3)
+}
+
+main "$@"

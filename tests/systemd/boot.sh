@@ -1,0 +1,33 @@
+# Boots a copy-on-write image of this machine's root under systemd-nspawn. Run by container.py as
+# PID 1 of a process-id and a mount namespace of its own: when this script ends, the kernel ends
+# every process and unmounts everything; it ends when standard input does, or when systemd does.
+# Arguments: a control group to make, and the name of the container.
+set -eu
+exec 3<&0
+group=$1 name=$2
+
+# Every file that is written, nspawn's own included, is on this tmpfs.
+mount -t tmpfs -o mode=0755 tmpfs /run
+machine=/run/container
+mkdir -p "$machine/upper/etc/cloud" "$machine/work" "$machine/root"
+: >"$machine/upper/etc/machine-id"
+: >"$machine/upper/etc/fstab"
+: >"$machine/upper/etc/cloud/cloud-init.disabled"
+mount -t overlay -o "lowerdir=/,upperdir=$machine/upper,workdir=$machine/work" overlay "$machine/root"
+
+# Nothing that this machine has enabled is started, databases and brokers above all.
+rm -rf "$machine"/root/etc/systemd/system/*.wants "$machine"/root/etc/systemd/system/*.requires
+for unit in systemd-logind systemd-hwdb-update systemd-journal-catalog-update systemd-networkd \
+    systemd-resolved systemd-timesyncd systemd-update-utmp systemd-update-utmp-runlevel \
+    systemd-remount-fs ldconfig console-getty getty@tty1; do
+    ln -sfn /dev/null "$machine/root/etc/systemd/system/$unit.service"
+done
+
+mkdir "$group"
+echo 0 >"$group/cgroup.procs"
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+systemd-nspawn --quiet --directory="$machine/root" --machine="$name" --register=no --keep-unit \
+    --boot --console=pipe --private-network --link-journal=no --resolv-conf=off --timezone=off \
+    </dev/null &
+cat <&3 >/dev/null &
+wait -n

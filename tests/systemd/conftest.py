@@ -1,0 +1,112 @@
+"""The container of this session, the service installed in it, and a report of times."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.container import Container, booted, why_not
+from tests.systemd.unit import Unit
+from tests.systemd.wheelhouse import CHECKOUT, INSIDE, pip_environment, wheelhouse
+
+SOURCE = "/srv/checkout"  # inside
+INSTALL_SCRIPT = f"{SOURCE}/systemd/install.sh"
+PYTHONPATH = "/srv/managers"  # inside: the test managers
+INSTALL_SECONDS = 180.0
+UNITS = pytest.StashKey[list[Unit]]()
+
+
+@pytest.fixture(scope="session")
+def container() -> Iterator[Container]:
+    """Booted once. Where that cannot be: a failure in CI, a skip elsewhere."""
+    reason = why_not()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    with booted("launcher-test") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def checkout(container: Container, pytestconfig: pytest.Config) -> Container:
+    """The container with the sources and the wheels of what they need."""
+    cache = pytestconfig.cache
+    assert cache is not None
+    names = (
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+        "launcher",
+        "etc",
+        "systemd",
+    )
+    present = [CHECKOUT / name for name in names if (CHECKOUT / name).exists()]
+    container.copy_in(present, SOURCE)
+    container.copy_in(wheelhouse(cache.mkdir("wheelhouse")).iterdir(), INSIDE)
+    here = Path(__file__).parent
+    container.copy_in([here / "managers.py", here / "stand_in.py"], PYTHONPATH)
+    return container
+
+
+@pytest.fixture(scope="session")
+def installed(checkout: Container) -> Container:
+    """The container with the service installed, as `make install` does."""
+    checkout.run(INSTALL_SCRIPT, "install", env=pip_environment(), deadline=INSTALL_SECONDS)
+    return checkout
+
+
+@pytest.fixture
+def unit(installed: Container, request: pytest.FixtureRequest) -> Iterator[Unit]:
+    """compute-launcher.service as shipped, with the test managers within its reach."""
+    yield from prepared(installed, "compute-launcher.service", request)
+
+
+def prepared(container: Container, name: str, request: pytest.FixtureRequest) -> Iterator[Unit]:
+    """A unit that is clean before and after; its journal is shown when the test fails."""
+    unit = Unit(container, name)
+    request.node.stash.setdefault(UNITS, []).append(unit)
+    unit.reset()
+    unit.drop_in(f"Environment=PYTHONPATH={PYTHONPATH}")
+    unit.configure(workers=2)
+    try:
+        yield unit
+    finally:
+        unit.container.run("systemctl", "kill", "--signal=KILL", name, check=False)
+        unit.reset()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the journals of its units to a failed test, and take down the time of all."""
+    report = yield
+    for unit in item.stash.get(UNITS, []):
+        if report.when == "call" and report.failed:
+            report.sections.append(
+                (f"journal of {unit.name}", unit.journal("-o", "short-precise"))
+            )
+            report.sections.append((f"status of {unit.name}", unit.status()))
+    if report.when == "call" and report.passed:
+        report.user_properties.append(("scenario", call.duration))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The measured time of each scenario."""
+    passed = terminalreporter.stats.get("passed", [])
+    lines = [line for report in passed for line in _measurements(report)]
+    if lines:
+        terminalreporter.section("measured on systemd")
+    for line in lines:
+        terminalreporter.line(line)
+
+
+def _measurements(report: pytest.TestReport) -> Iterator[str]:
+    known = dict(report.user_properties)
+    if "scenario" in known:
+        yield f"{known.pop('scenario'):7.2f} s  {report.nodeid.rpartition('/')[2]}"
+        yield from (f"           {value:7.2f} s  {name}" for name, value in known.items())

@@ -1,0 +1,92 @@
+"""Managers that misbehave on request; copied into the container and found by PYTHONPATH."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from launcher.registry.records import ServiceRecord
+from launcher.serve.manager import Manager, expose, periodic_task
+
+LOG = logging.getLogger(__name__)
+FOREVER_SECONDS = 1_000_000
+
+
+class Plain(Manager):
+    """Serves."""
+
+    @expose
+    def nap(self, context: Any, seconds: float) -> int:
+        """Be busy for so long; the pid of who was."""
+        LOG.info("naps for %g s", seconds)
+        time.sleep(seconds)
+        return os.getpid()
+
+    @expose
+    def child_environment(self, context: Any) -> list[str]:
+        """Names of the variables that a child process gets."""
+        program = "import os; print(*os.environ)"
+        return subprocess.check_output([sys.executable, "-c", program], text=True).split()
+
+
+class SlowStart(Plain):
+    """Takes $INIT_SECONDS for init_host."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        time.sleep(float(os.environ["INIT_SECONDS"]))
+
+
+class SlowestIsOne(Plain):
+    """Worker 1 takes $INIT_SECONDS for init_host, the others none."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        if self.context.slot == 1:
+            time.sleep(float(os.environ["INIT_SECONDS"]))
+
+
+class RaisesInInitHost(Plain):
+    """Cannot start."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        raise RuntimeError("no hypervisor here")
+
+
+class HangsInInitHost(Plain):
+    """Never gets further."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        time.sleep(FOREVER_SECONDS)
+
+
+class HangingTask(Plain):
+    """A periodic task of a second that hangs in its second run for good."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._runs = 0
+
+    @periodic_task(spacing=1, run_immediately=True, timeout=3)
+    def brittle(self, context: Any) -> None:
+        """Return once, then never."""
+        self._runs += 1
+        if self._runs > 1:
+            LOG.info("brittle hangs from now on")
+            threading.Event().wait()
+
+
+class Noisy(Plain):
+    """Logs at every level, and a traceback."""
+
+    @expose
+    def make_noise(self, context: Any) -> None:
+        """One line of each priority."""
+        LOG.debug("a debug line")
+        LOG.info("an info line")
+        LOG.warning("a warning line: käfer")
+        try:
+            raise ValueError("on purpose")
+        except ValueError:
+            LOG.exception("an error line")

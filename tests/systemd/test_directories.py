@@ -1,0 +1,75 @@
+"""Dynamic users, their directories, and several instances on one host."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.asking import ask, ping_all
+from tests.systemd.conftest import prepared
+from tests.systemd.container import Container
+from tests.systemd.unit import Unit
+
+INSTANCES = ("red", "blue")
+
+
+def test_the_service_is_a_user_of_its_own_and_its_state_outlives_it(unit: Unit) -> None:
+    unit.start()
+    user = unit.container.out("stat", "--format=%u", f"/proc/{unit.main_pid}")
+    assert int(user) >= 61184  # systemd.exec(5): where the dynamic users are
+    for directory in ("/var/lib/compute-launcher/", "/run/compute-launcher/"):
+        facts = unit.container.out("stat", "--dereference", "--format=%u %a", directory)
+        assert facts == f"{user} 700"
+    ask(unit, "services", "disable", "--reason", "to be seen later")
+    unit.control("restart")
+    (row,) = json.loads(ask(unit, "services", "list", "--json"))
+    assert (row["status"], row["reason"]) == ("disabled", "to be seen later")
+
+
+def test_root_may_ask_before_the_first_start(unit: Unit) -> None:
+    """What root's command made then belongs to the service afterwards."""
+    unit.container.run("rm", "-rf", "/var/lib/compute-launcher", "/run/compute-launcher")
+    ask(unit, "services", "list")
+    assert unit.container.run("compute-launcher", "ping", check=False).returncode == 69
+    unit.start()
+    ping_all(unit, 2)
+
+
+def test_a_command_says_when_the_service_is_stopped(unit: Unit) -> None:
+    done = unit.container.run("compute-launcher", "reload", "--wait", check=False)
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def instances(installed: Container, request: pytest.FixtureRequest) -> Iterator[list[Unit]]:
+    """Two of the template, with what their commands need."""
+    makers = []
+    for name in INSTANCES:
+        configuration = installed.out("cat", "/etc/compute-launcher/instance.conf.example")
+        host = installed.out("hostname")
+        text = configuration.replace("HOST-NAME", f"{host}-{name}").replace(
+            "-NAME\n", f"-{name}\n"
+        )
+        installed.put(f"/etc/compute-launcher-{name}/instance.conf", text + "\n")
+        makers.append(prepared(installed, f"compute-launcher@{name}.service", request))
+    yield [next(maker) for maker in makers]
+    for maker in makers:
+        maker.close()
+        installed.run("rm", "-rf", *(f"/etc/compute-launcher-{name}" for name in INSTANCES))
+
+
+def test_two_instances_run_side_by_side(unit: Unit, instances: list[Unit]) -> None:
+    """Beside the plain service, too."""
+    everybody = [unit, *instances]
+    for one in everybody:
+        one.begin("start")
+    for one in everybody:
+        one.wait_for("^active$", "ActiveState", 30)
+    pids = ping_all(unit, 2)
+    for name in INSTANCES:
+        pids += ping_all(unit, 2, "--config-dir", f"/etc/compute-launcher-{name}")
+    assert len(set(pids)) == 6
+    instances[0].stop()
+    assert set(ping_all(unit, 2, "--config-dir", "/etc/compute-launcher-blue")) <= set(pids)
+    instances[1].control("reload")

@@ -1,0 +1,83 @@
+"""What the unit takes away, and what workers must not get."""
+
+import json
+import re
+
+import pytest
+
+from tests.systemd.asking import call
+from tests.systemd.container import Container
+from tests.systemd.unit import Unit
+
+UNITS = "/usr/local/lib/systemd/system"
+SHIPPED = ["compute-launcher.service", "compute-launcher@red.service"]
+WORST_EXPOSURE = 1.5
+OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+TIME_STAMP = re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_unit_is_hardened(installed: Container, name: str) -> None:
+    file = f"{UNITS}/{name.replace('@red', '@')}"
+    threshold = f"--threshold={int(WORST_EXPOSURE * 10)}"
+    installed.run("systemd-analyze", "security", "--offline=yes", threshold, file)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_systemd_finds_nothing_to_complain_of(installed: Container, name: str) -> None:
+    done = installed.run("systemd-analyze", "verify", name)
+    assert done.stdout + done.stderr == ""
+
+
+def test_workers_and_their_children_inherit_nothing_of_the_master(unit: Unit) -> None:
+    unit.configure(manager="managers:Plain")
+    unit.start()
+    assert not set(OURS_ALONE) & set(call(unit, "child_environment"))
+    masters = sockets(unit, unit.main_pid)
+    for worker in unit.workers():
+        environ = unit.container.out("cat", f"/proc/{worker}/environ")
+        assert [name for name in OURS_ALONE if name in environ] == []
+        shared = masters & sockets(unit, worker)
+        assert shared <= journal_streams(unit)
+
+
+def test_the_journal_has_priorities_one_identifier_and_no_second_time(unit: Unit) -> None:
+    unit.configure(manager="managers:Noisy")
+    unit.start()
+    call(unit, "make_noise")
+    unit.wait_for_message("an error line", 5)
+    unit.stop()
+    records = [json.loads(line) for line in unit.messages("--output=json")]
+    ours = [one for one in records if one["_SYSTEMD_UNIT"] == unit.name]
+    assert {one["SYSLOG_IDENTIFIER"] for one in ours} == {"compute-launcher"}
+    assert [one["MESSAGE"] for one in ours if TIME_STAMP.search(one["MESSAGE"])] == []
+    errors = unit.messages("--priority=err")
+    assert errors[0].endswith("an error line")
+    assert all(
+        "make_noise" in line or "error line" in line or is_traceback(line) for line in errors
+    )
+    assert [line for line in unit.messages("--priority=warning") if "käfer" in line]
+    assert "an info line" not in unit.journal("--priority=warning")
+
+
+def test_a_quiet_life_leaves_no_warning(unit: Unit) -> None:
+    unit.start()
+    unit.control("reload")
+    unit.stop()
+    assert unit.messages("--priority=warning") == []
+
+
+def is_traceback(line: str) -> bool:
+    return line.rstrip().endswith("ValueError: on purpose") or "Traceback" in line or "  " in line
+
+
+def sockets(unit: Unit, pid: int) -> set[str]:
+    """The sockets that a process has open, by their inode."""
+    listing = unit.container.out("sh", "-c", f"readlink /proc/{pid}/fd/*")
+    return {line for line in listing.splitlines() if line.startswith("socket:")}
+
+
+def journal_streams(unit: Unit) -> set[str]:
+    """Standard output and error of the master, which all share."""
+    ends = [f"/proc/{unit.main_pid}/fd/{number}" for number in (1, 2)]
+    return set(unit.container.out("readlink", *ends).splitlines())

@@ -1,0 +1,48 @@
+"""systemctl reload, and its verdict."""
+
+from tests.systemd.asking import ping_all
+from tests.systemd.unit import Unit
+
+
+def test_a_reload_returns_when_it_is_done(unit: Unit) -> None:
+    unit.start()
+    before = unit.main_pid
+    unit.write_configuration("[DEFAULT]", "report_interval = 5")
+    unit.control("reload")
+    assert "configuration reloaded" in unit.journal()
+    assert (unit.state, unit.main_pid) == ("active", before)
+    ping_all(unit, 2)
+
+
+def test_a_reload_of_a_wrong_configuration_fails_and_the_service_goes_on(unit: Unit) -> None:
+    unit.start()
+    before = unit.main_pid, unit.workers()
+    unit.write_configuration("[DEFAULT]", "report_interval = soon")
+    unit.fails("reload")
+    assert unit.state == "active"
+    unit.wait_for("^2/2 workers serving; reload failed: .*report_interval", "StatusText", 5)
+    errors = unit.messages("--priority=err")
+    assert any("the old configuration stays in force" in line for line in errors)
+    assert (unit.main_pid, unit.workers()) == before
+    unit.container.run("rm", "/etc/compute-launcher/compute-launcher.conf.d/test.conf")
+    unit.control("reload")
+    unit.wait_for("^2/2 workers serving$", "StatusText", 5)
+    ping_all(unit, 2)
+
+
+def test_sighup_reloads_as_well(unit: Unit) -> None:
+    unit.start()
+    unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=HUP", unit.name)
+    unit.wait_for_message("configuration reloaded", 5)
+    assert unit.state == "active"
+
+
+def test_a_reload_before_the_service_is_ready_makes_nobody_believe_it_is(unit: Unit) -> None:
+    unit.configure(manager="managers:SlowStart")
+    unit.drop_in("Environment=INIT_SECONDS=4")
+    unit.begin("start")
+    unit.wait_for("init_host", "StatusText", 10)
+    unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=HUP", unit.name)
+    unit.wait_for_message("configuration reloaded", 5)
+    assert unit.state == "activating"
+    unit.wait_for("^active$", "ActiveState", 10)
