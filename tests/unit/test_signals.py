@@ -1,0 +1,113 @@
+"""Signals of the master, each test in a process of its own, since masks and handlers stay."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from launcher.supervise import signals
+
+SOON = 5.0
+
+
+def in_child(action: Callable[[], object]) -> None:
+    """Run `action` after a real fork; fails when it raises, or hangs for longer than an alarm."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        try:
+            action()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001  # a child must not run the other tests
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("number", sorted(signals.TAKEN))
+def test_every_signal_reaches_its_handler(number: signal.Signals) -> None:
+    def check() -> None:
+        seen, came = list[signal.Signals](), threading.Event()
+
+        def handle(which: signal.Signals) -> None:
+            seen.append(which)
+            came.set()
+
+        signals.block()
+        signals.take({number: handle})
+        os.kill(os.getpid(), number)
+        assert came.wait(SOON)
+        assert seen == [number]
+
+    in_child(check)
+
+
+def test_a_signal_without_a_handler_is_ignored_and_the_next_one_taken() -> None:
+    def check() -> None:
+        came = threading.Event()
+        signals.block()
+        signals.take({signal.SIGHUP: lambda _: came.set()})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTTIN)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert came.wait(SOON)
+
+    in_child(check)
+
+
+def test_a_signal_that_comes_before_the_thread_is_kept() -> None:
+    def check() -> None:
+        came = threading.Event()
+        signals.block()
+        os.kill(os.getpid(), signal.SIGTERM)
+        signals.take({signal.SIGTERM: lambda _: came.set()})
+        assert came.wait(SOON)
+
+    in_child(check)
+
+
+def test_what_is_blocked_stays_so_across_a_fork() -> None:
+    def check_mask() -> None:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= signals.TAKEN
+
+    def check() -> None:
+        signals.block()
+        in_child(check_mask)
+
+    in_child(check)
+
+
+def test_cotyledon_s_handler_gets_the_term_that_is_handed_on() -> None:
+    """Python runs handlers in the main thread, whichever thread the kernel interrupts."""
+
+    def check() -> None:
+        handled = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: handled.set())
+        signals.block()
+        sender = threading.Thread(target=signals.hand_on_to_cotyledon)
+        sender.start()
+        sender.join(SOON)
+        assert handled.wait(SOON)
+
+    in_child(check)
+
+
+def test_after_handing_on_the_next_term_comes_to_us_again() -> None:
+    def check() -> None:
+        seen = threading.Semaphore(0)
+
+        def handle(number: signal.Signals) -> None:
+            signals.hand_on_to_cotyledon()
+            seen.release()
+
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signals.block()
+        signals.take({signal.SIGTERM: handle})
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen.acquire(timeout=SOON)
+
+    in_child(check)
