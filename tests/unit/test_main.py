@@ -1,0 +1,157 @@
+"""The entry point: exit statuses, and one line on stderr for every error."""
+
+import argparse
+import inspect
+import os
+import string
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import cfg
+
+from launcher import errors
+from launcher.cli import main as cli
+from launcher.cli import parser
+from launcher.errors import ExitStatus, LauncherError
+from launcher.supervise.notify import Notifier
+
+BINARY = "compute-launcher"
+
+
+def every_error() -> list[LauncherError]:
+    """One of each class, each of its facts a text of two lines."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+    return [unruly(kind) for kind in kinds if issubclass(kind, LauncherError)]
+
+
+def unruly(kind: type[LauncherError]) -> LauncherError:
+    fields = [name for _, name, _, _ in string.Formatter().parse(kind.__doc__ or "") if name]
+    facts = {name: 2.5 if name == "timeout" else f"{name}:\nTraceback" for name in fields}
+    error = kind.__new__(kind)
+    LauncherError.__init__(error, **facts)  # WorkerGaveUp's own wants a status as well
+    return error
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`main` with a command that does what the test wants, and no configuration to read."""
+
+    def run(action: Callable[[], int], *argv: str) -> int:
+        def command(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+            return action()
+
+        monkeypatch.setattr(cli, "load", lambda binary, args: None)
+        monkeypatch.setitem(cli.COMMANDS, "ping", command)
+        return cli.main([f"/usr/bin/{BINARY}", *(argv or ("ping",))])
+
+    return run
+
+
+def fail(error: BaseException) -> Callable[[], int]:
+    def action() -> int:
+        raise error
+
+    return action
+
+
+def test_what_a_command_returns_is_the_status(run: Callable[..., int]) -> None:
+    assert run(lambda: 0) == 0
+    assert run(lambda: 3) == 3
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+def test_every_error_is_exactly_one_line_with_its_status(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], error: LauncherError
+) -> None:
+    assert run(fail(error)) == error.exit_status
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"{BINARY}: error: {error}\n"
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_wrong_command_line_is_one_line_and_status_2(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(lambda: 0, "--workers", "x") == ExitStatus.USAGE
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_ctrl_c_is_130(run: Callable[..., int]) -> None:
+    assert run(fail(KeyboardInterrupt())) == 130
+
+
+def test_a_bug_is_not_hidden(run: Callable[..., int]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(fail(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("/usr/bin/compute-launcher", "compute-launcher"),
+        ("conductor-launcher", "conductor-launcher"),
+        ("/x/launcher/__main__.py", "compute-launcher"),
+        ("their.py", "their"),
+    ],
+)
+def test_the_script_names_the_service(script: str, name: str) -> None:
+    assert cli.binary_name(script) == name
+
+
+def test_every_command_of_the_grammar_is_there() -> None:
+    for command in cli.COMMANDS:
+        words = [*command.split(), *(["x"] if command == "call" else [])]
+        assert parser.build(BINARY).parse_args(words).command == command
+
+
+def test_a_service_that_cannot_start_tells_systemd_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def refuse(binary: str, args: argparse.Namespace) -> None:
+        raise errors.OptionError(option="workers", problem="too many")
+
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setattr(
+        Notifier, "failed", lambda self, status, reason: told.append((status, reason))
+    )
+    monkeypatch.setattr(cli, "load", refuse)
+
+    assert cli.main([BINARY]) == 78
+    assert told == [(78, "option workers: too many")]
+    assert capsys.readouterr().err == f"{BINARY}: error: option workers: too many\n"
+
+
+def script(*command: str, tmp_path: Path, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    environ = {
+        **os.environ,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
+    }
+    return subprocess.run(command, env=environ, check=False, timeout=60, **streams)
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m launcher config sample | head -n 1; exit ${{PIPESTATUS[0]}}"
+
+    done = script("bash", "-c", shell, tmp_path=tmp_path, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"[DEFAULT]\n"
+
+
+def test_closed_streams_are_no_error_and_no_file_gets_their_text(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m launcher --workers 0 0<&- 1>&- 2>&-"
+
+    done = script("bash", "-c", shell, tmp_path=tmp_path)
+
+    assert done.returncode == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
