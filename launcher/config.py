@@ -1,4 +1,4 @@
-"""Every option, with its unit, minimum and help; reading and checking of the configuration.
+"""Reading and checking of the configuration.
 
 Called in the master, before the first fork, and by the client commands. The options live in the
 global `cfg.CONF`, since oslo.messaging registers some of its own only there; nothing but the
@@ -22,171 +22,15 @@ from oslo_log import log
 from launcher import __version__, paths
 from launcher.errors import ConfigError, OptionError, UsageError
 from launcher.masking import mask_url
+from launcher.options import GROUPS
 
-__all__ = ["check_values", "list_opts", "load", "mask_url", "one_line", "register", "shown"]
+__all__ = ["check_values", "load", "mask_url", "one_line", "register", "shown"]
 
-DEFAULT_OPTS = [
-    cfg.HostDomainOpt(
-        "host",
-        sample_default="<host name>",
-        help="Name of this host: the RPC server's name and the key of its rows in the registry.",
-    ),
-    cfg.IntOpt(
-        "workers",
-        default=len(os.sched_getaffinity(0)),
-        sample_default="<processors available>",
-        min=1,
-        max=400,
-        help="Number of worker processes.",
-    ),
-    cfg.StrOpt(
-        "manager",
-        help="The application to run: a name of the entry-point group launcher.managers, or "
-        "package.module:Class. By default the script's name without '-launcher'.",
-    ),
-    cfg.StrOpt(
-        "state_path",
-        sample_default="$STATE_DIRECTORY, else $XDG_STATE_HOME/<binary>",
-        help="Directory of what outlives a restart: the embedded database.",
-    ),
-    cfg.StrOpt(
-        "runtime_path",
-        sample_default="$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/<binary>",
-        help="Directory of what does not: locks, sockets and the embedded bus. One running "
-        "service a directory.",
-    ),
-    cfg.IntOpt(
-        "report_interval",
-        default=10,
-        min=1,
-        help="Seconds between two reports of this host to the services table.",
-    ),
-    cfg.IntOpt(
-        "service_down_time",
-        default=60,
-        min=2,
-        help="Seconds after its last report from which a service counts as down. Has to be "
-        "larger than report_interval.",
-    ),
-    cfg.BoolOpt("periodic_enable", default=True, help="Run the manager's periodic tasks."),
-    cfg.IntOpt(
-        "periodic_fuzzy_delay",
-        default=60,
-        min=0,
-        help="Seconds: the first run of each periodic task is delayed at random by up to so "
-        "much, so that a fleet started at once does not stampede. 0: no delay.",
-    ),
-    cfg.IntOpt(
-        "periodic_interval_max",
-        min=1,
-        help="Seconds: an upper bound on the spacing of every periodic task. Unset: none.",
-    ),
-    cfg.IntOpt(
-        "start_timeout",
-        default=90,
-        min=1,
-        help="Seconds that a worker may take for one step of its start, waiting for bus or "
-        "database included.",
-    ),
-    cfg.IntOpt(
-        "graceful_shutdown_timeout",
-        default=180,
-        min=0,
-        help="Seconds that a stop waits for calls in hand before it kills. 0: without end.",
-    ),
-    cfg.IntOpt(
-        "manager_shutdown_timeout",
-        default=160,
-        min=0,
-        help="Seconds of the above that the manager's own graceful_shutdown may take.",
-    ),
-    cfg.BoolOpt(
-        "backdoor",
-        default=False,
-        help="Open a Python console into each worker on a unix socket "
-        "<runtime_path>/backdoor.<slot>, for whoever may write there. For debugging only.",
-    ),
-]
-
-DATABASE_OPTS = [
-    cfg.StrOpt(
-        "connection",
-        secret=True,
-        sample_default="sqlite:///<state_path>/launcher.sqlite",
-        help="SQLAlchemy URL of the registry. The default is made and migrated by itself.",
-    ),
-]
-
-HEALTH_OPTS = [
-    cfg.FloatOpt(
-        "beat_timeout",
-        default=30,
-        min=1,
-        help="Seconds without a round of a worker's periodic loop from which it is late.",
-    ),
-    cfg.FloatOpt(
-        "probe_interval",
-        default=30,
-        min=1,
-        help="Seconds between two round trips of a worker to itself through the bus.",
-    ),
-    cfg.FloatOpt(
-        "probe_timeout",
-        default=10,
-        min=0.1,
-        help="Seconds that such a round trip may take.",
-    ),
-]
-
-SUPERVISION_OPTS = [
-    cfg.IntOpt(
-        "restart_limit",
-        default=5,
-        min=0,
-        help="Deaths of one worker within restart_window seconds before the master gives up.",
-    ),
-    cfg.FloatOpt("restart_window", default=120, min=1, help="Seconds; see restart_limit."),
-    cfg.FloatOpt(
-        "stable_after",
-        default=30,
-        min=0,
-        help="Seconds of serving after which a worker's death is not counted and it is replaced "
-        "at once.",
-    ),
-    cfg.FloatOpt(
-        "backoff_max",
-        default=30,
-        min=0,
-        help="Seconds: the longest pause before a worker that keeps dying is started again.",
-    ),
-]
-
-PERIODIC_OPTS = [
-    cfg.DictOpt(
-        "spacing",
-        default={},
-        help="Seconds between two runs, by task: 'name:seconds, name:seconds'. Overrides what "
-        "the manager says; a negative number disables the task.",
-    ),
-]
-
-GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
-    None: DEFAULT_OPTS,
-    "database": DATABASE_OPTS,
-    "health": HEALTH_OPTS,
-    "supervision": SUPERVISION_OPTS,
-    "periodic_tasks": PERIODIC_OPTS,
-}
-
+EXCHANGE = "launcher"  # the default of control_exchange
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(actor)s%(message)s"
 CONTEXT_LOG_FORMAT = LOG_FORMAT.replace("%(message)s", "[%(request_id)s] %(message)s")
 CREDENTIALS = {"transport_url": None, "connection": "database"}  # option: its group
 CREDENTIAL_FILES = {"transport_url": "transport_url", "connection": "database_connection"}
-
-
-def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
-    """Entry point `oslo.config.opts`, for the generated sample."""
-    return list(GROUPS.items())
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -196,7 +40,7 @@ def register(conf: cfg.ConfigOpts) -> None:
     log.register_options(conf)
     conf.set_default("logging_default_format_string", LOG_FORMAT)
     conf.set_default("logging_context_format_string", CONTEXT_LOG_FORMAT)
-    oslo_messaging.set_transport_defaults("launcher")
+    oslo_messaging.set_transport_defaults(EXCHANGE)
     # Registers transport_url; the default that it parses here is replaced by ours.
     oslo_messaging.TransportURL.parse(conf)
 

@@ -5,9 +5,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import oslo_messaging
 from oslo_config import cfg, generator
 
-from launcher import config, paths
+from launcher import config, options, paths
 from launcher.cli.client import print_line
 from launcher.serve import loading
 
@@ -42,7 +43,8 @@ def sample(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 
 def make_sample() -> str:
-    """The commented sample of all options, ours and the libraries'."""
+    """The commented sample of all options, ours and the libraries', with our defaults of these."""
+    oslo_messaging.set_transport_defaults(config.EXCHANGE)
     generator_conf = cfg.ConfigOpts()
     generator.register_cli_opts(generator_conf)
     generator_conf(
@@ -56,7 +58,7 @@ def make_sample() -> str:
 
 
 def _lines(conf: cfg.ConfigOpts) -> Iterator[str]:
-    known = {group: list(opts) for group, opts in config.list_opts()}
+    known = {group: list(opts) for group, opts in options.list_opts()}
     known[None] = [*known[None], *_others(conf)]
     for group, opts in known.items():
         yield f"[{group or 'DEFAULT'}]"

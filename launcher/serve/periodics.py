@@ -146,6 +146,7 @@ class PeriodicTasks:
             return False
         if not self._lead.held:
             task.due = now + TAKEOVER_LOOK_NS
+            task.failing = False  # whatever befell it when we were the lead is the next one's
             return False
         self._board.note_host_task(task.number, now)
         return True
@@ -160,12 +161,19 @@ class PeriodicTasks:
         failed = False
         try:
             task.call()
-        except (Exception, SystemExit):  # sys.exit would end this thread only, and the task
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # sys.exit ends a thread only
             failed = True
-            LOG.exception("periodic task %s failed", task.spec.name)
+            self._log_failure(task, error)
         with self._wake:
             self._finish(task, failed)
             self._wake.notify()
+
+    def _log_failure(self, task: Task, error: BaseException) -> None:
+        """The traceback once, when the failures begin: a task may fail every second for hours."""
+        if task.failing:
+            LOG.error("periodic task %s failed again", task.spec.name)  # oslo.log adds the error
+        else:
+            LOG.error("periodic task %s failed", task.spec.name, exc_info=error)
 
     def _finish(self, task: Task, failed: bool) -> None:
         now = time.monotonic_ns()

@@ -1,7 +1,6 @@
 """The service that a worker runs: its start sequence, in nova's order, and its drain."""
 
 import logging
-import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import oslo_messaging
 from oslo_config import cfg
 from oslo_context import context as oslo_context
 
@@ -28,6 +26,7 @@ from launcher.serve.manager import Manager, ManagerContext, TaskSpec
 from launcher.serve.patience import Patience
 from launcher.serve.periodics import PeriodicTasks
 from launcher.serve.probe import Probe
+from launcher.serve.servers import Servers, identity
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
 from launcher.states import Step
@@ -89,11 +88,11 @@ class Service:
         row = step(Step.SERVICE_ROW, self._register, registry)
         step(Step.PRE_START_HOOK, self._patience.retry, partial(manager.pre_start_hook, row))
         group = self._prepare_group(undo, registry)
-        transport, alt = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
-        step(Step.ALT_SERVER, alt.start, self._wait_for_bus)
+        servers = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
+        step(Step.ALT_SERVER, servers.alt.start, self._wait_for_bus)
         step(Step.POST_START_HOOK, manager.post_start_hook)
         step(Step.SERVICE_GROUP, self._patience.retry, group.join)
-        probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, transport)
+        probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, servers)
         step(Step.PROBE, self._prove, probe)
         self._slot.serve(*self._tasks.deadline())
         LOG.info("serving")
@@ -176,41 +175,30 @@ class Service:
         undo.callback(self._tasks.stop)
         return group
 
-    def _start_main_server(
-        self, undo: ExitStack, manager: Manager
-    ) -> tuple[oslo_messaging.transport.RPCTransport, rpc.Server]:
+    def _start_main_server(self, undo: ExitStack, manager: Manager) -> Servers:
         """Undone in nova's drain: the main server takes no more calls, the manager waits for its
-        work, the main server for its calls, and the alt server goes last."""
-        settings = self._settings
+        work, the main server for its calls; the alt server goes last."""
+        settings, slot = self._settings, self._slot.number
         transport = rpc.get_transport(self._conf)
-        endpoints = self._endpoints(manager)
-        main = rpc.Server(transport, rpc.main_target(settings.topic, settings.host), endpoints)
-        own = rpc.alt_target(settings.topic, settings.host, self._slot.number)
-        alt = rpc.Server(transport, own, endpoints)
-        undo.callback(alt.finish)
-        undo.callback(main.finish)
-        undo.callback(self._shut_manager_down, main, manager)
-        undo.callback(main.stop_taking)
-        main.start(self._wait_for_bus)
-        return transport, alt
+        servers = Servers(transport, settings, slot, self._endpoints(manager))
+        undo.callback(servers.alt.finish)
+        undo.callback(servers.main.finish)
+        undo.callback(servers.shut_down, manager)
+        undo.callback(servers.main.stop_taking)
+        servers.main.start(self._wait_for_bus)
+        return servers
 
     def _endpoints(self, manager: Manager) -> list[object]:
-        settings = self._settings
-        identity = {
-            "service": settings.topic,
-            "host": settings.host,
-            "slot": self._slot.number,
-            "pid": os.getpid(),
-        }
-        backdoor = None
+        """What clients can call: the manager's and its endpoints' own methods, and the base API."""
+        settings, slot = self._settings, self._slot.number
+        socket = None
         if settings.backdoor:
             names = {"service": self, "manager": manager}
-            backdoor = open_backdoor(settings.runtime_path, self._slot.number, names)
+            socket = open_backdoor(settings.runtime_path, slot, names)
         own = [manager, *manager.additional_endpoints]
-        tracked = [
-            rpc.TrackedEndpoint(profiling.traced(self._conf, e), self._tracker) for e in own
-        ]
-        return [*tracked, rpc.BaseRPCAPI(identity, backdoor)]
+        traced = [profiling.traced(self._conf, endpoint) for endpoint in own]
+        tracked = [rpc.TrackedEndpoint(endpoint, self._tracker) for endpoint in traced]
+        return [*tracked, rpc.BaseRPCAPI(identity(settings, slot), socket)]
 
     def _wait_for_bus(self, event: threading.Event) -> None:
         url = mask_url(self._settings.transport_url)
@@ -219,22 +207,8 @@ class Service:
                 url=url, reason=f"no answer within {self._settings.start_timeout:g} s"
             )
 
-    def _shut_manager_down(self, main: rpc.Server, manager: Manager) -> None:
-        """Bounded: a manager that hangs must not keep the calls in hand from being answered."""
-        if not main.started:
-            return
-        timeout = self._settings.manager_shutdown_timeout
-        work = partial(manager.graceful_shutdown, timeout)
-        thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
-        thread.start()
-        thread.join(timeout or None)
-        if thread.is_alive():
-            LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
-
-    def _start_tasks(self, manager: Manager, group: ServiceGroup, transport: Any) -> Probe:
-        settings = self._settings
-        own = rpc.alt_target(settings.topic, settings.host, self._slot.number)
-        probe = Probe(transport, own, settings.probe_timeout)
+    def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
+        probe = Probe(servers.transport, servers.own_target, self._settings.probe_timeout)
         for number, (spec, call) in enumerate(self._all_tasks(manager, group, probe)):
             self._tasks.add(number, spec, call)
         self._tasks.start()
@@ -262,14 +236,12 @@ class Service:
         proven = threading.Event()
 
         def prove() -> None:
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not proven.is_set():
                 try:
                     probe()
+                    proven.set()
                 except NoAnswer as error:
                     LOG.warning("%s", error)
-                else:
-                    return proven.set()
-            return None
 
         threading.Thread(target=prove, name="prove", daemon=True).start()
         self._wait_for_bus(proven)
