@@ -189,7 +189,7 @@ class Service:
         return servers
 
     def _endpoints(self, manager: Manager) -> list[object]:
-        """What clients can call: the manager's and its endpoints' own methods, and the base API."""
+        """What clients can call: the manager, its additional endpoints, the base API."""
         settings, slot = self._settings, self._slot.number
         socket = None
         if settings.backdoor:
