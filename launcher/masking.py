@@ -6,13 +6,17 @@ _SECRET_IN_QUERY = re.compile(
     r"([?&][^=&\s]*(?:pass|pwd|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE
 )
 _PORT_THAT_IS_NONE = re.compile(r"(://[^:/@\s\[\]]*):(?!\d*(?:[/,?\s]|$))[^/\s]*")
-_PAIR = r"[^:@/,\s]*(?::[^:@/,\s]*)?"
-_CREDENTIALS = re.compile(rf"{_PAIR}(?:@(?:[^:@/,\s]+|\[[^\]]*\])(?::\d*)?,{_PAIR})*")
+_PART = r"[^:@/,\s]"
+_HOST = rf"(?:{_PART}+|\[[^\]]*\])(?::\d*)?"
+_CREDENTIALS = re.compile(
+    rf"{_PART}*(?::{_PART}*)?|(?:{_PART}+:{_PART}*@{_HOST},)+{_PART}+:{_PART}*"
+)
 
 
 def mask_url(url: str) -> str:
     """A URL, or a text with one in it, as it may be shown: without passwords. Where a URL is
-    malformed, everything up to the last @ may be a password, and more is hidden than need be."""
+    malformed, everything up to the last @ may be a password, and more is hidden than need be. What
+    no one can tell from another host, as in `u:pass@word,x:y@host`, is taken for one."""
     text = _SECRET_IN_QUERY.sub(r"\1***", url)
     scheme, separator, rest = text.rpartition("@")[0].partition("://")
     place = text.rpartition("@")[2]

@@ -63,8 +63,17 @@ def test_no_password_of_any_host_is_shown(passwords: list[str]) -> None:
 
 
 @QUICK
-@given(st.text("abc019:@/,%#?&= \n[]é-", max_size=30))
+@given(st.text("abc019:@/%#?&= \n[]é-", max_size=30))
 def test_not_even_a_raw_one_with_every_character(password: str) -> None:
+    """But the comma, with which a raw @ begins another host; see the next test."""
+    shown = mask_url(f"rabbit://user:<{password}>@host/vhost")
+
+    assert shown == "rabbit://user:***@host/vhost"
+
+
+@QUICK
+@given(st.text("abc019:/,%#?&= \n[]é-", max_size=30))
+def test_a_comma_makes_no_host(password: str) -> None:
     shown = mask_url(f"rabbit://user:<{password}>@host/vhost")
 
     assert shown == "rabbit://user:***@host/vhost"
