@@ -20,6 +20,7 @@ from launcher.supervise.monitor import (
 from launcher.supervise.notify import Notifier
 
 WATCHDOG_SECONDS = 4.0
+START_SECONDS = 25.0
 
 
 class Clock:
@@ -70,9 +71,9 @@ class World:
 
     def __post_init__(self) -> None:
         self.notifier = Recorder(self.clock, self.watchdog)
-        self.board.want(self.workers, start_timeout=90)
+        self.board.want(self.workers, start_timeout=START_SECONDS)
         for slot in self.board.slots():
-            slot.put("deadline", self.clock.now + seconds(90))
+            slot.put("deadline", self.clock.now + seconds(START_SECONDS))
             slot.put("stepped_at", self.clock.now)
         self.monitor = Monitor(
             self.board,
@@ -91,13 +92,13 @@ class World:
 
     def occupy(self, number: int) -> None:
         slot = self.board.slot(number)
-        slot.occupy(4000 + number, 90)
-        slot.put("deadline", self.clock.now + seconds(90))
+        slot.occupy(4000 + number, START_SECONDS)
+        slot.put("deadline", self.clock.now + seconds(START_SECONDS))
         slot.put("stepped_at", self.clock.now)
 
     def die(self, number: int) -> None:
-        self.board.slot(number).vacate(90, 0)
-        self.board.slot(number).put("deadline", self.clock.now + seconds(90))
+        self.board.slot(number).vacate(START_SECONDS, 0)
+        self.board.slot(number).put("deadline", self.clock.now + seconds(START_SECONDS))
 
     def serve(self, *numbers: int, within: float = 3600) -> None:
         for number in numbers:
@@ -258,7 +259,7 @@ def test_a_start_survives_an_oversleep_if_it_gets_on_in_the_next_round(world: Wo
 def test_a_start_that_is_stuck_is_reported_once(world: World) -> None:
     world.serve(0)
 
-    world.go_on(120)
+    world.go_on(2 * START_SECONDS)
 
     assert len(world.stuck) == 1
     assert world.stuck[0].startswith("worker 1 pid 0: fork late by")
@@ -319,14 +320,14 @@ def test_systemd_is_kept_waiting_for_as_long_as_the_start_keeps_its_own_time_lim
 ) -> None:
     begun = world.clock.now / 1e9
 
-    world.go_on(200)
+    world.go_on(2 * START_SECONDS)
 
     times = world.notifier.times(f"EXTEND_TIMEOUT_USEC={int(EXTENSION_SECONDS * 1e6)}")
-    starting = [at for at in times if at <= begun + 90]
+    starting = [at for at in times if at <= begun + START_SECONDS]
     gaps = [later - earlier for earlier, later in pairwise(starting)]
     assert starting[0] == begun
     assert max(gaps) < EXTENSION_SECONDS / 2
-    assert begun + 90 - starting[-1] < EXTENSION_SECONDS / 2
+    assert begun + START_SECONDS - starting[-1] < EXTENSION_SECONDS / 2
 
 
 def test_a_service_that_serves_extends_nothing(world: World) -> None:

@@ -1,6 +1,5 @@
 """No green threads, whatever is installed."""
 
-import subprocess
 import sys
 
 import pytest
@@ -25,15 +24,3 @@ def test_it_is_too_late_once_eventlet_is_there(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(RuntimeError, match="eventlet is imported already"):
         native_threads.require()
-
-
-def test_the_whole_service_imports_without_eventlet() -> None:
-    code = (
-        "from launcher import native_threads; native_threads.require();"
-        "import sys, launcher.supervise.master;"
-        "sys.exit(any(name.startswith(('eventlet.', 'dns.')) for name in sys.modules))"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-
-    assert (done.returncode, done.stderr) == (0, b"")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.board import Board, Slot, seconds
+from launcher.serve import periodics
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.periodics import DEFAULT_SPACING_SECONDS, PeriodicTasks, Timing, tune
@@ -264,7 +265,10 @@ def test_a_task_may_ask_to_run_immediately(loops: Loops) -> None:
     counter.wait_for(1)
 
 
-def test_a_host_wide_task_runs_in_the_lead_only(loops: Loops, board: Board) -> None:
+def test_a_host_wide_task_runs_in_the_lead_only(
+    loops: Loops, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(periodics, "TAKEOVER_LOOK_NS", seconds(OFTEN))
     tasks, host_wide, own = loops.make(beat_timeout=0.1), Counter(), Counter()
     tasks.add(0, spec("host_wide", scope="host"), host_wide)
     tasks.add(1, spec("own"), own)
