@@ -131,16 +131,24 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         if self._room.full():
             return None
         for position, inbox in enumerate(self._inboxes):
-            while True:
-                found = inbox.next(self._owner)
-                if found is None:
-                    break
-                inbox.unwatch(self._epoll)
-                message = self._opener(inbox, *found, self._room)
-                if message is not None:
-                    self._inboxes.append(self._inboxes.pop(position))  # next time, others first
-                    return message
+            message = self._take_from(inbox)
+            if message is not None:
+                self._inboxes.append(self._inboxes.pop(position))  # next time, others first
+                return message
         return None
+
+    def _take_from(self, inbox: Inbox) -> Any:
+        while True:
+            found = inbox.next(self._owner)
+            if found is None:
+                return None
+            try:
+                message = self._opener(inbox, *found, self._room)
+            finally:
+                inbox.end_turn(self._epoll)
+            if message is not None:
+                return message
+            inbox.hinted = True  # that was nothing: another turn
 
     def _sleep(self, until: float | None) -> None:
         """Until there may be something to do, or the time is over."""

@@ -148,8 +148,7 @@ class Member:
                 self._deaths = Deaths(self.directory.at("peers"))
             deaths = self._deaths
         opener = Opener(self.directory, self._replies, self._settings.max_message_size, make)
-        inboxes = [Inbox(spool, shared=True) for spool in shared]
-        inboxes += [Inbox(spool, shared=False) for spool in own]
+        inboxes = [Inbox(spool) for spool in (*shared, *own)]
         suspects = Suspects(deaths, self._recovery.recover)
         limit = self._settings.prefetch * batch
 
