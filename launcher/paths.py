@@ -48,6 +48,15 @@ def prepare(option: str, path: Path) -> None:
         raise _unusable(option, path, error.strerror or str(error)) from error
 
 
+def check(option: str, path: Path) -> None:
+    """Raise DirectoryUnusable where `prepare` would, and leave everything as it is."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise _unusable(option, path, f"{there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unusable(option, path, f"{there} cannot be written")
+
+
 def check_private(option: str, path: Path) -> None:
     """Raise DirectoryUnusable where others could plant files or sockets for us."""
     status = path.stat()

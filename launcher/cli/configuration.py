@@ -22,8 +22,11 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     loading.manager_class(conf.manager, conf.prog)
     loading.preload(conf)
     for option in ("state_path", "runtime_path"):
-        paths.prepare(option, Path(conf[option]))
-    paths.check_socket_room("runtime_path", Path(conf.runtime_path))
+        paths.check(option, Path(conf[option]))
+    runtime_path = Path(conf.runtime_path)
+    paths.check_socket_room("runtime_path", runtime_path)
+    if runtime_path.exists():
+        paths.check_private("runtime_path", runtime_path)
     files = ", ".join(conf.config_file or []) or "no file, defaults only"
     print_line(f"configuration is valid ({files})")
     return 0

@@ -54,7 +54,7 @@ def request(
         connection.request(verb, path)
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no JSON
         raise NotRunning(binary=conf.prog, path=place, reason=error) from error
     finally:
         connection.close()

@@ -8,6 +8,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from launcher.errors import DatabaseUnusable
+from launcher.masking import mask_url
 from launcher.registry import urls
 from launcher.registry.database import WRITES, Database
 from launcher.registry.faults import Edge, Judge, judge_server
@@ -31,7 +32,7 @@ def open_registry(url: str) -> Registry:
 
 def open_database(url: str) -> Database:
     """What `open_registry` puts the store on; raises the same."""
-    shown = urls.shown(url)
+    shown = mask_url(url)
     engine, judge = _make_engine(urls.parse(url), shown)
     database = Database(engine, Edge(shown, engine.url.password, judge))
     try:

@@ -14,7 +14,6 @@ from sqlalchemy.dialects import registry as dialects
 from sqlalchemy.engine.default import DefaultDialect
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
-from launcher.registry import urls
 from launcher.registry.engine import open_database, open_registry
 
 REFUSED = {
@@ -107,24 +106,6 @@ def test_a_server_that_cannot_be_reached_is_away_and_its_password_masked() -> No
         "database refusing://user:***@db.example/x cannot be reached: connection refused for ***"
     )
     assert caught.value.__cause__ is not None
-
-
-SHOWN = {
-    "postgresql://u:s3cret@h:5432/db": "postgresql://u:***@h:5432/db",
-    "postgresql://u:p@s3/cret@h/db": "postgresql://u:***@h/db",
-    "postgresql://:s3cret@h/db": "postgresql://:***@h/db",
-    "postgresql://u@h/db": "postgresql://u@h/db",
-    "postgresql://h/db?user=u&password=s3cret&x=1": "postgresql://h/db?user=u&password=***&x=1",
-    "postgresql://h/db?sslPassword=s3@cret": "postgresql://h/db?sslPassword=***",
-    "sqlite:////var/lib/launcher/launcher.sqlite": "sqlite:////var/lib/launcher/launcher.sqlite",
-    "user:s3cret@host/db": "***",
-    "nonsense": "nonsense",
-}
-
-
-@pytest.mark.parametrize("url", SHOWN)
-def test_a_url_is_shown_without_what_is_secret_in_it(url: str) -> None:
-    assert urls.shown(url) == SHOWN[url]
 
 
 def test_a_relative_path_counts_from_the_directory_of_the_start(
