@@ -3,16 +3,19 @@
 import argparse
 import http.client
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
+from launcher import paths
 from launcher.cli.client import print_line
-from launcher.errors import NotRunning, ReloadFailed
+from launcher.errors import ConfigError, NotRunning, ReloadFailed
 
 SOCKET = "control.sock"
+PATIENCE_SECONDS = 90.0  # the default of start_timeout
 
 
 def reload(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
@@ -20,7 +23,23 @@ def reload(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
     :raises ReloadFailed: the old one stays in force.
     """
-    status, answer = request(conf, "POST", "/reload", timeout=conf.start_timeout)
+    return _reload(Path(conf.runtime_path), conf.prog, conf.start_timeout)
+
+
+def reload_unreadable(binary: str, problem: ConfigError) -> int:
+    """As `reload`, where the files cannot be read by this command either: it is for the service
+    to refuse them, and to say so in its STATUS. It is looked for where it is without any file.
+
+    :raises ConfigError: `problem`, when no service answers there.
+    """
+    try:
+        return _reload(paths.runtime_path(os.environ, binary), binary, PATIENCE_SECONDS)
+    except NotRunning:
+        raise problem from None
+
+
+def _reload(runtime_path: Path, binary: str, timeout: float) -> int:
+    status, answer = request(runtime_path, binary, "POST", "/reload", timeout=timeout)
     if status != 200:
         raise ReloadFailed(reason=answer.get("error", f"HTTP status {status}"))
     print_line("reloaded")
@@ -42,20 +61,20 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def request(
-    conf: cfg.ConfigOpts, verb: str, path: str, *, timeout: float
+    runtime_path: Path, binary: str, verb: str, path: str, *, timeout: float
 ) -> tuple[int, dict[str, Any]]:
     """HTTP status and JSON of the answer.
 
     :raises NotRunning: nobody listens.
     """
-    place = Path(conf.runtime_path, SOCKET)
+    place = runtime_path / SOCKET
     connection = UnixConnection(place, timeout)
     try:
         connection.request(verb, path)
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no JSON
-        raise NotRunning(binary=conf.prog, path=place, reason=error) from error
+        raise NotRunning(binary=binary, path=place, reason=error) from error
     finally:
         connection.close()
     return response.status, answer

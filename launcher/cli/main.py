@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from launcher import config, log
 from launcher.cli import client, configuration, control, parser, services
-from launcher.errors import ExitStatus, LauncherError
+from launcher.errors import ConfigError, ExitStatus, LauncherError
 from launcher.serve import profiling
 from launcher.supervise.notify import Notifier
 
@@ -41,8 +41,7 @@ def main(argv: Sequence[str]) -> int:
             return run(binary, args)
         if args.command == "config sample":  # works with any configuration, or none
             return configuration.sample(cfg.CONF, args)
-        load(binary, args)
-        return COMMANDS[args.command](cfg.CONF, args)
+        return ask(binary, args)
     except LauncherError as error:
         return complain(binary, error)
     except BrokenPipeError:  # the reader of our output has had enough, as with `| head`
@@ -50,6 +49,17 @@ def main(argv: Sequence[str]) -> int:
         return ExitStatus.STOPPED
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
+
+
+def ask(binary: str, args: argparse.Namespace) -> int:
+    """A command to, or about, the service."""
+    try:
+        load(binary, args)
+    except ConfigError as error:
+        if args.command == "reload":
+            return control.reload_unreadable(binary, error)
+        raise
+    return COMMANDS[args.command](cfg.CONF, args)
 
 
 def run(binary: str, args: argparse.Namespace) -> int:
