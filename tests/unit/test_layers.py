@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -76,10 +77,15 @@ def faults(sources: Mapping[str, str]) -> list[str]:
 def imports(sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(importing module, imported module) for every import of ours, wherever it is written."""
     for name, text in sources.items():
-        for node in ast.walk(ast.parse(text)):
-            for target in targets(node):
-                if target.split(".")[0] == "launcher":
-                    yield name, target if target in sources else target.rpartition(".")[0]
+        for target in ours(text):
+            yield name, target if target in sources else target.rpartition(".")[0]
+
+
+@cache
+def ours(text: str) -> tuple[str, ...]:
+    """What a source imports of ours."""
+    found = (target for node in ast.walk(ast.parse(text)) for target in targets(node))
+    return tuple(target for target in found if target.split(".")[0] == "launcher")
 
 
 def targets(node: ast.AST) -> list[str]:
