@@ -69,10 +69,14 @@ check_python() {
         fail 1 "$PYTHON is no Python >= 3.11; name one with PYTHON=/path/to/python3"
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
         fail 1 "$PYTHON cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"
-    case $(readlink -f "$(command -v "$PYTHON")") in
-    /home/* | /root/* | /run/user/*)
-        fail 1 "$PYTHON is below a home directory, which the unit cannot see; name another PYTHON" ;;
-    esac
+    # The environment links to it, and what it links to matters as well.
+    path=$(command -v "$PYTHON")
+    for file in "$path" "$(readlink -f "$path")"; do
+        case $file in /home/* | /root/* | /run/user/*)
+            fail 1 "$PYTHON is below a home directory, which the unit cannot see; name another PYTHON"
+            ;;
+        esac
+    done
 }
 
 check_prefix() {

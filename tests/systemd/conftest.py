@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,20 +14,25 @@ from tests.systemd.wheelhouse import CHECKOUT, INSIDE, pip_environment, wheelhou
 SOURCE = "/srv/checkout"  # inside
 INSTALL_SCRIPT = f"{SOURCE}/systemd/install.sh"
 PYTHONPATH = "/srv/managers"  # inside: the test managers
+INSTALL_PLACES = ("/opt", "/etc", "/usr/local", "/var/lib")
 INSTALL_SECONDS = 180.0
 UNITS = pytest.StashKey[list[Unit]]()
 
 
 @pytest.fixture(scope="session")
 def container() -> Iterator[Container]:
-    """Booted once. Where that cannot be: a failure in CI, a skip elsewhere."""
-    reason = why_not()
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    """Booted once."""
+    if reason := why_not():
+        miss(reason)
     with booted("launcher-test") as machine:
         yield machine
+
+
+def miss(reason: str) -> NoReturn:
+    """What a scenario needs is not here: a failure in CI, a skip elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +58,18 @@ def checkout(container: Container, pytestconfig: pytest.Config) -> Container:
 
 
 @pytest.fixture(scope="session")
-def installed(checkout: Container) -> Container:
+def before_install(checkout: Container) -> set[str]:
+    """Every path in the places where an install may write."""
+    return paths(checkout)
+
+
+def paths(container: Container) -> set[str]:
+    """Every path in the places where an install may write, as they are now."""
+    return set(container.out("find", *INSTALL_PLACES, "-xdev").splitlines())
+
+
+@pytest.fixture(scope="session")
+def installed(checkout: Container, before_install: set[str]) -> Container:
     """The container with the service installed, as `make install` does."""
     checkout.run(INSTALL_SCRIPT, "install", env=pip_environment(), deadline=INSTALL_SECONDS)
     return checkout
@@ -64,7 +81,7 @@ def unit(installed: Container, request: pytest.FixtureRequest) -> Iterator[Unit]
     yield from prepared(installed, "compute-launcher.service", request)
 
 
-def prepared(container: Container, name: str, request: pytest.FixtureRequest) -> Iterator[Unit]:
+def prepared(container: Container, name: str, request: pytest.FixtureRequest) -> Generator[Unit]:
     """A unit that is clean before and after; its journal is shown when the test fails."""
     unit = Unit(container, name)
     request.node.stash.setdefault(UNITS, []).append(unit)
@@ -74,7 +91,6 @@ def prepared(container: Container, name: str, request: pytest.FixtureRequest) ->
     try:
         yield unit
     finally:
-        unit.container.run("systemctl", "kill", "--signal=KILL", name, check=False)
         unit.reset()
 
 

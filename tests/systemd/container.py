@@ -117,7 +117,7 @@ def booted(name: str) -> Iterator[Container]:
     with TemporaryFile() as console, _boot(group, name, console) as process:
         try:
             leader = wait_until(lambda: _leader(process), LEADER_DEADLINE, "nspawn starts a PID 1")
-            container = Container(leader)
+            container = Container(int(leader or 0))
             wait_until(lambda: _is_settled(container, process), BOOT_DEADLINE, "systemd is up")
         except AssertionError as error:
             console.seek(0)

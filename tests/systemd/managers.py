@@ -26,6 +26,11 @@ class Plain(Manager):
         return os.getpid()
 
     @expose
+    def own_environment(self, context: Any) -> list[str]:
+        """Names of the variables that a worker has."""
+        return list(os.environ)
+
+    @expose
     def child_environment(self, context: Any) -> list[str]:
         """Names of the variables that a child process gets."""
         program = "import os; print(*os.environ)"

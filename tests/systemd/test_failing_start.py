@@ -26,7 +26,9 @@ START_TIMEOUT = 3
 NOBODY = "rabbit://guest:guest@127.0.0.1:1/"
 CAUSES = [
     Cause("unknown manager", 78, "no manager 'nowhere:Nothing'", {"manager": "nowhere:Nothing"}),
-    Cause("broken value", 78, "option workers", file=("[DEFAULT]", "workers = many")),
+    Cause(
+        "broken value", 78, "option report_interval", file=("[DEFAULT]", "report_interval = soon")
+    ),
     Cause("broken file", 78, "test.conf", file=("workers = 2",)),
     Cause(
         "unwritable database",

@@ -1,5 +1,7 @@
 """systemctl reload, and its verdict."""
 
+import pytest
+
 from tests.systemd.asking import ping_all
 from tests.systemd.unit import Unit
 
@@ -14,15 +16,29 @@ def test_a_reload_returns_when_it_is_done(unit: Unit) -> None:
     ping_all(unit, 2)
 
 
-def test_a_reload_of_a_wrong_configuration_fails_and_the_service_goes_on(unit: Unit) -> None:
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["[DEFAULT]", "report_interval = soon"], "option report_interval"),
+        (["report_interval = 5"], "Failed to parse"),
+        (["[DEFAULT]", "manager = nowhere:Nothing"], "no manager 'nowhere:Nothing'"),
+        (["[database]", "connection = oracle9://x/y"], "database oracle9://x/y cannot be used"),
+    ],
+    ids=["value", "syntax", "manager", "driver"],
+)
+def test_a_reload_of_a_wrong_configuration_fails_and_the_service_goes_on(
+    unit: Unit, lines: list[str], reason: str
+) -> None:
     unit.start()
     before = unit.main_pid, unit.workers()
-    unit.write_configuration("[DEFAULT]", "report_interval = soon")
+    unit.write_configuration(*lines)
     unit.fails("reload")
     assert unit.state == "active"
-    unit.wait_for("^2/2 workers serving; reload failed: .*report_interval", "StatusText", 5)
+    unit.wait_for(f"^2/2 workers serving; reload failed: .*{reason}", "StatusText", 5)
     errors = unit.messages("--priority=err")
-    assert any("the old configuration stays in force" in line for line in errors)
+    assert any(
+        reason in line and "the old configuration stays in force" in line for line in errors
+    )
     assert (unit.main_pid, unit.workers()) == before
     unit.container.run("rm", "/etc/compute-launcher/compute-launcher.conf.d/test.conf")
     unit.control("reload")

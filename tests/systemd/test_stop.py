@@ -51,11 +51,10 @@ def test_a_worker_that_hangs_in_its_start_does_not_hold_up_a_stop(
 def test_a_call_that_never_ends_is_cut_off_after_the_graceful_time(unit: Unit) -> None:
     unit.configure(manager="managers:Plain", graceful_shutdown_timeout=3)
     unit.start()
-    caller = unit.container.start(COMMAND, "call", "nap", "seconds=1000", "--timeout", "20")
+    caller = unit.container.start(COMMAND, "call", "nap", "seconds=1000", "--timeout", "5")
     unit.wait_for_message("naps for", 10)
     begun = time.monotonic()
     unit.control("stop", check=False)
     assert time.monotonic() - begun < 3 + LOST_SECONDS
     assert (unit.show("ExecMainStatus"), unit.processes()) == ("4", [])
-    caller.kill()
     caller.communicate()

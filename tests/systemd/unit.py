@@ -1,12 +1,21 @@
 """A unit inside the container, as an operator and a test see it."""
 
 import re
+import time
 from collections.abc import Sequence
 
 from tests.support.waiting import wait_until
 from tests.systemd.container import Container
 
 EXTRA_CONFIG = "/etc/compute-launcher/compute-launcher.conf.d"
+RESET = """
+systemctl kill --signal=KILL "$0"
+systemctl stop "$0"
+rm -rf "/run/systemd/system/$0.d" "$1"
+systemctl daemon-reload
+systemctl reset-failed "$0"
+systemctl clean --what=state --what=runtime "$0"
+"""
 UNIT_DEADLINE = 60.0  # seconds, for systemctl to return
 
 
@@ -16,7 +25,7 @@ class Unit:
     def __init__(self, container: Container, name: str) -> None:
         self.container = container
         self.name = name
-        self._cursor = self._read_cursor()
+        self._since = f"@{time.time():.6f}"
 
     def control(self, verb: str, *, check: bool = True, deadline: float = UNIT_DEADLINE) -> str:
         """`systemctl VERB UNIT`; what it printed. Raises AssertionError when it fails."""
@@ -60,11 +69,7 @@ class Unit:
 
     def reset(self) -> None:
         """Stopped, with nothing left of failures, settings, state and runtime files."""
-        self.container.run("systemctl", "stop", self.name, check=False)
-        self.container.run("rm", "-rf", f"/run/systemd/system/{self.name}.d", EXTRA_CONFIG)
-        self.container.run("systemctl", "daemon-reload")
-        self.container.run("systemctl", "reset-failed", self.name, check=False)
-        self.container.run("systemctl", "clean", "--what=state", "--what=runtime", self.name)
+        self.container.run("sh", "-c", RESET, self.name, EXTRA_CONFIG, check=False)
 
     def show(self, name: str) -> str:
         """A property, systemctl(1)."""
@@ -107,7 +112,7 @@ class Unit:
     def journal(self, *options: str) -> str:
         """The unit's lines since this test began; by default as an operator reads them."""
         words = ["journalctl", "--quiet", "--no-pager", f"--unit={self.name}"]
-        return self.container.out(*words, f"--after-cursor={self._cursor}", *options)
+        return self.container.out(*words, f"--since={self._since}", *options)
 
     def messages(self, *options: str) -> Sequence[str]:
         """The same, bare."""
@@ -137,10 +142,6 @@ class Unit:
         """Pids of the master's children, oldest first."""
         listing = self.container.run("pgrep", "--parent", str(self.main_pid), check=False)
         return sorted(int(pid) for pid in listing.stdout.split())
-
-    def _read_cursor(self) -> str:
-        shown = self.container.out("journalctl", "--quiet", "--lines=0", "--show-cursor")
-        return shown.rpartition("-- cursor: ")[2]
 
 
 def _variable(option: str) -> str:

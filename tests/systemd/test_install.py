@@ -1,0 +1,80 @@
+"""The install script: once, again, and back."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.asking import ask, ping_all
+from tests.systemd.conftest import INSTALL_SCRIPT, INSTALL_SECONDS, paths
+from tests.systemd.container import Container
+from tests.systemd.unit import Unit
+from tests.systemd.wheelhouse import pip_environment
+
+CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
+STATE_AND_CONFIGURATION = (
+    "/etc/compute-launcher",
+    "/var/lib/compute-launcher",
+    "/var/lib/private",
+)
+OF_SYSTEMD = ("/etc/systemd/system/multi-user.target.wants", "/var/lib/systemd")
+
+
+@pytest.fixture
+def edited(installed: Container) -> Iterator[Container]:
+    """An administrator has changed the configuration."""
+    original = installed.out("cat", CONFIGURATION)
+    installed.put(CONFIGURATION, original + "\nreport_interval = 7\n")
+    yield installed
+    installed.put(CONFIGURATION, original + "\n")
+
+
+def test_a_second_install_keeps_configuration_and_service(unit: Unit, edited: Container) -> None:
+    unit.start()
+    before = edited.out("cat", CONFIGURATION)
+    run_script(edited, "install")
+    assert edited.out("cat", CONFIGURATION) == before
+    assert unit.state == "active"
+    unit.control("restart")
+    ping_all(unit, 2)
+    assert "report_interval = 7" in ask(unit, "config", "show")
+
+
+def test_uninstall_leaves_nothing_but_state_and_configuration(
+    unit: Unit, installed: Container, edited: Container, before_install: set[str]
+) -> None:
+    """And what is left is picked up again by the next install."""
+    installed.run("systemctl", "enable", "--now", unit.name)
+    installed.run("systemctl", "start", "compute-launcher@red.service")
+    ask(unit, "services", "disable", "--reason", "kept")
+    run_script(installed, "uninstall")
+    try:
+        assert unit.show("LoadState") == "not-found"
+        assert installed.run("pgrep", "-f", "^compute-launcher: ", check=False).stdout == ""
+        left = paths(installed) - before_install
+        kept = {path for path in left if path.startswith((*STATE_AND_CONFIGURATION, *OF_SYSTEMD))}
+        assert left - kept == set()
+        assert not {path for path in left if path.endswith((".service", ".sample", ".example"))}
+        assert {CONFIGURATION, "/var/lib/private/compute-launcher/launcher.sqlite"} <= left
+        run_script(installed, "uninstall")  # again: nothing to do
+    finally:
+        run_script(installed, "install")
+    unit.start()
+    ping_all(unit, 2)
+    assert "kept" in ask(unit, "services", "list")
+
+
+def test_install_asks_for_root_and_for_a_python_that_the_unit_can_see(
+    installed: Container,
+) -> None:
+    nobody = ["setpriv", "--reuid=65534", "--clear-groups", INSTALL_SCRIPT, "install"]
+    done = installed.run(*nobody, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    installed.run("ln", "-sf", "/usr/bin/python3", "/root/python3")
+    for python in ("/nowhere/python3", "/root/python3"):
+        done = installed.run(INSTALL_SCRIPT, "install", env={"PYTHON": python}, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert python in done.stderr
+
+
+def run_script(container: Container, command: str) -> None:
+    container.run(INSTALL_SCRIPT, command, env=pip_environment(), deadline=INSTALL_SECONDS)
