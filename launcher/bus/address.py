@@ -53,7 +53,7 @@ def queue_name(*parts: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()
-    return f"{name[: LONGEST_NAME - len(digest)]}={digest}"
+    return f"{name[: LONGEST_NAME - 1 - len(digest)]}={digest}"
 
 
 def _quoted(part: str) -> str:

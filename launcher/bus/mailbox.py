@@ -175,7 +175,8 @@ class Mailbox:
             if not self.closed:
                 LOG.warning("dropped a datagram to %s: %s", self._path, error)
             return None
-        self._deliver(reply)
+        if reply.kind != LOOK:
+            self._deliver(reply)
         return reply.kind
 
     def _check_sender(self, ancillary: list[tuple[int, int, bytes]]) -> None:
@@ -204,7 +205,7 @@ class Mailbox:
         slot = self._slots.get(reply.seq)
         if slot is not None:
             slot.put(reply)
-        elif reply.kind != LOOK:
+        else:
             LOG.debug("nobody waits for reply %d any more", reply.seq)
 
 

@@ -1,0 +1,120 @@
+"""How long a caller waits, and how often it tries to send."""
+
+import errno
+import time
+from collections.abc import Callable
+
+import pytest
+from oslo_messaging import MessageDeliveryFailure, MessagingTimeout
+
+from launcher.bus.calls import Patience
+from launcher.bus.sending import encode_bounded, store
+from launcher.bus.wire import Message
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Disk:
+    """Refuses the first `refusals` messages; by default all."""
+
+    def __init__(self, code: int, refusals: int = 1_000_000) -> None:
+        self.attempts = 0
+        self._code = code
+        self._refusals = refusals
+
+    def put(self) -> None:
+        self.attempts += 1
+        if self.attempts <= self._refusals:
+            raise OSError(self._code, "No space left on device")
+
+
+def test_patience_ends_with_the_timeout() -> None:
+    clock = Clock()
+    patience = Patience(10, None, clock)
+    assert (patience.until, patience.deadline()) == (110.0, 110 * 10**9)
+
+    clock.now = 109.9
+    patience.renew()
+    assert not patience.over()
+    clock.now = 110.0
+    assert patience.over()
+
+
+def test_a_monitored_call_is_given_up_when_there_is_no_sign_of_life() -> None:
+    clock = Clock()
+    patience = Patience(3600, 2, clock)
+    assert patience.deadline() == 102 * 10**9  # not even taken by then: the caller has gone
+
+    clock.now = 101.9
+    patience.renew()
+    clock.now = 103.8
+    assert not patience.over()
+    clock.now = 103.9
+    assert patience.over()
+
+
+def test_signs_of_life_do_not_outlast_the_timeout() -> None:
+    clock = Clock()
+    patience = Patience(3, 2, clock)
+    clock.now = 101.9
+    patience.renew()
+    assert patience.until == 103.0
+
+
+def test_a_call_without_a_timeout_has_no_deadline() -> None:
+    assert Patience(None, None, Clock()).deadline() is None
+    assert Patience(None, 2, Clock()).deadline() == 102 * 10**9
+    assert not Patience(None, 0, Clock()).over()
+
+
+def test_a_full_disk_is_told_at_once() -> None:
+    disk = Disk(errno.ENOSPC)
+
+    with pytest.raises(MessageDeliveryFailure, match=r"in /bus: No space left on device"):
+        store(disk.put, "/bus", retry=None, until=None)
+    assert disk.attempts == 1
+
+
+@pytest.mark.parametrize("retry", [0, 1, 3])
+def test_a_message_is_tried_again_as_often_as_is_asked(retry: int) -> None:
+    disk = Disk(errno.ENOSPC)
+
+    with pytest.raises(MessageDeliveryFailure):
+        store(disk.put, "/bus", retry=retry, until=None)
+    assert disk.attempts == 1 + retry
+
+
+@pytest.mark.parametrize("retry", [2, -1])
+def test_a_message_is_stored_once_it_can_be(retry: int) -> None:
+    disk = Disk(errno.EDQUOT, refusals=2)
+
+    store(disk.put, "/bus", retry=retry, until=None)
+    assert disk.attempts == 3
+
+
+def test_the_timeout_ends_endless_attempts() -> None:
+    disk = Disk(errno.ENOSPC)
+
+    with pytest.raises(MessagingTimeout, match="No space left"):
+        store(disk.put, "/bus", retry=-1, until=time.monotonic() + 0.2)
+    assert disk.attempts > 1
+
+
+def loop() -> dict[str, object]:
+    inner: dict[str, object] = {}
+    inner["inner"] = inner
+    return inner
+
+
+@pytest.mark.parametrize("make", [loop, lambda: {"args": {"x": "y" * 1000}}])
+def test_what_cannot_be_sent_is_refused(make: Callable[[], dict[str, object]]) -> None:
+    with pytest.raises(
+        MessageDeliveryFailure, match=r"not made of plain values|the bus takes 500"
+    ):
+        encode_bounded(Message({}, make()), 500)

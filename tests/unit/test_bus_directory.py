@@ -1,0 +1,143 @@
+"""The directory that is the bus: made once, private, and read with care."""
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from oslo_messaging._drivers.base import TransportDriverError
+
+from launcher.bus.directory import PARTS, BusDirectory, Untrusted, open_directory
+from tests.support.directories import short_directory
+
+LIMIT = 100
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with short_directory() as path:
+        yield path / "bus"
+
+
+@pytest.fixture
+def directory(path: Path) -> BusDirectory:
+    return open_directory(str(path))
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000, 0o277])
+def test_whoever_comes_first_makes_it_private(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        open_directory(str(path))
+    finally:
+        os.umask(before)
+
+    assert mode(path) == 0o700
+    assert sorted(part.name for part in path.iterdir()) == sorted(PARTS)
+    assert {mode(part) for part in path.iterdir()} == {0o700}
+
+
+def test_parents_are_made_too(path: Path) -> None:
+    assert open_directory(str(path / "deeper" / "bus")).path == str(path / "deeper" / "bus")
+
+
+def test_an_empty_private_directory_will_do(path: Path) -> None:
+    path.mkdir(mode=0o700)
+
+    open_directory(str(path))
+
+    assert sorted(part.name for part in path.iterdir()) == sorted(PARTS)
+
+
+def test_many_may_come_first(path: Path) -> None:
+    barrier = threading.Barrier(8)
+    opened: list[BusDirectory] = []
+
+    def come() -> None:
+        barrier.wait()
+        opened.append(open_directory(str(path)))
+
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(opened) == 8
+    assert sorted(part.name for part in path.iterdir()) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("bits", [0o750, 0o701, 0o770, 0o777])
+def test_a_directory_open_to_others_is_refused(path: Path, bits: int) -> None:
+    path.mkdir()
+    path.chmod(bits)
+
+    with pytest.raises(TransportDriverError, match=f"open to others \\(mode 0{bits:o}\\)"):
+        open_directory(str(path))
+
+
+def test_a_file_is_no_directory(path: Path) -> None:
+    path.touch()
+
+    with pytest.raises(TransportDriverError, match="is not a directory"):
+        open_directory(str(path))
+
+
+def test_neither_is_a_link_to_one(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path)
+
+    with pytest.raises(TransportDriverError, match="is not a directory"):
+        open_directory(str(path))
+
+
+def test_a_parent_that_is_a_file_is_an_error_of_the_system(path: Path) -> None:
+    path.touch()
+
+    with pytest.raises(FileExistsError):
+        open_directory(str(path / "bus"))
+
+
+def test_what_was_written_is_read(directory: BusDirectory) -> None:
+    directory.write_new(directory.at("file"), b"x" * LIMIT)
+
+    assert directory.read(directory.at("file"), LIMIT) == b"x" * LIMIT
+    with pytest.raises(Untrusted, match="100 bytes where 99 are allowed"):
+        directory.read(directory.at("file"), LIMIT - 1)
+
+
+def test_an_existing_file_is_not_overwritten(directory: BusDirectory) -> None:
+    directory.write_new(directory.at("file"), b"first")
+
+    with pytest.raises(FileExistsError):
+        directory.write_new(directory.at("file"), b"second")
+    assert directory.read(directory.at("file"), LIMIT) == b"first"
+
+
+def test_only_plain_files_are_read(directory: BusDirectory) -> None:
+    directory.write_new(directory.at("file"), b"")
+    Path(directory.at("link")).symlink_to(directory.at("file"))
+    os.mkfifo(directory.at("fifo"))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(directory.at("socket"))
+
+    for kind in ("link", "fifo", "socket", "peers"):
+        with pytest.raises(Untrusted, match="no plain file"):
+            directory.read(directory.at(kind), LIMIT)
+    with pytest.raises(FileNotFoundError):
+        directory.read(directory.at("nothing"), LIMIT)
+    listener.close()
+
+
+def test_a_file_of_somebody_else_is_not_read(directory: BusDirectory) -> None:
+    directory.write_new(directory.at("file"), b"")
+    strict = BusDirectory(directory.path, directory.uid, directory.gid, frozenset())
+
+    with pytest.raises(Untrusted, match=f"owned by user {os.getuid()}"):
+        strict.read(directory.at("file"), LIMIT)

@@ -1,0 +1,432 @@
+"""What a server is handed: in turn, no more than it has room for, and nothing that is garbage."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import cfg
+from oslo_messaging import (
+    InvalidTransportURL,
+    MessageDeliveryFailure,
+    MessagingTimeout,
+    TransportURL,
+)
+
+from launcher.bus.calls import Call
+from launcher.bus.listener import UnixListener
+from launcher.bus.member import Member
+from launcher.bus.options import Settings, read_settings
+from launcher.bus.presence import Presence
+from launcher.bus.spool import CALL, CAST, MAX_DEATHS, MessageName, Spool, new_name
+from launcher.bus.wire import Message, encode_message
+from tests.support.directories import short_directory
+from tests.support.waiting import wait_until
+
+ADDRESS = ("exchange", "topic")
+LIMIT = 1_000_000
+DEADLINE = 10.0  # seconds
+
+
+class Bus:
+    """A directory and the members that a test makes in it."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+
+    def visit(self, prefetch: int = 100) -> Member:
+        """A member that the test closes."""
+        return Member(str(self._path), Settings(prefetch, LIMIT), ["builtins"])
+
+    def join(self, prefetch: int = 100) -> Member:
+        member = self.visit(prefetch)
+        self._stack.callback(member.close)
+        return member
+
+    def listen(self, server: str = "server", prefetch: int = 100) -> UnixListener:
+        return self.join(prefetch).listen(*ADDRESS, server, batch=1)
+
+    def cast(self, member: Member, number: int, *server: str) -> None:
+        member.cast(member.queue(*ADDRESS, *server), encode_message(Message({}, {"n": number})))
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    with short_directory() as path, ExitStack() as stack:
+        yield Bus(path / "bus", stack)
+
+
+def numbers(messages: list[Any]) -> list[int]:
+    return [message.message["n"] for message in messages]
+
+
+def poll(listener: UnixListener, timeout: float = DEADLINE) -> Any:
+    """The next message; None: there is none."""
+    messages = listener.poll(timeout)
+    return messages[0] if messages else None
+
+
+def serve(listener: UnixListener) -> int:
+    """The number of the next message, which is acknowledged and replied to."""
+    message = poll(listener)
+    message.acknowledge()
+    message.reply()
+    number: int = message.message["n"]
+    return number
+
+
+def now_and_nothing(listener: UnixListener) -> bool:
+    return listener.poll(timeout=0.05) == []
+
+
+def put(spool: Spool, sender: str, deaths: int = 0, data: bytes | None = None) -> MessageName:
+    name = MessageName(time.monotonic_ns(), sender, 1, CALL, deaths)
+    spool.put(name, encode_message(Message({}, {"method": "crash"})) if data is None else data)
+    return name
+
+
+def queue_of(member: Member) -> Spool:
+    return member.queue(*ADDRESS)
+
+
+def in_hand(spool: Spool) -> list[str]:
+    return [name for _, name, _ in spool.claimed()]
+
+
+def test_messages_come_in_the_order_of_sending(bus: Bus) -> None:
+    sender, listener = bus.join(), bus.listen()
+    for number in range(5):
+        bus.cast(sender, number)
+
+    assert [serve(listener) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert now_and_nothing(listener)
+
+
+def test_a_batch_is_what_is_there_when_its_time_is_over(bus: Bus) -> None:
+    sender = bus.join()
+    listener = bus.join().listen(*ADDRESS, "server", batch=3)
+    for number in range(5):
+        bus.cast(sender, number)
+
+    first = listener.poll(batch_size=3, batch_timeout=0.1)
+    second = listener.poll(batch_size=3, batch_timeout=0.1)
+
+    assert numbers(first) == [0, 1, 2]
+    assert numbers(second) == [3, 4]
+
+
+def test_those_who_wait_take_turns(bus: Bus) -> None:
+    """One after the other, in the order in which they came: each hint wakes the next one."""
+    sender = bus.join()
+    listeners = [bus.listen(str(number)) for number in range(3)]
+    got: list[tuple[int, int]] = []
+
+    def serve_all(place: int, listener: UnixListener) -> None:
+        while message := poll(listener):
+            got.append((place, message.message["n"]))
+            message.acknowledge()
+
+    threads = [
+        threading.Thread(target=serve_all, args=(place, listener))
+        for place, listener in enumerate(listeners)
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(12):
+        bus.cast(sender, number)
+        wait_until(lambda: got[-1:] and got[-1][1] == number, DEADLINE, f"{number} is served")  # noqa: B023  # looked at in this round only
+    for listener in listeners:
+        listener.stop()
+    for thread in threads:
+        thread.join()
+
+    assert [number for _, number in got] == list(range(12))
+    assert {place for place, _ in got} == {0, 1, 2}
+
+
+def test_a_server_without_room_leaves_messages_to_others(bus: Bus) -> None:
+    sender, slow, quick = bus.join(), bus.listen("slow", prefetch=1), bus.listen("quick")
+    bus.cast(sender, 0)
+    held = poll(slow)
+    for number in range(1, 5):
+        bus.cast(sender, number)
+
+    assert now_and_nothing(slow)
+    assert [serve(quick) for _ in range(4)] == [1, 2, 3, 4]
+
+    bus.cast(sender, 5)
+    held.acknowledge()
+    assert now_and_nothing(slow)  # acknowledged is not finished
+    held.reply()
+    assert serve(slow) == 5
+
+
+def test_room_is_waited_for_without_polling(bus: Bus) -> None:
+    sender, listener = bus.join(), bus.listen(prefetch=1)
+    bus.cast(sender, 0)
+    bus.cast(sender, 1)
+    held = poll(listener)
+    got: list[Any] = []
+    waiting = threading.Thread(target=lambda: got.append(poll(listener)))
+    waiting.start()
+
+    held.reply()
+    waiting.join()
+
+    assert numbers(got) == [1]
+
+
+def test_a_message_that_is_dropped_unsettled_goes_back(bus: Bus) -> None:
+    """As from an executor that refuses it; and that too ends, if it always happens."""
+    sender, listener = bus.join(), bus.listen(prefetch=1)
+    bus.cast(sender, 0)
+    deaths = []
+    while message := poll(listener, timeout=0.5):
+        deaths.append(message.claim.name.deaths)
+        del message
+        gc.collect()
+
+    assert deaths == list(range(MAX_DEATHS))
+    assert queue_of(sender).waiting() == []
+
+
+def test_an_acknowledged_message_is_gone_and_a_requeued_one_is_not(bus: Bus) -> None:
+    sender, listener = bus.join(), bus.listen()
+    bus.cast(sender, 0)
+    bus.cast(sender, 1)
+    first, second = poll(listener), poll(listener)
+
+    second.requeue()
+    second.acknowledge()  # too late
+    first.acknowledge()
+    first.requeue()  # too late
+
+    again = poll(listener)
+    assert again.message["n"] == 1
+    assert again.redelivered
+    assert not first.redelivered
+    again.acknowledge()
+    assert in_hand(queue_of(sender)) == []
+    assert now_and_nothing(listener)
+
+
+def test_a_stop_ends_a_poll_at_once_and_loses_nothing(bus: Bus) -> None:
+    sender, listener = bus.join(), bus.listen()
+    took: list[float] = []
+
+    def wait() -> None:
+        assert listener.poll() == []
+        took.append(time.monotonic())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_until(lambda: listener._inboxes[0]._watched, DEADLINE, "the listener waits")
+    begun = time.monotonic()
+    listener.stop()
+    waiting.join()
+    bus.cast(sender, 1)
+
+    assert took[0] - begun < 1.0
+    assert listener.poll() == []
+    assert serve(bus.listen()) == 1
+
+
+def test_a_hint_given_to_one_that_stops_is_handed_on(bus: Bus) -> None:
+    sender, leaving, staying = bus.join(), bus.listen("leaving"), bus.listen("staying")
+    assert now_and_nothing(leaving)
+    assert now_and_nothing(staying)  # both wait; `leaving` is first in the list
+    bus.cast(sender, 0)
+    os.read(leaving._inboxes[0].descriptor, 1)  # woken, and stopped before it could do anything
+
+    leaving.stop()
+    assert leaving.poll() == []
+
+    assert staying._epoll.poll(DEADLINE)
+    assert serve(staying) == 0
+
+
+def test_direct_messages_and_those_to_all_arrive(bus: Bus) -> None:
+    sender, one, two = bus.join(), bus.listen("one"), bus.listen("two")
+
+    bus.cast(sender, 1, "two")
+    assert serve(two) == 1
+    sender.fan_out(encode_message(Message({}, {"n": 2})), *ADDRESS)
+
+    assert serve(one) == 2
+    assert serve(two) == 2
+    assert now_and_nothing(one)
+
+
+def test_a_message_to_all_goes_to_nobody_if_nobody_listens(bus: Bus) -> None:
+    sender = bus.join()
+    data = encode_message(Message({}, {"n": 1}))
+
+    sender.fan_out(data, *ADDRESS)
+    listener = bus.listen()
+    listener.cleanup()
+    sender.fan_out(data, *ADDRESS)
+
+    assert now_and_nothing(bus.listen())
+    top = Path(sender.directory.at("fanout", "exchange,topic"))
+    assert len(list(top.iterdir())) == 1  # the one that listens now
+
+
+def test_a_call_that_nobody_waits_for_is_not_handed_out(bus: Bus) -> None:
+    sender, listener = bus.join(), bus.listen()
+    spool = queue_of(sender)
+    gone = Presence(sender.directory)
+    put(spool, gone.id)
+    gone.end()
+    late = encode_message(Message({}, {"method": "m"}, deadline=time.monotonic_ns()))
+    spool.put(new_name(sender._presence.id, 1, CALL), late)
+
+    assert now_and_nothing(listener)
+    assert spool.waiting() == in_hand(spool) == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"\xff" * 1000, b'{"version": 1}', b"[" * 100_000, b" " * LIMIT * 2]
+)
+def test_garbage_is_removed_with_a_warning_and_its_caller_told(
+    bus: Bus, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    sender, listener = bus.join(), bus.listen()
+    spool = queue_of(sender)
+    sender._get_caller()
+    slot = sender._mailbox.expect(1)  # type: ignore[union-attr]
+    name = put(spool, sender._presence.id, data=data)
+    bus.cast(sender, 1)
+
+    assert serve(listener) == 1
+    assert caplog.text.count(str(name)) == 1
+    assert spool.waiting() == []
+    reply = sender._mailbox.wait(slot, time.monotonic() + DEADLINE)  # type: ignore[union-attr]
+    assert reply is not None
+    assert b"the server cannot read the message" in reply.body
+
+
+def test_strays_in_a_queue_are_removed_with_a_warning(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender, listener = bus.join(), bus.listen()
+    new = Path(queue_of(sender).path, "new")
+    (new / "directory").mkdir()
+    (new / "directory" / "file").touch()
+    (new / "link").symlink_to("/etc/passwd")
+    (new / "\udcff").touch()
+    (new / ("x" * 250)).touch()
+    os.mkfifo(new / str(new_name(sender._presence.id, 9, CAST)))
+    bus.cast(sender, 1)
+
+    assert serve(listener) == 1
+    assert now_and_nothing(listener)
+    assert list(new.iterdir()) == []
+    assert caplog.text.count("removed") >= 4
+
+
+def test_what_killed_two_servers_is_given_to_no_third(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    sender, listener = bus.join(), bus.listen()
+    sender._get_caller()
+    slot = sender._mailbox.expect(1)  # type: ignore[union-attr]
+    name = put(queue_of(sender), sender._presence.id, deaths=MAX_DEATHS)
+
+    assert now_and_nothing(listener)
+    assert f"dropped message {name.message_id} (crash): 2 servers died" in caplog.text
+    reply = sender._mailbox.wait(slot, time.monotonic() + DEADLINE)  # type: ignore[union-attr]
+    assert reply is not None
+    assert b"2 servers died while they executed crash" in reply.body
+
+
+def test_a_message_that_cannot_be_read_now_waits_for_better_times(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("launcher.bus.listener.TROUBLE_PAUSE", 0.01)
+    sender, listener = bus.join(), bus.listen()
+    bus.cast(sender, 1)
+    open_file = os.open
+    failures = iter([OSError(24, "Too many open files")] * 3)
+
+    def fail_at_first(path: str, flags: int, *mode: int, **more: Any) -> int:
+        failure = next(failures, None) if "/cur/" in str(path) else None
+        if failure is not None:
+            raise failure
+        return open_file(path, flags, *mode, **more)
+
+    monkeypatch.setattr(os, "open", fail_at_first)
+
+    message = poll(listener)
+
+    assert message.message["n"] == 1
+    assert not message.redelivered
+    assert "Too many open files" in caplog.text
+
+
+def test_who_leaves_gives_back_what_it_had_in_hand(bus: Bus) -> None:
+    sender, member = bus.join(), bus.visit()
+    listener = member.listen(*ADDRESS, "server", batch=1)
+    bus.cast(sender, 1)
+    held = poll(listener)
+
+    member.close()
+    held.acknowledge()  # too late; it is somebody else's by now
+
+    again = poll(bus.listen())
+    assert again.message["n"] == 1
+    assert again.redelivered
+
+
+def test_a_caller_whose_transport_is_closed_is_told(bus: Bus) -> None:
+    member = bus.visit()
+    told: list[Exception] = []
+
+    def call() -> None:
+        try:
+            member.call(queue_of(member), Call({}, {"method": "m"}, "topic", 60, None, None))
+        except MessageDeliveryFailure as error:
+            told.append(error)
+
+    queue_of(member).make()
+    caller = threading.Thread(target=call)
+    caller.start()
+    wait_until(lambda: queue_of(member).waiting(), DEADLINE, "it has called")
+    member.close()
+    caller.join()
+
+    assert "the transport was closed" in str(told)
+
+
+def test_a_call_that_nobody_answers_leaves_nothing_behind(bus: Bus) -> None:
+    member = bus.join()
+    call = Call({}, {"method": "m"}, "topic on server", 0.1, None, None)
+
+    with pytest.raises(
+        MessagingTimeout, match=r"no answer to m from topic on server within 0.1 s"
+    ):
+        member.call(queue_of(member), call)
+
+    assert queue_of(member).waiting() == []
+    assert member._mailbox._slots == {}  # type: ignore[union-attr]
+
+
+def test_the_query_of_a_url_overrides_the_configuration() -> None:
+    url = TransportURL.parse(cfg.CONF, "unix:///bus?prefetch=3&max_message_size=2048")
+    assert read_settings(cfg.CONF, url) == Settings(3, 2048)
+
+    plain = TransportURL.parse(cfg.CONF, "unix:///bus")
+    assert read_settings(cfg.CONF, plain).max_message_size == 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("query", ["prefetch=0", "prefetch=many", "max_message_size=1", "x=1"])
+def test_a_query_that_makes_no_sense_is_refused(query: str) -> None:
+    url = TransportURL.parse(cfg.CONF, f"unix:///bus?{query}")
+
+    with pytest.raises(InvalidTransportURL, match=r"the query of unix:.* is wrong"):
+        read_settings(cfg.CONF, url)
