@@ -6,7 +6,7 @@
 # ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
 
 PYTHON ?=
-ARGS ?=
+ARGS =
 
 version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(PYTHON),-$(version))
@@ -18,7 +18,7 @@ PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: run test unit functional lint types coverage pythons lowest lock clean help packages
+.PHONY: run test unit functional systemd install uninstall lint types coverage pythons lowest lock clean help packages
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -31,6 +31,15 @@ unit: $(VENV)/.tested ## the tests that need nothing but Python
 
 functional: $(VENV)/.tested packages ## the tests with real processes and RabbitMQ
 	@$(VENV)/bin/pytest tests/functional $(ARGS)
+
+systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
+	@$(VENV)/bin/pytest tests/systemd $(ARGS)
+
+install: ## as root: the service into /opt/compute-launcher, for systemctl enable --now
+	@systemd/install.sh install
+
+uninstall: ## as root: take it away again, but for state and configuration
+	@systemd/install.sh uninstall
 
 lint: $(VENV)/.tested ## ruff: mistakes and formatting
 	@$(VENV)/bin/ruff check --quiet
