@@ -40,15 +40,8 @@ def checkout(container: Container, pytestconfig: pytest.Config) -> Container:
     """The container with the sources and the wheels of what they need."""
     cache = pytestconfig.cache
     assert cache is not None
-    names = (
-        "pyproject.toml",
-        "constraints.txt",
-        "README.md",
-        "LICENSE",
-        "launcher",
-        "etc",
-        "systemd",
-    )
+    names = ["Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"]
+    names += ["launcher", "etc", "systemd"]
     present = [CHECKOUT / name for name in names if (CHECKOUT / name).exists()]
     container.copy_in(present, SOURCE)
     container.copy_in(wheelhouse(cache.mkdir("wheelhouse")).iterdir(), INSIDE)
@@ -71,8 +64,14 @@ def paths(container: Container) -> set[str]:
 @pytest.fixture(scope="session")
 def installed(checkout: Container, before_install: set[str]) -> Container:
     """The container with the service installed, as `make install` does."""
-    checkout.run(INSTALL_SCRIPT, "install", env=pip_environment(), deadline=INSTALL_SECONDS)
+    make(checkout, "install")
     return checkout
+
+
+def make(container: Container, target: str) -> None:
+    """`make install` or `make uninstall`, as root, in the checkout."""
+    words = ["make", "--no-print-directory", f"--directory={SOURCE}", target]
+    container.run(*words, env=pip_environment(), deadline=INSTALL_SECONDS)
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.systemd.asking import ask, ping_all
-from tests.systemd.conftest import INSTALL_SCRIPT, INSTALL_SECONDS, paths
+from tests.systemd.conftest import INSTALL_SCRIPT, make, paths
 from tests.systemd.container import Container
 from tests.systemd.unit import Unit
-from tests.systemd.wheelhouse import pip_environment
 
 CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
 STATE_AND_CONFIGURATION = (
@@ -31,7 +30,7 @@ def edited(installed: Container) -> Iterator[Container]:
 def test_a_second_install_keeps_configuration_and_service(unit: Unit, edited: Container) -> None:
     unit.start()
     before = edited.out("cat", CONFIGURATION)
-    run_script(edited, "install")
+    make(edited, "install")
     assert edited.out("cat", CONFIGURATION) == before
     assert unit.state == "active"
     unit.control("restart")
@@ -46,7 +45,7 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
     installed.run("systemctl", "enable", "--now", unit.name)
     installed.run("systemctl", "start", "compute-launcher@red.service")
     ask(unit, "services", "disable", "--reason", "kept")
-    run_script(installed, "uninstall")
+    make(installed, "uninstall")
     try:
         assert unit.show("LoadState") == "not-found"
         assert installed.run("pgrep", "-f", "^compute-launcher: ", check=False).stdout == ""
@@ -55,9 +54,9 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
         assert left - kept == set()
         assert not {path for path in left if path.endswith((".service", ".sample", ".example"))}
         assert {CONFIGURATION, "/var/lib/private/compute-launcher/launcher.sqlite"} <= left
-        run_script(installed, "uninstall")  # again: nothing to do
+        make(installed, "uninstall")  # again: nothing to do
     finally:
-        run_script(installed, "install")
+        make(installed, "install")
     unit.start()
     ping_all(unit, 2)
     assert "kept" in ask(unit, "services", "list")
@@ -74,7 +73,3 @@ def test_install_asks_for_root_and_for_a_python_that_the_unit_can_see(
         done = installed.run(INSTALL_SCRIPT, "install", env={"PYTHON": python}, check=False)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
         assert python in done.stderr
-
-
-def run_script(container: Container, command: str) -> None:
-    container.run(INSTALL_SCRIPT, command, env=pip_environment(), deadline=INSTALL_SECONDS)
