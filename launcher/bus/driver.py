@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from oslo_config import cfg
-from oslo_messaging import MessageDeliveryFailure, MessageUndeliverable
+from oslo_messaging import MessageDeliveryFailure, MessageUndeliverable, ServerListenError
 from oslo_messaging._drivers.base import (
     BaseDriver,
     PollStyleListenerAdapter,
@@ -89,7 +89,7 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         try:
             return member.call(queue, call)
         except OSError as error:
-            raise self._delivery_failure(error) from error
+            raise MessageDeliveryFailure(self._reason(error)) from error
 
     def send_notification(
         self,
@@ -112,13 +112,14 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
     ) -> PollStyleListenerAdapter:
         """Subscribe a server; what is sent from here on reaches it.
 
-        :raises TransportDriverError: the bus is not ours to use, or cannot be used.
+        :raises ServerListenError: the bus is not ours to use, or cannot be used. oslo.messaging
+            18.3 should make it of a TransportDriverError, but fails in the attempt.
         """
         exchange, topic = self._address(target)
         try:
             listener = self._join().listen(exchange, topic, target.server, batch_size)
-        except OSError as error:
-            raise self._listen_failure(error) from error
+        except (OSError, TransportDriverError) as error:
+            raise ServerListenError(target, self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)
 
     def listen_for_notifications(
@@ -130,7 +131,7 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
     ) -> PollStyleListenerAdapter:
         """Subscribe to notifications.
 
-        :raises NotImplementedError: there are no pools. :raises TransportDriverError: as above.
+        :raises NotImplementedError: there are no pools. :raises ServerListenError: as above.
         """
         if pool is not None:
             raise NotImplementedError("the unix:// driver has no pools of notification listeners")
@@ -140,8 +141,8 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         }
         try:
             listener = self._join().listen_for_notifications(addresses, batch_size)
-        except OSError as error:
-            raise self._listen_failure(error) from error
+        except (OSError, TransportDriverError) as error:
+            raise ServerListenError(sorted(addresses), self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)
 
     def cleanup(self) -> None:
@@ -172,7 +173,7 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         try:
             return self._join()
         except OSError as error:
-            raise self._delivery_failure(error) from error
+            raise MessageDeliveryFailure(self._reason(error)) from error
 
     def _cast(
         self, member: Member, queue: Spool, message: Message, retry: int | None, timeout: Any
@@ -186,11 +187,10 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
     def _address(self, target: Any) -> tuple[str, str]:
         return self._exchange(target), target.topic
 
-    def _delivery_failure(self, error: OSError) -> MessageDeliveryFailure:
-        return MessageDeliveryFailure(f"the bus {self._path} cannot be used: {error.strerror}")
-
-    def _listen_failure(self, error: OSError) -> TransportDriverError:
-        return TransportDriverError(f"the bus {self._path} cannot be used: {error.strerror}")
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"the bus {self._path} cannot be used: {error.strerror}"
+        return str(error)
 
 
 def _forget_parent(reference: "weakref.ref[UnixDriver]") -> None:

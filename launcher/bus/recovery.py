@@ -11,12 +11,12 @@ free again and the next one starts over: every step here may be repeated.
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from launcher.bus import presence
 from launcher.bus.directory import BusDirectory
-from launcher.bus.spool import CALL, Spool, parse_name
+from launcher.bus.spool import CALL, MessageName, Spool, parse_name
 
 LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,9 @@ class Recovery:
     def give_back(self, own: str) -> None:
         """Return what the calling process has claimed and not settled: it is leaving."""
         for spool in self._spools():
-            self._return_messages(spool, own)
+            for path, name, owner in spool.claimed():
+                if owner == own:
+                    self._return(spool, path, name, MessageName.requeue)
 
     def _bury(self, dead: str) -> None:
         LOG.info("cleaning up after bus process %s", dead)
@@ -73,7 +75,7 @@ class Recovery:
     def _return_messages(self, spool: Spool, dead: str) -> None:
         for path, name, owner in spool.claimed():
             if owner == dead:
-                self._return(spool, path, name)
+                self._return(spool, path, name, MessageName.survive)
         for path, draft in spool.drafts():
             parsed = parse_name(draft)
             if parsed is not None and parsed.sender == dead:
@@ -99,9 +101,11 @@ class Recovery:
         for spool in self._spools():
             for path, name, owner in spool.claimed():
                 if not os.path.lexists(self._directory.at("peers", owner)):
-                    self._return(spool, path, name)
+                    self._return(spool, path, name, MessageName.survive)
 
-    def _return(self, spool: Spool, path: str, name: str) -> None:
+    def _return(
+        self, spool: Spool, path: str, name: str, rename: Callable[[MessageName], MessageName]
+    ) -> None:
         parsed = parse_name(name)
         if parsed is None:
             LOG.warning("removed %r: its name is none of a message", path)
@@ -109,7 +113,7 @@ class Recovery:
             return
         LOG.info("message %s goes back to its queue", parsed.message_id)
         with suppress(FileNotFoundError):  # acknowledged at the last moment
-            spool.put_back(path, parsed.survive())
+            spool.put_back(path, rename(parsed))
 
     def _spools(self) -> Iterator[Spool]:
         queues = self._directory.at("queues")

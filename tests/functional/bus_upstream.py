@@ -1,8 +1,10 @@
 """Runs oslo.messaging's installed functional tests against a unix:// bus, in this process.
 
-    python bus_upstream.py DIRECTORY [MODULE.CLASS.TEST …]
+    python bus_upstream.py --list
+    python bus_upstream.py DIRECTORY MODULE.CLASS.TEST …
 
-Prints a JSON object: {"ran": [...], "failed": {id: text}, "skipped": {id: reason}}.
+Prints a JSON object: {"tests": [id, …]}, or {"ran": [id, …], "failed": {id: text}, "skipped": {id:
+reason}}.
 
 The tests ask for the 'eventlet' executor by name and import eventlet; here every server gets
 native threads. Two of them skip themselves unless the URL is RabbitMQ's, for what that driver can
@@ -20,11 +22,9 @@ from launcher import native_threads
 
 native_threads.require()
 
-import oslo_messaging  # noqa: E402
 from oslo_messaging import server as messaging_server  # noqa: E402
 
 TESTS = "oslo_messaging.tests.functional.test_functional"
-CLASSES = (f"{TESTS}.CallTestCase", f"{TESTS}.CastTestCase", f"{TESTS}.NotifyTestCase")
 
 
 class Url(str):
@@ -58,21 +58,35 @@ def point_at(url: str) -> None:
 
 
 def main() -> None:
-    directory, *names = sys.argv[1:]
     use_native_threads()
+    directory, *names = sys.argv[1:]
+    if directory == "--list":
+        answer({"tests": ids(unittest.defaultTestLoader.loadTestsFromName(TESTS))})
     point_at(f"unix://{directory}")
-    suite = unittest.defaultTestLoader.loadTestsFromNames(names or CLASSES)
-    ran = sorted(test.id() for test in flatten(suite))
+    answer(run(unittest.defaultTestLoader.loadTestsFromNames(names)))
+
+
+def run(suite: unittest.TestSuite) -> dict[str, Any]:
+    """What came of the tests; each is run once."""
+    ran = ids(suite)
     result = unittest.TestResult()
     suite.run(result)
-    report = {
-        "ran": ran,
+    return {
+        "ran": ran[: result.testsRun],
         "failed": {test.id(): text for test, text in result.failures + result.errors},
         "skipped": {test.id(): reason for test, reason in result.skipped},
     }
+
+
+def answer(report: dict[str, Any]) -> None:
+    """Print and end; a server that a failed test left behind is not waited for."""
     sys.stdout.write(json.dumps(report))
     sys.stdout.flush()
-    os._exit(0)  # a server that a failed test left behind is not waited for
+    os._exit(0)
+
+
+def ids(suite: unittest.TestSuite) -> list[str]:
+    return sorted(test.id() for test in flatten(suite))
 
 
 def flatten(suite: Any) -> list[unittest.TestCase]:
@@ -81,8 +95,6 @@ def flatten(suite: Any) -> list[unittest.TestCase]:
         return [test for part in suite for test in flatten(part)]
     return [suite]
 
-
-assert oslo_messaging  # imported for its side of the order: after native_threads, before the tests
 
 if __name__ == "__main__":
     main()

@@ -173,7 +173,7 @@ def test_who_leaves_gives_back_what_it_has(
 
     recovery.give_back(living.id)
 
-    assert spool.waiting() == [str(name.survive())]
+    assert spool.waiting() == [str(name.requeue())]
 
 
 def test_one_cleans_up_and_others_wait_for_it(

@@ -1,0 +1,208 @@
+"""Who may use a bus, what strangers leave in it, and a disk without room."""
+
+import os
+import random
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from tests.functional.bus_processes import DEADLINE, Bus, open_bus
+from tests.support.directories import short_directory
+from tests.support.waiting import wait_until
+
+NOBODY = 65534
+FULL_DISK = Path(__file__).with_name("bus_full_disk.py")
+FUZZ_SEED = 20261123
+FUZZ_ROUNDS = 300
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    with short_directory() as directory, open_bus(directory) as bus:
+        yield bus
+
+
+@pytest.fixture
+def nobodys(bus: Bus) -> Bus:
+    """A bus in a directory of user nobody: the runtime directory of a service, say."""
+    os.chown(bus.directory, NOBODY, NOBODY)
+    return bus
+
+
+def owners(bus: Bus) -> set[int]:
+    return {path.lstat().st_uid for path in (bus.path, *bus.path.rglob("*"))}
+
+
+def test_the_directory_is_private(bus: Bus) -> None:
+    bus.server()
+
+    assert stat.S_IMODE(bus.path.stat().st_mode) == 0o700
+
+
+def test_another_user_is_refused(bus: Bus) -> None:
+    bus.directory.chmod(0o755)
+    bus.server()
+
+    stranger = bus.start("server", server="s2", uid=NOBODY, ready=False)
+    refused = stranger.wait_for("failed")
+    assert refused["kind"] == "ServerListenError"
+    assert f"{bus.path} belongs to user 0, and this process is user {NOBODY}" in refused["text"]
+
+    stranger = bus.start("caller", uid=NOBODY)
+    stranger.order(id=1, method="who")
+    refused = stranger.wait_for("error")
+    assert refused["kind"] == "ClientSendError"
+    assert f"{bus.path} belongs to user 0, and this process is user {NOBODY}" in refused["text"]
+    assert owners(bus) == {0}
+
+
+def test_root_calls_the_service_of_another_user(nobodys: Bus) -> None:
+    nobodys.server(uid=NOBODY)
+    client = nobodys.client()
+
+    assert client.call({}, "echo", value=1) == 1
+    assert client.call({}, "large", size=100_000) == "x" * 100_000
+    client.prepare(fanout=True).cast({}, "note", text="to all")
+    assert owners(nobodys) == {NOBODY}
+
+
+def test_root_may_come_first(nobodys: Bus) -> None:
+    """`ping` while the service is down must not lock it out when it comes."""
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(nobodys.client().call, {}, "echo", value=1)
+        wait_until(nobodys.messages, DEADLINE, "the call waits")
+        assert owners(nobodys) == {NOBODY}
+
+        nobodys.server(uid=NOBODY)
+        assert answer.result(DEADLINE) == 1
+
+
+def test_another_users_client_calls_roots_server_on_its_bus(nobodys: Bus) -> None:
+    nobodys.server()
+    caller = nobodys.start("caller", uid=NOBODY)
+
+    for number, method in enumerate(("who", "large")):
+        caller.order(id=number, method=method, args={"size": 100_000} if number else {})
+        caller.wait_for("answer", id=number)
+
+
+def test_another_user_cleans_up_after_root(nobodys: Bus) -> None:
+    nobodys.server("dead").kill()
+
+    server = nobodys.server("s2", uid=NOBODY)
+
+    assert {path.name.partition("-")[0] for path in (nobodys.path / "peers").iterdir()} == {
+        str(server.pid)
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [("unix://run/bus", "host, user or port part"), ("unix:///" + "x" * 200, "too long")],
+)
+def test_a_url_that_names_no_bus_is_refused(url: str, problem: str) -> None:
+    with pytest.raises(oslo_messaging.InvalidTransportURL, match=problem):
+        oslo_messaging.get_rpc_transport(cfg.CONF, url=url)
+
+
+def test_making_a_transport_touches_nothing(bus: Bus) -> None:
+    transport = bus.transport()
+
+    assert not bus.path.exists()
+    transport.cleanup()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_of_the_sender(bus: Bus) -> None:
+    bus.path.touch()
+    client = oslo_messaging.get_rpc_client(
+        oslo_messaging.get_rpc_transport(cfg.CONF, url=f"{bus.url}/deeper"),
+        oslo_messaging.Target(topic="topic"),
+    )
+
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure, match="cannot be used: "):
+        client.call({}, "who")
+
+
+def test_garbage_everywhere_disturbs_nobody(bus: Bus) -> None:
+    """Calls go on while a mad process scribbles all over the bus."""
+    server = bus.server()
+    client = bus.client(timeout=DEADLINE)
+    dice = random.Random(FUZZ_SEED)
+
+    for number in range(FUZZ_ROUNDS):
+        scribble(bus, dice)
+        if number % 10 == 0:
+            assert client.call({}, "echo", value=number) == number
+
+    assert client.call({}, "large", size=100_000) == "x" * 100_000
+    assert bus.client("s1").call({}, "who")[0] == "s1"
+    bus.client().prepare(fanout=True).cast({}, "note", text="last")
+    server.wait_for("note", text="last")
+    assert "Traceback" not in server.log
+    bus.server("s2")  # and one that starts cleans up
+    assert bus.client("s2").call({}, "who")[0] == "s2"
+
+
+def scribble(bus: Bus, dice: random.Random) -> None:
+    """One act of vandalism. Some hit what another process removes at the same time."""
+    places = [path for path in bus.path.rglob("*") if path.is_dir() and path.name != "new"]
+    queues = list(bus.path.rglob("new"))
+    data = dice.choice([b"", b"{}", b"[" * 9999, b'{"version": 1}', dice.randbytes(300)])
+    real = [name.name for queue in queues for name in queue.iterdir()]
+    name = dice.choice(["garbage", ".hidden", "\udcff", "x" * 255, "a@b", *real])
+    sockets = list((bus.path / "peers").glob("*.sock"))
+    with suppress(OSError):
+        match dice.randrange(7):
+            case 0 | 1:
+                (dice.choice(queues) / name).write_bytes(data)
+            case 2:
+                (dice.choice(queues) / name).mkdir()
+            case 3:
+                (dice.choice(queues) / f"{name}{dice.random()}").symlink_to("/etc/passwd")
+            case 4:
+                (dice.choice(places) / f"stray{dice.random()}").write_bytes(data)
+            case 5:
+                wake = dice.choice(queues).parent / "wake"
+                with open(os.open(wake, os.O_WRONLY | os.O_NONBLOCK), "wb") as fifo:
+                    fifo.write(data)
+            case 6:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+                    stranger.sendto(data, socket.MSG_DONTWAIT, str(dice.choice(sockets)))
+
+
+def test_a_full_disk_is_told_to_who_sends_and_room_mends_it(bus: Bus) -> None:
+    """On a disk of one megabyte, mounted for that process alone."""
+    unshare = shutil.which("unshare")
+    assert unshare is not None, "unshare(1) is part of util-linux"
+    script = 'mount -t tmpfs -o size=1m,mode=0700 none "$1" && exec "$2" "$3" "$1"'
+    bus.path.mkdir()
+    command = [unshare, "--map-root-user", "--mount", "sh", "-ec", script, "sh"]
+
+    done = subprocess.run(
+        [*command, str(bus.path), sys.executable, str(FULL_DISK)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "small call: 1",
+        "large cast: MessageDeliveryFailure: No space left on device",
+        "large reply: RemoteError: MessageDeliveryFailure: No space left on device",
+        "call on a full disk: MessageDeliveryFailure: No space left on device",
+        "cast on a full disk: MessageDeliveryFailure: No space left on device",
+        "retried until there was room: 2",
+        "call with room again: 3",
+    ]
