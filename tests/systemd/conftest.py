@@ -16,6 +16,7 @@ INSTALL_SCRIPT = f"{SOURCE}/systemd/install.sh"
 PYTHONPATH = "/srv/managers"  # inside: the test managers
 INSTALL_PLACES = ("/opt", "/etc", "/usr/local", "/var/lib")
 INSTALL_SECONDS = 180.0
+SCENARIO_SECONDS = 400.0
 UNITS = pytest.StashKey[list[Unit]]()
 
 
@@ -91,6 +92,13 @@ def prepared(container: Container, name: str, request: pytest.FixtureRequest) ->
         yield unit
     finally:
         unit.reset()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first scenario pays for boot and installation, within its own time limit."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(SCENARIO_SECONDS))
 
 
 @pytest.hookimpl(wrapper=True)
