@@ -55,11 +55,11 @@ coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, wor
 	@$(VENV)/bin/coverage report
 
 pythons: ## unit and functional tests with every supported Python that is here
-	@for python in $(PYTHONS); do \
-	    if $$python -c '' 2>/dev/null; then \
-	        $(MAKE) --no-print-directory unit functional PYTHON=$$python || exit; \
-	    else echo "no $$python here"; fi; \
-	done
+	@failed=; for python in $(PYTHONS); do \
+	    if ! $$python -c '' 2>/dev/null; then echo "no $$python here"; continue; fi; \
+	    $(MAKE) --no-print-directory unit functional PYTHON=$$python || failed="$$failed $$python"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed with:$$failed" >&2; exit 1; fi
 
 lock: ## write constraints.txt anew; ARGS=--upgrade for later versions
 	@tests/setup/virtual-environment .venv-lock $(PYTHON)
