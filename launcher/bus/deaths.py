@@ -12,12 +12,14 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LOG = logging.getLogger(__name__)
 
 IN_CLOSE_WRITE = 0x00000008
 IN_ONLYDIR = 0x01000000
+IN_DELETE = 0x00000200
+IN_Q_OVERFLOW = 0x00004000
 IN_EXCL_UNLINK = 0x04000000  # who leaves in order removes its file first: no event
 EVENT = struct.Struct("iIII")
 BUFFER_BYTES = 64 * 1024
@@ -31,8 +33,10 @@ BLIND_INTERVAL = 5.0  # seconds between two looks when there is no inotify to be
 class Deaths:
     """Reports names in a directory whose writer has closed them. One a process; any thread."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, own: str) -> None:
+        """:param own: our own entry in the directory."""
         self._path = path
+        self._own = own
         self.descriptor = _watch(path)
 
     @property
@@ -46,7 +50,15 @@ class Deaths:
             data = os.read(self.descriptor, BUFFER_BYTES)
         except BlockingIOError:  # another thread was faster
             return set()
-        return _names(data) or self.everybody()  # none: the kernel's queue ran over
+        names = set()
+        for mask, name in _events(data):
+            if mask & IN_Q_OVERFLOW:  # and there is no telling what was lost
+                return self.everybody()
+            if mask & IN_CLOSE_WRITE:
+                names.add(name)
+            elif name == self._own:
+                LOG.error("%s was removed while in use: no call will arrive any more", self._path)
+        return names
 
     def everybody(self) -> set[str]:
         """All names in the directory."""
@@ -102,7 +114,7 @@ def _watch(path: str) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor >= 0:
-        mask = IN_CLOSE_WRITE | IN_EXCL_UNLINK | IN_ONLYDIR
+        mask = IN_CLOSE_WRITE | IN_DELETE | IN_EXCL_UNLINK | IN_ONLYDIR
         if libc.inotify_add_watch(descriptor, os.fsencode(path), mask) >= 0:
             return int(descriptor)
         os.close(descriptor)
@@ -116,13 +128,11 @@ def _watch(path: str) -> int:
     return -1
 
 
-def _names(data: bytes) -> set[str]:
-    names = set()
+def _events(data: bytes) -> Iterator[tuple[int, str]]:
+    """(mask, name) of what was read from inotify."""
     offset = 0
     while offset < len(data):
         _, mask, _, length = EVENT.unpack_from(data, offset)
         offset += EVENT.size
-        if mask & IN_CLOSE_WRITE:
-            names.add(os.fsdecode(data[offset : offset + length].rstrip(b"\0")))
+        yield mask, os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
         offset += length
-    return names

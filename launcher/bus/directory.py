@@ -12,12 +12,13 @@ remove it.
 """
 
 # System calls by their names: this is the way of every message.
-# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH112
+# ruff: noqa: PTH102, PTH104, PTH108
 
 import os
 import secrets
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from oslo_messaging._drivers.base import TransportDriverError
 
 PARTS = ("peers", "replies", "queues", "fanout")
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -46,9 +48,15 @@ class BusDirectory:
         return "/".join((self.path, *parts))
 
     def give(self, made: int | str) -> None:
-        """Root only, else nothing: hand a file that we made (descriptor or path) to the owner."""
+        """Root only, else nothing: hand a file that we made (descriptor or path) to the owner.
+
+        The owner may have put a link in its place meanwhile: that one is not followed.
+        """
         if os.geteuid() == 0 and self.uid != 0:
-            os.chown(made, self.uid, self.gid)
+            if isinstance(made, int):
+                os.fchown(made, self.uid, self.gid)
+            else:
+                os.chown(made, self.uid, self.gid, follow_symlinks=False)
 
     def make(self, path: str, *children: str, fifo: str | None = None) -> None:
         """Make a directory with its children and perhaps a FIFO, all at once or not at all; fine
@@ -65,13 +73,17 @@ class BusDirectory:
             os.rename(draft, path)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
-            if not os.path.isdir(path):  # else a sibling was faster
+            if not _is_directory(path):  # else a sibling was faster
                 raise
 
     def _make_owned(self, path: str) -> None:
         os.mkdir(path, 0o700)
-        os.chmod(path, 0o700)  # whatever the umask is
-        self.give(path)
+        descriptor = os.open(path, DIRECTORY_FLAGS)
+        try:
+            os.fchmod(descriptor, 0o700)  # whatever the umask is
+            self.give(descriptor)
+        finally:
+            os.close(descriptor)
 
     def write_new(self, path: str, data: bytes) -> None:
         """Write a file that nobody may read before it is whole: the caller renames it after.
@@ -85,7 +97,8 @@ class BusDirectory:
                 view = view[os.write(descriptor, view) :]
             self.give(descriptor)
         except OSError:
-            os.unlink(path)
+            with suppress(OSError):  # the first error counts
+                os.unlink(path)
             raise
         finally:
             os.close(descriptor)
@@ -131,7 +144,7 @@ def open_directory(path: str) -> BusDirectory:
         _make_root(path)
     directory = _checked(path)
     for part in PARTS:
-        if not Path(directory.at(part)).is_dir():
+        if not _is_directory(directory.at(part)):
             directory.make(directory.at(part))
     return directory
 
@@ -162,6 +175,14 @@ def _checked(path: str) -> BusDirectory:
         )
     trusted = frozenset({0, user, facts.st_uid})
     return BusDirectory(path, facts.st_uid, facts.st_gid, trusted)
+
+
+def _is_directory(path: str) -> bool:
+    """A real one, no link."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _refused_kind(path: str) -> bool:

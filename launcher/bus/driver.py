@@ -162,12 +162,25 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
 
     def _join(self) -> Member:
         member = self._member
-        if member is not None:
+        if member is not None and member.is_there():
             return member
         with self._lock:
+            if self._member is not None and not self._member.is_there():
+                self._leave_removed(self._member)
             if self._member is None:
                 self._member = Member(self._path, self._settings, self._allowed_remote_exmods)
             return self._member
+
+    def _leave_removed(self, member: Member) -> None:
+        """The bus was removed, as systemd removes the runtime directory of a service that stops:
+        a mere client joins the next one."""
+        if member.is_listening():
+            raise TransportDriverError(
+                f"bus directory {self._path} was removed while this process served on it; "
+                f"restart it"
+            )
+        self._member = None
+        member.close()
 
     def _join_to_send(self) -> Member:
         try:

@@ -22,6 +22,7 @@ from launcher.bus.room import Room, ring
 LOG = logging.getLogger(__name__)
 
 TROUBLE_PAUSE = 1.0  # seconds, after an error that another try will hardly mend
+CLOSED_PAUSE = 0.1  # seconds
 NAP = 60.0  # seconds: the longest timeout handed to epoll_wait at once
 
 # Reads a claimed message (inbox, path, name, room); None if it is not to be handed out.
@@ -58,6 +59,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             self._epoll.register(deaths.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         self._by_descriptor = {inbox.descriptor: inbox for inbox in inboxes}
         self._stopped = False
+        self._polling = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
 
@@ -69,16 +71,11 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
     ) -> list[Any]:
         """Up to `batch_size` messages, as many as are there `batch_timeout` seconds after the
         first one; [] at once when the listener is stopped, or after `timeout` seconds."""
-        batch: list[Any] = []
-        until = _later(timeout)
-        while len(batch) < batch_size:
-            message = self._next(until)
-            if message is None:
-                break
-            if not batch:
-                until = _later(batch_timeout)
-            batch.append(message)
-        return batch
+        with self._polling:
+            if self._closed:
+                time.sleep(CLOSED_PAUSE)  # who polls in a loop has not heard yet
+                return []
+            return self._collect(timeout, batch_size, batch_timeout)
 
     def stop(self) -> None:
         """Take nothing more; what waits is for others. Ends a `poll`."""
@@ -88,9 +85,9 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
                 ring(self._bell)
 
     def cleanup(self) -> None:
-        """Close everything. After the last `poll` has returned."""
+        """Close everything, when the last `poll` has returned."""
         self.stop()
-        with self._closing:
+        with self._polling, self._closing:
             if self._closed:
                 return
             self._close()
@@ -103,6 +100,20 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         os.close(self._bell)
         for inbox in self._inboxes:
             inbox.close()
+
+    def _collect(
+        self, timeout: float | None, batch_size: int, batch_timeout: float | None
+    ) -> list[Any]:
+        batch: list[Any] = []
+        until = _later(timeout)
+        while len(batch) < batch_size:
+            message = self._next(until)
+            if message is None:
+                break
+            if not batch:
+                until = _later(batch_timeout)
+            batch.append(message)
+        return batch
 
     def _next(self, until: float | None) -> Any:
         while not self._stopped:

@@ -87,7 +87,9 @@ class Mailbox:
                 reply = self._read_for(slot, until) if reading else _take(slot, until)
                 if reply is not _READ:
                     return reply
-                reading = True
+                # Not so if the appointment is an old one, found by a caller that had given up
+                # just before it came, had handed it on, and waits again.
+                reading = self._is_reader(slot)
         finally:
             self._end(slot)
 
@@ -125,6 +127,12 @@ class Mailbox:
                 return True
             self._idle.add(slot)
             return False
+
+    def _is_reader(self, slot: Slot) -> bool:
+        with self._mutex:
+            if self.closed:
+                raise Closed
+            return self._reader is slot
 
     def _end(self, slot: Slot) -> None:
         """Hand the socket on. A slot that was appointed and timed out meanwhile hands it on too,

@@ -50,6 +50,14 @@ class Member:
         self._presence = Presence(self.directory)
         self._recovery.sweep()
 
+    def is_there(self) -> bool:
+        """False: the bus was removed under us, and perhaps made anew."""
+        return self._presence.is_there()
+
+    def is_listening(self) -> bool:
+        """Whether there are servers in this process."""
+        return bool(self._listeners)
+
     def queue(self, *address: str) -> Spool:
         """The queue of (exchange, topic) or (exchange, topic, server)."""
         return Spool(self.directory, self.directory.at("queues", queue_name(*address)))
@@ -145,7 +153,7 @@ class Member:
     ) -> UnixListener:
         with self._lock:
             if self._deaths is None:
-                self._deaths = Deaths(self.directory.at("peers"))
+                self._deaths = Deaths(self.directory.at("peers"), self._presence.id)
             deaths = self._deaths
         opener = Opener(self.directory, self._replies, self._settings.max_message_size, make)
         inboxes = [Inbox(spool) for spool in (*shared, *own)]

@@ -26,18 +26,22 @@ class Presence:
 
     def __init__(self, directory: BusDirectory) -> None:
         """:raises OSError: the file cannot be made."""
-        self._directory = directory
         self.id, self._descriptor = _appear(directory)
+        self._path = directory.at("peers", self.id)
         self._numbers = itertools.count(1)
 
     def next_number(self) -> int:
         """Any thread."""
         return next(self._numbers)
 
+    def is_there(self) -> bool:
+        """False: somebody has removed it, with all of the bus most likely."""
+        return os.path.lexists(self._path)
+
     def end(self) -> None:
         """Remove the entry; nobody has to clean up after us."""
         with suppress(FileNotFoundError):
-            os.unlink(self._directory.at("peers", self.id))
+            os.unlink(self._path)
         self.forsake()
 
     def forsake(self) -> None:

@@ -117,16 +117,20 @@ class Recovery:
 
     def _spools(self) -> Iterator[Spool]:
         queues = self._directory.at("queues")
-        for name in os.listdir(queues):
-            if not name.startswith("."):
-                yield Spool(self._directory, f"{queues}/{name}")
+        for name in _entries(queues):
+            yield Spool(self._directory, f"{queues}/{name}")
         for path in self._fanout_queues():
             yield Spool(self._directory, path)
 
     def _fanout_queues(self) -> Iterator[str]:
         top = self._directory.at("fanout")
-        for topic in os.listdir(top):
-            with suppress(FileNotFoundError, NotADirectoryError):  # being removed; a stray file
-                for name in os.listdir(f"{top}/{topic}"):
-                    if not name.startswith("."):
-                        yield f"{top}/{topic}/{name}"
+        for topic in _entries(top):
+            for name in _entries(f"{top}/{topic}"):
+                yield f"{top}/{topic}/{name}"
+
+
+def _entries(path: str) -> list[str]:
+    """What lies in a directory, drafts left out; [] if it is being removed or is a stray file."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [name for name in os.listdir(path) if not name.startswith(".")]
+    return []

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.directories import short_directory
 
 RUNNER = Path(__file__).with_name("bus_upstream.py")
 MODULE = "oslo_messaging.tests.functional.test_functional"
-DEADLINE = 110.0  # seconds; the tests themselves sleep for 50 of them
+DEADLINE = 100.0  # seconds
+PROCESSES = 6  # at once: what the tests do most is sleep
 
 # Every test of the module is named here, so that a new one in a new release is not overlooked.
 RPC_TESTS = {
@@ -68,8 +70,9 @@ def test_the_lists_name_all_tests_that_there_are() -> None:
 
 def test_oslo_messagings_functional_tests_pass() -> None:
     names = sorted(f"{MODULE}.{name}" for name in RPC_TESTS | NOTIFICATION_TESTS)
+    shares = [names[number::PROCESSES] for number in range(PROCESSES)]
 
-    with short_directory() as directory:
-        report = run(str(directory / "bus"), *names)
+    with short_directory() as directory, ThreadPoolExecutor(PROCESSES) as pool:
+        reports = list(pool.map(lambda share: run(str(directory / "bus"), *share), shares))
 
-    assert report == {"ran": names, "failed": {}, "skipped": {}}
+    assert reports == [{"ran": share, "failed": {}, "skipped": {}} for share in shares]

@@ -430,3 +430,18 @@ def test_a_query_that_makes_no_sense_is_refused(query: str) -> None:
 
     with pytest.raises(InvalidTransportURL, match=r"the query of unix:.* is wrong"):
         read_settings(cfg.CONF, url)
+
+
+def test_a_listener_may_be_closed_while_it_is_polled(bus: Bus) -> None:
+    member = bus.visit()
+    listener = member.listen(*ADDRESS, "server", batch=1)
+    polled: list[list[Any]] = []
+    waiting = threading.Thread(target=lambda: polled.append(listener.poll()))
+    waiting.start()
+    wait_until(lambda: listener._inboxes[0]._watched, DEADLINE, "the listener waits")
+
+    member.close()
+    waiting.join()
+
+    assert polled == [[]]
+    assert listener.poll() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.bus.directory import BusDirectory, open_directory
-from launcher.bus.mailbox import INLINE_BYTES, Closed, Mailbox
+from launcher.bus.mailbox import _READ, INLINE_BYTES, Closed, Mailbox
 from launcher.bus.presence import Presence
 from launcher.bus.replies import Replies
 from launcher.bus.wire import REPLY, WORKING, Reply
@@ -192,6 +192,24 @@ def test_the_socket_is_handed_on_by_a_caller_that_gives_up(
     second.join()
 
     assert got == [Reply(REPLY, 2, b"")]
+
+
+def test_an_appointment_that_was_handed_on_is_void(
+    mailbox: Mailbox, replies: Replies, caller: Presence
+) -> None:
+    """It comes to a caller that has just given up, and that waits again a moment later."""
+    reading, again = mailbox.expect(1), mailbox.expect(2)
+    got: list[Reply | None] = []
+    reader = threading.Thread(target=lambda: got.append(mailbox.wait(reading, soon())))
+    reader.start()
+    wait_until(lambda: mailbox._reader is reading, DEADLINE, "one caller reads")
+    again.put(_READ)
+
+    assert mailbox.wait(again, time.monotonic() + 0.05) is None
+
+    replies.send(caller.id, 1, REPLY, b"")
+    reader.join()
+    assert got == [Reply(REPLY, 1, b"")]
 
 
 def test_who_waits_when_the_mailbox_is_closed_is_told(mailbox: Mailbox) -> None:

@@ -204,7 +204,7 @@ def test_strays_are_no_obstacle(
 
 
 def test_a_death_is_reported_and_a_departure_is_not(directory: BusDirectory) -> None:
-    deaths = Deaths(directory.at("peers"))
+    deaths = Deaths(directory.at("peers"), "own")
     leaving, dying = Presence(directory), Presence(directory)
     assert deaths.read() == set()
 
@@ -217,8 +217,21 @@ def test_a_death_is_reported_and_a_departure_is_not(directory: BusDirectory) -> 
     deaths.close()
 
 
+def test_if_the_kernel_lost_events_everybody_is_suspected(directory: BusDirectory) -> None:
+    deaths = Deaths(directory.at("peers"), "own")
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    noisy, quiet = (Path(directory.at("peers", name)) for name in ("noisy", "quiet"))
+    for _ in range(limit // 2 + 1):  # two events each, which differ from the one before
+        noisy.touch()
+        noisy.unlink()
+    quiet.touch()  # too late to be reported
+
+    wait_until(lambda: deaths.read() == {"quiet"}, DEADLINE, "everybody who is there")
+    deaths.close()
+
+
 def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -> None:
-    deaths = Deaths(directory.at("peers"))
+    deaths = Deaths(directory.at("peers"), "own")
     asked: list[set[str]] = []
 
     def recover(names: set[str]) -> set[str]:
@@ -244,7 +257,7 @@ def test_without_inotify_everybody_is_examined_now_and_then(
     directory: BusDirectory, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launcher.bus.deaths._watch", lambda _: -1)
-    deaths = Deaths(directory.at("peers"))
+    deaths = Deaths(directory.at("peers"), "own")
     suspects = Suspects(deaths, Recovery(directory).recover)
 
     suspects.examine()
