@@ -36,7 +36,9 @@ class Opener:
         """
         name = parse_name(text)
         if name is None:
-            LOG.warning("removed %r: its name is none of a message", f"{inbox.spool.path}/{text}")
+            LOG.warning(
+                "removed %r: its name is none of a message", f"{inbox.spool.path}/new/{text}"
+            )
             inbox.spool.remove(path)
             return None
         claim = Claim(inbox.spool, path, name)

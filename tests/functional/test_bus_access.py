@@ -154,14 +154,14 @@ def test_garbage_everywhere_disturbs_nobody(bus: Bus) -> None:
 
 
 def scribble(bus: Bus, dice: random.Random) -> None:
-    """One act of vandalism. Some hit what another process removes at the same time."""
-    places = [path for path in bus.path.rglob("*") if path.is_dir() and path.name != "new"]
-    queues = list(bus.path.rglob("new"))
+    """One act of vandalism; none if what it hits is removed at the same time."""
     data = dice.choice([b"", b"{}", b"[" * 9999, b'{"version": 1}', dice.randbytes(300)])
-    real = [name.name for queue in queues for name in queue.iterdir()]
-    name = dice.choice(["garbage", ".hidden", "\udcff", "x" * 255, "a@b", *real])
-    sockets = list((bus.path / "peers").glob("*.sock"))
     with suppress(OSError):
+        places = [path for path in bus.path.rglob("*") if path.is_dir() and path.name != "new"]
+        queues = list(bus.path.rglob("new"))
+        real = [path.name for queue in queues for path in queue.iterdir()]
+        sockets = list((bus.path / "peers").glob("*.sock"))
+        name = dice.choice(["garbage", ".hidden", "\udcff", "x" * 255, "a@b", *real])
         match dice.randrange(7):
             case 0 | 1:
                 (dice.choice(queues) / name).write_bytes(data)
