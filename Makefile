@@ -78,7 +78,7 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 	@.venv-lowest/bin/pytest tests/unit --deselect tests/unit/test_sample.py $(ARGS)
 
 clean: ## remove what these commands have made
-	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 help: ## this list
