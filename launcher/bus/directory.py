@@ -61,6 +61,8 @@ class BusDirectory:
     def make(self, path: str, *children: str, fifo: str | None = None) -> None:
         """Make a directory with its children and perhaps a FIFO, all at once or not at all; fine
         if it is there already."""
+        if _is_directory(path):
+            return
         parent, _, name = path.rpartition("/")
         draft = f"{parent}/.{name[:100]}.{os.getpid()}-{secrets.token_hex(4)}"
         try:
@@ -144,8 +146,7 @@ def open_directory(path: str) -> BusDirectory:
         _make_root(path)
     directory = _checked(path)
     for part in PARTS:
-        if not _is_directory(directory.at(part)):
-            directory.make(directory.at(part))
+        directory.make(directory.at(part))
     return directory
 
 

@@ -87,9 +87,10 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         place = f"{target.topic} on {target.server}" if target.server else target.topic
         call = Call(ctxt, message, place, timeout, call_monitor_timeout, retry)
         try:
-            return member.call(queue, call)
+            caller = member.caller()
         except OSError as error:
             raise MessageDeliveryFailure(self._reason(error)) from error
+        return caller.call(queue, call)
 
     def send_notification(
         self,
@@ -115,9 +116,9 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         :raises ServerListenError: the bus is not ours to use, or cannot be used. oslo.messaging
             18.3 should make it of a TransportDriverError, but fails in the attempt.
         """
-        exchange, topic = self._address(target)
+        room = self._settings.room(self.conf) * batch_size
         try:
-            listener = self._join().listen(exchange, topic, target.server, batch_size)
+            listener = self._join().listen(*self._address(target), target.server, room)
         except (OSError, TransportDriverError) as error:
             raise ServerListenError(target, self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)
@@ -139,8 +140,9 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
             (self._exchange(target), f"{target.topic}.{priority}")
             for target, priority in targets_and_priorities
         }
+        room = self._settings.room(self.conf) * batch_size
         try:
-            listener = self._join().listen_for_notifications(addresses, batch_size)
+            listener = self._join().listen_for_notifications(addresses, room)
         except (OSError, TransportDriverError) as error:
             raise ServerListenError(sorted(addresses), self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)

@@ -10,7 +10,7 @@ from oslo_messaging._drivers.common import serialize_remote_exception
 
 from launcher.bus.replies import Replies
 from launcher.bus.room import Room
-from launcher.bus.spool import CALL, MessageName, Spool
+from launcher.bus.spool import CALL, MessageName, Spool, remove
 from launcher.bus.wire import REPLY, WORKING, Message, encode_failure, encode_result
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Claim:
         """It is done: nobody else will get it."""
         if not self._settled:
             self._settled = True
-            self._try("acknowledged", lambda: self._spool.remove(self._path))
+            self._try("acknowledged", lambda: remove(self._path))
 
     def release(self) -> None:
         """It goes back as if we had never had it."""

@@ -95,10 +95,14 @@ class Mailbox:
 
     def look(self) -> None:
         """Take in the replies that lie in the directory. Any thread."""
-        with suppress(FileNotFoundError):  # the mailbox is closed
+        try:
             for name in os.listdir(self._large):
                 if not name.startswith("."):
                     self._take_file(f"{self._large}/{name}")
+        except FileNotFoundError:  # the mailbox is closed; another caller took the file
+            pass
+        except OSError as error:  # too many open files, say: whoever looks next may have luck
+            LOG.warning("replies in %s cannot be read now: %s", self._large, error)
 
     def close(self) -> None:
         """Remove it; who waits gets `Closed`."""
@@ -200,8 +204,6 @@ class Mailbox:
         try:
             reply = decode_reply(self._directory.read(path, self._limit))
             os.unlink(path)
-        except FileNotFoundError:  # another caller was faster
-            return
         except (Untrusted, Garbage) as error:
             LOG.warning("removed reply %s: %s", path, error)
             with suppress(OSError):

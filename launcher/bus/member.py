@@ -4,16 +4,15 @@
 # ruff: noqa: PTH108, PTH208
 
 import itertools
+import logging
 import os
 import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from launcher.bus.address import queue_name
-from launcher.bus.calls import Call, Caller
+from launcher.bus.calls import Caller
 from launcher.bus.deaths import Deaths, Suspects
 from launcher.bus.directory import open_directory
 from launcher.bus.inbox import Inbox
@@ -25,7 +24,9 @@ from launcher.bus.options import Settings
 from launcher.bus.presence import Presence
 from launcher.bus.recovery import Recovery
 from launcher.bus.replies import Replies
-from launcher.bus.spool import CAST, Spool, new_name
+from launcher.bus.spool import CAST, MessageName, Spool, new_name
+
+LOG = logging.getLogger(__name__)
 
 
 class Member:
@@ -62,10 +63,6 @@ class Member:
         """The queue of (exchange, topic) or (exchange, topic, server)."""
         return Spool(self.directory, self.directory.at("queues", queue_name(*address)))
 
-    def call(self, queue: Spool, call: Call) -> Any:
-        """Send and wait; see `Caller.call` for what is raised. :raises OSError: we cannot wait."""
-        return self._get_caller().call(queue, call)
-
     def cast(self, queue: Spool, data: bytes) -> None:
         """Store an encoded message. :raises OSError: it is not stored."""
         queue.put(new_name(self._presence.id, self._presence.next_number(), CAST), data)
@@ -85,15 +82,23 @@ class Member:
         try:
             for listener in os.listdir(top):
                 if not listener.startswith("."):
-                    with suppress(FileNotFoundError, NotADirectoryError):  # it has just gone
-                        Spool(self.directory, f"{top}/{listener}").link(name, draft)
+                    self._link(Spool(self.directory, f"{top}/{listener}"), name, draft)
         finally:
             os.unlink(draft)
 
-    def listen(self, exchange: str, topic: str, server: str, batch: int) -> UnixListener:
+    def _link(self, queue: Spool, name: MessageName, draft: str) -> None:
+        """An error with one listener must not have the others get the message twice."""
+        try:
+            queue.link(name, draft)
+        except (FileNotFoundError, NotADirectoryError):  # it has just gone; a stray file
+            pass
+        except OSError as error:
+            LOG.error("message %s cannot be stored in %s: %s", name.message_id, queue.path, error)
+
+    def listen(self, exchange: str, topic: str, server: str, room: int) -> UnixListener:
         """Listen for calls and casts: to the topic, to the server, to all.
 
-        :param batch: messages that `poll` hands out at once. :raises OSError: we cannot.
+        :param room: messages that may be out unfinished. :raises OSError: we cannot.
         """
         top = self.directory.at("fanout", queue_name(exchange, topic))
         self.directory.make(top)
@@ -102,14 +107,12 @@ class Member:
         limit = self._settings.max_message_size
         make = partial(RpcMessage, replies=self._replies, limit=limit)
         remove = partial(shutil.rmtree, own.path, ignore_errors=True)
-        return self._listen(shared, [own], make, batch, remove)
+        return self._listen([*shared, own], make, room, remove)
 
-    def listen_for_notifications(
-        self, addresses: set[tuple[str, str]], batch: int
-    ) -> UnixListener:
+    def listen_for_notifications(self, addresses: set[tuple[str, str]], room: int) -> UnixListener:
         """Listen on (exchange, topic) each. :raises OSError: we cannot."""
         shared = [self.queue(*address) for address in sorted(addresses)]
-        return self._listen(shared, [], NotificationMessage, batch, lambda: None)
+        return self._listen(shared, NotificationMessage, room, lambda: None)
 
     def close(self) -> None:
         """Leave: end listeners and waiting callers, give back what is not settled."""
@@ -135,7 +138,8 @@ class Member:
             self._deaths.close()
         self._presence.forsake()
 
-    def _get_caller(self) -> Caller:
+    def caller(self) -> Caller:
+        """Makes the calls of this process. :raises OSError: we cannot wait for replies."""
         with self._lock:
             if self._caller is None:
                 limit = self._settings.max_message_size
@@ -145,10 +149,9 @@ class Member:
 
     def _listen(
         self,
-        shared: list[Spool],
-        own: list[Spool],
+        queues: list[Spool],
         make: Maker,
-        batch: int,
+        room: int,
         remove: Callable[[], None],
     ) -> UnixListener:
         with self._lock:
@@ -156,9 +159,8 @@ class Member:
                 self._deaths = Deaths(self.directory.at("peers"), self._presence.id)
             deaths = self._deaths
         opener = Opener(self.directory, self._replies, self._settings.max_message_size, make)
-        inboxes = [Inbox(spool) for spool in (*shared, *own)]
+        inboxes = _open_all(queues)
         suspects = Suspects(deaths, self._recovery.recover)
-        limit = self._settings.prefetch * batch
 
         def close() -> None:
             self._listeners.remove(listener)
@@ -168,10 +170,23 @@ class Member:
             self._presence.id,
             inboxes,
             opener,
-            limit=limit,
+            limit=room,
             deaths=deaths,
             suspects=suspects,
             close=close,
         )
         self._listeners.append(listener)
         return listener
+
+
+def _open_all(queues: list[Spool]) -> list[Inbox]:
+    """All or none. :raises OSError: none."""
+    inboxes: list[Inbox] = []
+    try:
+        for queue in queues:
+            inboxes.append(Inbox(queue))
+    except OSError:
+        for inbox in inboxes:
+            inbox.close()
+        raise
+    return inboxes

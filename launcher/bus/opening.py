@@ -11,7 +11,7 @@ from launcher.bus.inbox import Inbox
 from launcher.bus.incoming import Claim, apology
 from launcher.bus.replies import Replies
 from launcher.bus.room import Room
-from launcher.bus.spool import CALL, MAX_DEATHS, MessageName, parse_name
+from launcher.bus.spool import CALL, MAX_DEATHS, MessageName, parse_name, remove
 from launcher.bus.wire import REPLY, Garbage, Message, decode_message
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Opener:
             LOG.warning(
                 "removed %r: its name is none of a message", f"{inbox.spool.path}/new/{text}"
             )
-            inbox.spool.remove(path)
+            remove(path)
             return None
         claim = Claim(inbox.spool, path, name)
         message = self._read(claim, path)

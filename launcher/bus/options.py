@@ -34,10 +34,16 @@ EXECUTOR_THREADS = 64  # oslo.messaging's default of executor_thread_pool_size
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Plain values of OPTS: unfinished calls a server, and bytes a message."""
+    """Plain values of OPTS: unfinished calls a server (None: as many as it has threads), and
+    bytes a message."""
 
-    prefetch: int
+    prefetch: int | None
     max_message_size: int
+
+    def room(self, conf: cfg.ConfigOpts) -> int:
+        """Unfinished calls of a server that exists by now: it has registered its own option."""
+        threads: int = getattr(conf, "executor_thread_pool_size", EXECUTOR_THREADS)
+        return self.prefetch or threads
 
 
 def read_settings(conf: cfg.ConfigOpts, url: Any) -> Settings:
@@ -48,13 +54,9 @@ def read_settings(conf: cfg.ConfigOpts, url: Any) -> Settings:
     conf.register_opts(OPTS, group=GROUP)
     try:
         group = ConfigOptsProxy(conf, url, GROUP)[GROUP]
-        prefetch, max_message_size = group.prefetch, group.max_message_size
+        return Settings(group.prefetch, group.max_message_size)
     except (AttributeError, ValueError) as error:  # no such option; not of its type or range
         raise InvalidTransportURL(str(url), f"the query of {url} is wrong: {error}") from error
-    if prefetch is None:
-        # Registered by oslo.messaging's server, which is made before its driver listens.
-        prefetch = getattr(conf, "executor_thread_pool_size", EXECUTOR_THREADS)
-    return Settings(prefetch, max_message_size)
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:

@@ -11,12 +11,16 @@ free again and the next one starts over: every step here may be repeated.
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from launcher.bus import presence
 from launcher.bus.directory import BusDirectory
-from launcher.bus.spool import CALL, MessageName, Spool, parse_name
+from launcher.bus.spool import CALL, MessageName, Spool, parse_name, remove
+
+DRAFT_SECONDS = 60.0
 
 LOG = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Recovery:
         """Clean up after whoever is dead. When a process begins to use the bus."""
         self.recover(set(presence.known(self._directory)))
         self._put_back_orphans()
+        self._remove_drafts()
 
     def recover(self, names: set[str]) -> set[str]:
         """Clean up after those of the entries whose process is dead; returns the locked ones."""
@@ -79,7 +84,7 @@ class Recovery:
         for path, draft in spool.drafts():
             parsed = parse_name(draft)
             if parsed is not None and parsed.sender == dead:
-                spool.remove(path)
+                remove(path)
         self._wake_for_rest(spool, dead)
 
     def _wake_for_rest(self, spool: Spool, dead: str) -> None:
@@ -103,13 +108,22 @@ class Recovery:
                 if not os.path.lexists(self._directory.at("peers", owner)):
                     self._return(spool, path, name, MessageName.survive)
 
+    def _remove_drafts(self) -> None:
+        """What its maker did not live to give its name: that takes less than a second."""
+        old = time.time() - DRAFT_SECONDS
+        for part in ("queues", "fanout", "fanout/*", "replies"):
+            for draft in Path(self._directory.path).glob(f"{part}/.*"):
+                with suppress(OSError):  # it has its name by now
+                    if draft.lstat().st_mtime < old:
+                        remove(str(draft))
+
     def _return(
         self, spool: Spool, path: str, name: str, rename: Callable[[MessageName], MessageName]
     ) -> None:
         parsed = parse_name(name)
         if parsed is None:
             LOG.warning("removed %r: its name is none of a message", path)
-            spool.remove(path)
+            remove(path)
             return
         LOG.info("message %s goes back to its queue", parsed.message_id)
         with suppress(FileNotFoundError):  # acknowledged at the last moment

@@ -115,7 +115,12 @@ class Spool:
         except FileNotFoundError:  # nobody ever used this queue
             self.make()
             self.directory.write_new(draft, data)
-        os.rename(draft, f"{self._new}/{name}")
+        try:
+            os.rename(draft, f"{self._new}/{name}")
+        except OSError:
+            with suppress(OSError):  # the first error counts
+                os.unlink(draft)
+            raise
         self.poke()
 
     def link(self, name: MessageName, draft: str) -> None:
@@ -172,7 +177,7 @@ class Spool:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            self.remove(f"{self._new}/{name}")  # none of ours
+            remove(f"{self._new}/{name}")  # none of ours
             return None
         return path
 
@@ -183,15 +188,6 @@ class Spool:
         """
         os.rename(path, f"{self._new}/{name}")
         self.poke()
-
-    def remove(self, path: str) -> None:
-        """Remove whatever lies at the path, a directory with all that is in it too."""
-        try:
-            os.unlink(path)
-        except IsADirectoryError:
-            shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:
-            pass  # gone is what it was to be
 
     def claimed(self) -> Iterator[tuple[str, str, str]]:
         """(path, name, owner) of all claimed messages."""
@@ -206,3 +202,13 @@ class Spool:
             for entry in os.listdir(self._new):
                 if entry.startswith("."):
                     yield f"{self._new}/{entry}", entry[1:]
+
+
+def remove(path: str) -> None:
+    """Remove whatever lies at the path, a directory with all that is in it too."""
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        shutil.rmtree(path, ignore_errors=True)
+    except FileNotFoundError:
+        pass  # gone is what it was to be

@@ -93,6 +93,9 @@ class Endpoint:
     def fail(self, ctxt: dict[str, Any], text: str) -> None:
         raise ValueError(text)
 
+    def miss(self, ctxt: dict[str, Any], path: str) -> None:
+        Path(path).read_text()
+
     @oslo_messaging.expected_exceptions(Refused)  # type: ignore[untyped-decorator]
     def refuse(self, ctxt: dict[str, Any]) -> None:
         raise Refused("not today")

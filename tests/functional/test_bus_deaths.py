@@ -245,7 +245,7 @@ def test_servers_killed_at_random_lose_no_call_if_they_acknowledge_late(
     over.set()
 
     assert all(count.result(DEADLINE) > 0 for count in counts)
-    assert bus.messages() == []
+    wait_until(lambda: bus.messages() == [], DEADLINE, "all are acknowledged", show=bus.messages)
 
 
 def test_callers_killed_at_random_disturb_nobody(bus: Bus, pool: ThreadPoolExecutor) -> None:

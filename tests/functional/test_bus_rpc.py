@@ -156,6 +156,8 @@ def test_what_the_server_raises_is_raised_here(bus: Bus) -> None:
     with pytest.raises(ValueError, match="too small") as raised:
         client.call({}, "fail", text="too small")
     assert "Traceback" in str(raised.value)
+    with pytest.raises(FileNotFoundError, match="No such file"):  # not an error of the bus
+        client.call({}, "miss", path="/no/such/file")
     with pytest.raises(oslo_messaging.RemoteError, match="no_such_method"):
         client.call({}, "no_such_method")
 

@@ -40,17 +40,17 @@ class Bus:
         self._path = path
         self._stack = stack
 
-    def visit(self, prefetch: int = 100) -> Member:
+    def visit(self) -> Member:
         """A member that the test closes."""
-        return Member(str(self._path), Settings(prefetch, LIMIT), ["builtins"])
+        return Member(str(self._path), Settings(None, LIMIT), ["builtins"])
 
-    def join(self, prefetch: int = 100) -> Member:
-        member = self.visit(prefetch)
+    def join(self) -> Member:
+        member = self.visit()
         self._stack.callback(member.close)
         return member
 
-    def listen(self, server: str = "server", prefetch: int = 100) -> UnixListener:
-        return self.join(prefetch).listen(*ADDRESS, server, batch=1)
+    def listen(self, server: str = "server", room: int = 100) -> UnixListener:
+        return self.join().listen(*ADDRESS, server, room)
 
     def cast(self, member: Member, number: int, *server: str) -> None:
         member.cast(member.queue(*ADDRESS, *server), encode_message(Message({}, {"n": number})))
@@ -110,7 +110,7 @@ def test_messages_come_in_the_order_of_sending(bus: Bus) -> None:
 
 def test_a_batch_is_what_is_there_when_its_time_is_over(bus: Bus) -> None:
     sender = bus.join()
-    listener = bus.join().listen(*ADDRESS, "server", batch=3)
+    listener = bus.join().listen(*ADDRESS, "server", 100)
     for number in range(5):
         bus.cast(sender, number)
 
@@ -151,7 +151,7 @@ def test_those_who_wait_take_turns(bus: Bus) -> None:
 
 
 def test_a_server_without_room_leaves_messages_to_others(bus: Bus) -> None:
-    sender, slow, quick = bus.join(), bus.listen("slow", prefetch=1), bus.listen("quick")
+    sender, slow, quick = bus.join(), bus.listen("slow", room=1), bus.listen("quick")
     bus.cast(sender, 0)
     held = poll(slow)
     for number in range(1, 5):
@@ -168,7 +168,7 @@ def test_a_server_without_room_leaves_messages_to_others(bus: Bus) -> None:
 
 
 def test_room_is_waited_for_without_polling(bus: Bus) -> None:
-    sender, listener = bus.join(), bus.listen(prefetch=1)
+    sender, listener = bus.join(), bus.listen(room=1)
     bus.cast(sender, 0)
     bus.cast(sender, 1)
     held = poll(listener)
@@ -184,7 +184,7 @@ def test_room_is_waited_for_without_polling(bus: Bus) -> None:
 
 def test_a_message_that_is_dropped_unsettled_goes_back(bus: Bus) -> None:
     """As from an executor that refuses it; and that too ends, if it always happens."""
-    sender, listener = bus.join(), bus.listen(prefetch=1)
+    sender, listener = bus.join(), bus.listen(room=1)
     bus.cast(sender, 0)
     deaths = []
     while message := poll(listener, timeout=0.5):
@@ -298,7 +298,7 @@ def test_garbage_is_removed_with_a_warning_and_its_caller_told(
 ) -> None:
     sender, listener = bus.join(), bus.listen()
     spool = queue_of(sender)
-    sender._get_caller()
+    sender.caller()
     slot = sender._mailbox.expect(1)  # type: ignore[union-attr]
     name = put(spool, sender._presence.id, data=data)
     bus.cast(sender, 1)
@@ -334,7 +334,7 @@ def test_what_killed_two_servers_is_given_to_no_third(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     sender, listener = bus.join(), bus.listen()
-    sender._get_caller()
+    sender.caller()
     slot = sender._mailbox.expect(1)  # type: ignore[union-attr]
     name = put(queue_of(sender), sender._presence.id, deaths=MAX_DEATHS)
 
@@ -371,7 +371,7 @@ def test_a_message_that_cannot_be_read_now_waits_for_better_times(
 
 def test_who_leaves_gives_back_what_it_had_in_hand(bus: Bus) -> None:
     sender, member = bus.join(), bus.visit()
-    listener = member.listen(*ADDRESS, "server", batch=1)
+    listener = member.listen(*ADDRESS, "server", 100)
     bus.cast(sender, 1)
     held = poll(listener)
 
@@ -389,7 +389,9 @@ def test_a_caller_whose_transport_is_closed_is_told(bus: Bus) -> None:
 
     def call() -> None:
         try:
-            member.call(queue_of(member), Call({}, {"method": "m"}, "topic", 60, None, None))
+            member.caller().call(
+                queue_of(member), Call({}, {"method": "m"}, "topic", 60, None, None)
+            )
         except MessageDeliveryFailure as error:
             told.append(error)
 
@@ -410,7 +412,7 @@ def test_a_call_that_nobody_answers_leaves_nothing_behind(bus: Bus) -> None:
     with pytest.raises(
         MessagingTimeout, match=r"no answer to m from topic on server within 0.1 s"
     ):
-        member.call(queue_of(member), call)
+        member.caller().call(queue_of(member), call)
 
     assert queue_of(member).waiting() == []
     assert member._mailbox._slots == {}  # type: ignore[union-attr]
@@ -418,10 +420,21 @@ def test_a_call_that_nobody_answers_leaves_nothing_behind(bus: Bus) -> None:
 
 def test_the_query_of_a_url_overrides_the_configuration() -> None:
     url = TransportURL.parse(cfg.CONF, "unix:///bus?prefetch=3&max_message_size=2048")
-    assert read_settings(cfg.CONF, url) == Settings(3, 2048)
+    settings = read_settings(cfg.CONF, url)
+    assert (settings.room(cfg.CONF), settings.max_message_size) == (3, 2048)
 
     plain = TransportURL.parse(cfg.CONF, "unix:///bus")
     assert read_settings(cfg.CONF, plain).max_message_size == 64 * 1024 * 1024
+
+
+def test_a_server_has_room_for_as_many_calls_as_it_has_threads() -> None:
+    """Its option is registered after the driver is made, and before it listens."""
+    conf = cfg.ConfigOpts()
+    settings = read_settings(conf, TransportURL.parse(conf, "unix:///bus"))
+    conf.register_opt(cfg.IntOpt("executor_thread_pool_size", default=64))
+    conf.set_override("executor_thread_pool_size", 2)
+
+    assert settings.room(conf) == 2
 
 
 @pytest.mark.parametrize("query", ["prefetch=0", "prefetch=many", "max_message_size=1", "x=1"])
@@ -434,7 +447,7 @@ def test_a_query_that_makes_no_sense_is_refused(query: str) -> None:
 
 def test_a_listener_may_be_closed_while_it_is_polled(bus: Bus) -> None:
     member = bus.visit()
-    listener = member.listen(*ADDRESS, "server", batch=1)
+    listener = member.listen(*ADDRESS, "server", 100)
     polled: list[list[Any]] = []
     waiting = threading.Thread(target=lambda: polled.append(listener.poll()))
     waiting.start()

@@ -189,6 +189,21 @@ def test_one_cleans_up_and_others_wait_for_it(
     assert list(Path(directory.at("peers")).iterdir()) == []
 
 
+@pytest.mark.parametrize("part", ["queues", "fanout", "replies"])
+def test_what_got_no_name_is_removed_when_it_is_old(
+    recovery: Recovery, directory: BusDirectory, part: str
+) -> None:
+    old, new = Path(directory.at(part, ".old.1-0")), Path(directory.at(part, ".new.1-0"))
+    for draft in (old, new):
+        (draft / "new").mkdir(parents=True)
+    os.utime(old, (0, 0))
+
+    recovery.sweep()
+
+    assert not old.exists()
+    assert new.exists()
+
+
 @pytest.mark.parametrize("part", ["queues", "fanout", "peers"])
 def test_strays_are_no_obstacle(
     recovery: Recovery, directory: BusDirectory, spool: Spool, dead: str, part: str

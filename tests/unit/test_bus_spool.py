@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.bus.directory import BusDirectory, open_directory
-from launcher.bus.spool import CALL, CAST, MAX_DEATHS, MessageName, Spool, new_name, parse_name
+from launcher.bus.spool import (
+    CALL,
+    CAST,
+    MAX_DEATHS,
+    MessageName,
+    Spool,
+    new_name,
+    parse_name,
+    remove,
+)
 from tests.support.directories import short_directory
 
 SENDER = "4242-0123abcd"
@@ -190,7 +199,7 @@ def test_whatever_lies_there_can_be_removed(spool: Spool, tmp_path: Path) -> Non
     link.symlink_to(kept)
 
     for path in (tree, link, Path(spool.path, "new", "nothing")):
-        spool.remove(str(path))
+        remove(str(path))
 
     assert spool.waiting() == []
     assert kept.exists()
