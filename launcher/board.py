@@ -38,6 +38,7 @@ _FIELDS = (
     "left",  # 1 when the worker has done all it had to do
     "text_bytes",
 )
+_PLACE = {field: place for place, field in enumerate(_FIELDS)}
 _HEADER_FIELDS = ("stopping", "lead", "workers")  # written by the master only
 _TASKS = 512  # host-wide tasks whose last start is remembered across workers
 _SLOT_WORDS = len(_FIELDS) + TEXT_BYTES // WORD_BYTES
@@ -156,11 +157,11 @@ class Slot:
 
     def get(self, field: str) -> int:
         """The word `field`."""
-        return self._words[_FIELDS.index(field)]
+        return self._words[_PLACE[field]]
 
     def put(self, field: str, value: int) -> None:
         """Store the word `field`; only for the word's one writer."""
-        self._words[_FIELDS.index(field)] = value
+        self._words[_PLACE[field]] = value
 
     @property
     def state(self) -> WorkerState:

@@ -51,6 +51,11 @@ class AlreadyRunning(ConfigError):
     runtime_path"""
 
 
+class DirectoryLost(LauncherError):
+    """runtime_path = {runtime_path} was removed or replaced under the running service; it stops,
+    since nothing keeps another one from starting beside it"""
+
+
 class ManagerNotFound(ConfigError):
     """no manager {name!r}: {reason}; tried {tried}"""
 

@@ -34,7 +34,7 @@ NOISY = {
 
 
 class Actor(logging.Filter):
-    """Names the process in every record: `master: ` or `worker=1 pid=4242 `."""
+    """Names the process in every record: `master ` or `worker=1 pid=4242 `."""
 
     text: ClassVar[str] = ""
 
@@ -96,9 +96,16 @@ def setup(conf: cfg.ConfigOpts, binary: str) -> None:
             root.addHandler(_replacement(handler.formatter, to_journal))
     for handler in root.handlers:
         handler.addFilter(Actor())
+    set_level(conf)
+    logging.captureWarnings(True)
+
+
+def set_level(conf: cfg.ConfigOpts) -> None:
+    """After a reload: only levels change, since a handler that is missing for a moment would be
+    missing for ever in a worker that is forked in it."""
+    logging.getLogger().setLevel(logging.DEBUG if conf.debug else logging.INFO)
     for name, level in NOISY.items():
         logging.getLogger(name).setLevel(logging.NOTSET if conf.debug else level)
-    logging.captureWarnings(True)
 
 
 def name_actor(text: str) -> None:

@@ -102,18 +102,21 @@ HEALTH_OPTS = [
         "beat_timeout",
         default=30,
         min=1,
+        max=86400,
         help="Seconds without a round of a worker's periodic loop from which it is late.",
     ),
     cfg.FloatOpt(
         "probe_interval",
         default=30,
         min=1,
+        max=86400,
         help="Seconds between two round trips of a worker to itself through the bus.",
     ),
     cfg.FloatOpt(
         "probe_timeout",
         default=10,
         min=0.1,
+        max=86400,
         help="Seconds that such a round trip may take.",
     ),
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 from launcher.errors import DirectoryUnusable, OptionError
 
 SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
-LONGEST_SOCKET = len("/bus/clients/") + 40  # what is made below the runtime path
+LONGEST_SOCKET = len("/bus/peers/4194304-01234567.sock")  # what is made below the runtime path
+BLOCK_BYTES = 4096
 
 
 def state_path(environ: Mapping[str, str], binary: str) -> Path:
@@ -42,8 +43,8 @@ def prepare(option: str, path: Path) -> None:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        with tempfile.TemporaryFile(dir=path, buffering=0) as file:
+            file.write(bytes(BLOCK_BYTES))  # an empty file could be made on a full disk too
     except OSError as error:
         raise _unusable(option, path, error.strerror or str(error)) from error
 

@@ -87,6 +87,8 @@ def _call(
     except Exception as error:  # of a class known here too: the remote one again
         reason = f"{type(error).__name__.removesuffix('_Remote')}: {_first_line(error)}"
         raise RemoteFailure(method=method, target=place, reason=reason) from error
+    finally:
+        transport.cleanup()
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from launcher import config, log
 from launcher.cli import client, configuration, control, parser, services
 from launcher.errors import ConfigError, ExitStatus, LauncherError
 from launcher.serve import profiling
+from launcher.supervise import signals
 from launcher.supervise.notify import Notifier
 
 Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
         args = parser.build(binary).parse_args(argv[1:])
         if args.command is None:
             return run(binary, args)
+        signals.unblock()
         if args.command == "config sample":  # works with any configuration, or none
             return configuration.sample(cfg.CONF, args)
         return ask(binary, args)
@@ -96,7 +98,7 @@ def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
 def take_anew(binary: str) -> None:
     """Put the files as they are now in force, for this process and those that it forks."""
     cfg.CONF.reload_config_files()
-    log.setup(cfg.CONF, binary)
+    log.set_level(cfg.CONF)
 
 
 def complain(binary: str, error: LauncherError) -> int:

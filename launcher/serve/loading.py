@@ -9,7 +9,7 @@ from oslo_config import cfg
 from stevedore import driver as stevedore_driver
 
 from launcher.config import mask_url, one_line
-from launcher.errors import DatabaseUnusable, ManagerNotFound
+from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError
 from launcher.serve import rpc
 from launcher.serve.manager import Manager
 
@@ -85,6 +85,9 @@ def preload(conf: cfg.ConfigOpts) -> None:
 
 def _preload_bus(conf: cfg.ConfigOpts) -> None:
     """Making a driver imports it and parses the URL; it connects only when it is used."""
+    if conf.transport_url.startswith("fake:"):
+        problem = "fake: stays within one process; give unix:///directory or rabbit://…"
+        raise OptionError(option="transport_url", problem=problem)
     rpc.get_transport(conf)
     stevedore_driver.DriverManager("oslo.messaging.executors", "threading")
 

@@ -49,11 +49,19 @@ def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
 class Task:
     """One task and what is known of its runs. Used under the lock of its PeriodicTasks."""
 
-    def __init__(self, number: int, spec: TaskSpec, call: Callable[[], object], due: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        spec: TaskSpec,
+        call: Callable[[], object],
+        due: int,
+        hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.number = number
         self.spec = spec
         self.call = call
         self.due = due
+        self.hurry = hurry
         self.started: int | None = None  # None: not running
         self.failing = False
 
@@ -83,16 +91,31 @@ class PeriodicTasks:
         self._thread = threading.Thread(target=self._run, name="periodic-loop", daemon=True)
         self.crashed: BaseException | None = None
 
+    def add_builtin(
+        self,
+        number: int,
+        spec: TaskSpec,
+        call: Callable[[], object],
+        hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """A task of our own, which no configuration alters; it also runs whenever `hurry` says
+        so, looked at in each round."""
+        self._schedule(Task(number, spec, call, 0, hurry))
+
     def add(self, number: int, spec: TaskSpec, call: Callable[[], object]) -> None:
-        """Have `call` run as `spec` says. `number`: its place in the master's list of tasks."""
+        """Have `call` run as `spec` says, unless the configuration says otherwise. `number`: its
+        place in the master's list of tasks."""
         tuned = tune(spec, self._timing)
         if tuned is None:
             LOG.info("periodic task %s is disabled", spec.name)
             return
-        spread = min(self._timing.fuzzy_delay, max(tuned.spacing, 1))
-        delay = 0.0 if spec.run_immediately else random.uniform(0, spread)
-        due = time.monotonic_ns() + seconds(delay)
-        self._tasks.append(Task(number, tuned, call, due))
+        self._schedule(Task(number, tuned, call, 0))
+
+    def _schedule(self, task: Task) -> None:
+        spread = min(self._timing.fuzzy_delay, max(task.spec.spacing, 1))
+        delay = 0.0 if task.spec.run_immediately else random.uniform(0, spread)
+        task.due = time.monotonic_ns() + seconds(delay)
+        self._tasks.append(task)
 
     def start(self) -> None:
         """Start the loop."""
@@ -130,17 +153,26 @@ class PeriodicTasks:
         """Start what is due, beat, and return the seconds until the next round."""
         self._lead.update(busy=any(task.host_wide and task.started for task in self._tasks))
         for task in self._tasks:
-            if task.started is None and task.due <= now and self._may_start(task, now):
+            if task.started is None and self._is_due(task, now) and self._may_start(task, now):
                 self._start(task, now)
         self._slot.beat(*self._deadline(now))
         self._slot.put("tasks_failing", sum(task.failing for task in self._tasks))
         return self._pause(now)
+
+    def _is_due(self, task: Task, now: int) -> bool:
+        return task.due <= now or self._hurries(task)
+
+    def _hurries(self, task: Task) -> bool:
+        """Not after a failure: that would be tried again and again without a pause."""
+        return self._lead.held and not task.failing and task.hurry()
 
     def _may_start(self, task: Task, now: int) -> bool:
         """Host-wide tasks run in the lead only, and a new lead goes on where the last one was."""
         if not task.host_wide:
             return True
         last = self._board.host_task_started(task.number)
+        if self._hurries(task):
+            last = 0
         if last and last + seconds(task.spec.spacing) > now:
             task.due = last + seconds(task.spec.spacing)
             return False
@@ -192,4 +224,6 @@ class PeriodicTasks:
         """Seconds until something is due, or the next beat is."""
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
         dues = [task.due for task in self._tasks if task.started is None]
+        if self._lead.held and self._board.serving() != self._board.workers:
+            dues.append(now + TAKEOVER_LOOK_NS)  # the lead watches its siblings come back
         return max(0.0, (min([beat, *dues]) - now) / 1e9)

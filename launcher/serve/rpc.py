@@ -167,6 +167,7 @@ class Server:
             access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
         )
         self.started = False
+        self.ever_started = False
 
     def start(self, wait: Callable[[threading.Event], None]) -> None:
         """Listen. The start itself runs in a thread, since it blocks for as long as a broker is
@@ -183,7 +184,7 @@ class Server:
         wait(ended)
         if raised:
             raise raised[0]
-        self.started = True
+        self.started = self.ever_started = True
 
     def _start(self, raised: list[Exception], ended: threading.Event) -> None:
         try:

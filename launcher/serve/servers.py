@@ -34,6 +34,12 @@ class Servers:
         self.alt = rpc.Server(transport, self.own_target, endpoints)
         self._manager_timeout = settings.manager_shutdown_timeout
 
+    def leave_bus(self) -> None:
+        """The last thing done with it. Not while a start still waits for a broker: that would
+        wait too."""
+        if self.main.ever_started:
+            self.transport.cleanup()
+
     def shut_down(self, manager: Manager) -> None:
         """Have the manager wait for its work, when no more calls are taken. Bounded: a manager
         that hangs must not keep the calls in hand from being answered."""

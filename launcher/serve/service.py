@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import oslo_messaging
 from oslo_config import cfg
 from oslo_context import context as oslo_context
 
 from launcher import __version__, paths
 from launcher.board import Board, Slot
-from launcher.config import mask_url
+from launcher.config import mask_url, one_line
 from launcher.errors import BusUnavailable, NoAnswer
 from launcher.registry.engine import open_registry
 from launcher.registry.interface import Registry
@@ -89,9 +90,9 @@ class Service:
         step(Step.PRE_START_HOOK, self._patience.retry, partial(manager.pre_start_hook, row))
         group = self._prepare_group(undo, registry)
         servers = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
-        step(Step.ALT_SERVER, servers.alt.start, self._wait_for_bus)
+        step(Step.ALT_SERVER, self._listen, servers.alt)
         step(Step.POST_START_HOOK, manager.post_start_hook)
-        step(Step.SERVICE_GROUP, self._patience.retry, group.join)
+        step(Step.SERVICE_GROUP, group.join)
         probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, servers)
         step(Step.PROBE, self._prove, probe)
         self._slot.serve(*self._tasks.deadline())
@@ -116,6 +117,7 @@ class Service:
         LOG.info("stopping; calls in hand: %s", ", ".join(self._tracker.in_hand()) or "none")
         self._slot.drain(self._settings.graceful_shutdown_timeout)
         self._undo.close()
+        self._slot.put("left", 1)
         LOG.info("stopped")
 
     def _step(self, step: Step, action: Callable[..., T], *args: Any) -> T:
@@ -157,20 +159,24 @@ class Service:
         manager.init_host(row)
 
     def _register(self, registry: Registry) -> ServiceRecord:
-        register = partial(
-            registry.register_service,
+        return self._patience.retry(partial(self._register_once, registry))
+
+    def _register_once(self, registry: Registry) -> ServiceRecord:
+        return registry.register_service(
             self._settings.host,
             self._settings.binary,
             topic=self._settings.topic,
             version=__version__,
             workers=self._board.workers,
         )
-        return self._patience.retry(register)
 
     def _prepare_group(self, undo: ExitStack, registry: Registry) -> ServiceGroup:
         """Undone after the servers: reports go on until the end of a drain."""
         host, binary = self._settings.host, self._settings.binary
-        group = ServiceGroup(registry, self._board, self._slot.number, host, binary)
+        register = partial(self._register_once, registry)
+        group = ServiceGroup(
+            registry, self._board, self._slot.number, host, binary, register=register
+        )
         undo.callback(group.leave)
         undo.callback(self._tasks.stop)
         return group
@@ -181,12 +187,20 @@ class Service:
         settings, slot = self._settings, self._slot.number
         transport = rpc.get_transport(self._conf)
         servers = Servers(transport, settings, slot, self._endpoints(manager))
+        undo.callback(servers.leave_bus)
         undo.callback(servers.alt.finish)
         undo.callback(servers.main.finish)
         undo.callback(servers.shut_down, manager)
         undo.callback(servers.main.stop_taking)
-        servers.main.start(self._wait_for_bus)
+        self._listen(servers.main)
         return servers
+
+    def _listen(self, server: rpc.Server) -> None:
+        try:
+            server.start(self._wait_for_bus)
+        except oslo_messaging.MessagingException as error:
+            url = mask_url(self._settings.transport_url)
+            raise BusUnavailable(url=url, reason=mask_url(one_line(error))) from error
 
     def _endpoints(self, manager: Manager) -> list[object]:
         """What clients can call: the manager, its additional endpoints, the base API."""
@@ -209,27 +223,21 @@ class Service:
 
     def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
         probe = Probe(servers.transport, servers.own_target, self._settings.probe_timeout)
-        for number, (spec, call) in enumerate(self._all_tasks(manager, group, probe)):
-            self._tasks.add(number, spec, call)
+        self._add_builtin_tasks(probe, group)
+        if self._settings.timing.enabled:
+            for number, (method, spec) in enumerate(manager.periodic_tasks(), len(BUILTIN_TASKS)):
+                self._tasks.add(number, spec, partial(_call_task, getattr(manager, method)))
         self._tasks.start()
         return probe
 
-    def _all_tasks(
-        self, manager: Manager, group: ServiceGroup, probe: Probe
-    ) -> list[tuple[TaskSpec, Callable[[], object]]]:
-        settings = self._settings
+    def _add_builtin_tasks(self, probe: Probe, group: ServiceGroup) -> None:
+        """Numbered as in BUILTIN_TASKS."""
+        settings, interval = self._settings, self._settings.report_interval
         patience = 3 * settings.probe_timeout + settings.timing.beat_timeout
-        interval = settings.report_interval
-        tasks: list[tuple[TaskSpec, Callable[[], object]]] = [
-            (TaskSpec("probe", settings.probe_interval, False, patience, "worker"), probe),
-            (TaskSpec("report", interval, True, max(60, 6 * interval), "host"), group.report),
-        ]
-        if settings.timing.enabled:
-            tasks += [
-                (spec, partial(_call_task, getattr(manager, method)))
-                for method, spec in manager.periodic_tasks()
-            ]
-        return tasks
+        prove = TaskSpec("probe", settings.probe_interval, False, patience, "worker")
+        report = TaskSpec("report", interval, True, max(60, 6 * interval), "host")
+        self._tasks.add_builtin(0, prove, probe)
+        self._tasks.add_builtin(1, report, group.report, hurry=group.stale)
 
     def _prove(self, probe: Probe) -> None:
         """Call ourselves through the bus until it answers, or the step's time is over."""

@@ -2,6 +2,9 @@
 
 import logging
 import threading
+from collections.abc import Callable
+
+import psutil
 
 from launcher.board import Board
 from launcher.errors import DatabaseUnavailable, ServiceNotFound
@@ -18,24 +21,39 @@ class ServiceGroup:
     """A worker's membership. `report` is the host-wide task, so that one row has one writer."""
 
     def __init__(
-        self, registry: Registry, board: Board, slot: int, host: str, binary: str
+        self,
+        registry: Registry,
+        board: Board,
+        slot: int,
+        host: str,
+        binary: str,
+        *,
+        register: Callable[[], object],
     ) -> None:
+        """
+        :param register: makes the row anew, when somebody has deleted it under a living service.
+        """
         self._registry = registry
         self._board = board
         self._slot = slot
         self._host = host
         self._binary = binary
+        self._register = register
         self._joined = False
+        self._reported = -1
         self._lock = threading.Lock()  # a report that is slow must not follow the last word
 
     def join(self) -> None:
-        """The last step before the periodic tasks: the row may say `up` from here on."""
+        """From here on the lead may report: it is one that has proven itself, so the row says `up`
+        only when somebody serves."""
         self._joined = True
-        self.report()
+
+    def stale(self) -> bool:
+        """Whether the number of serving workers is another than the row says."""
+        return self._joined and self._board.serving() != self._reported
 
     def report(self) -> None:
-        """Write state and number of serving workers; a row that vanished is the start's to make,
-        so it is only logged here.
+        """Write state and number of serving workers; makes a row that has vanished anew.
 
         :raises DatabaseUnavailable: the task failed; it is tried again after report_interval.
         """
@@ -46,7 +64,9 @@ class ServiceGroup:
             try:
                 self._report(state)
             except ServiceNotFound as error:
-                LOG.error("nothing to report to: %s; it is made anew at the next start", error)
+                LOG.warning("%s: the row was deleted, and is made anew", error)
+                self._register()
+                self._report(state)
 
     def leave(self) -> None:
         """The last thing a worker does: whoever leaves last marks the row down."""
@@ -60,16 +80,28 @@ class ServiceGroup:
                 LOG.warning("the row of %s could not be marked down: %s", self._binary, error)
 
     def _report(self, state: ServiceState) -> None:
+        serving = self._board.serving()
         self._registry.report_service(
-            self._host, self._binary, state=state, workers_serving=self._board.serving()
+            self._host, self._binary, state=state, workers_serving=serving
         )
+        self._reported = serving
 
     def _others_remain(self) -> bool:
         """Whether a sibling will leave after us. Two that leave together may both see none, and
         both write the same; they never both see the other, since each left before it looked."""
         self._board.slot(self._slot).put("left", 1)
         return any(
-            slot.state is not WorkerState.EMPTY and not slot.get("left")
+            slot.state is not WorkerState.EMPTY
+            and not slot.get("left")
+            and _lives(slot.get("pid"))
             for slot in self._board.slots()
             if slot.number != self._slot
         )
+
+
+def _lives(pid: int) -> bool:
+    """Whether a sibling still runs; one that was killed in a stop is a zombie until its turn."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -78,7 +78,9 @@ class Settings:
             ),
             start_timeout=conf.start_timeout,
             graceful_shutdown_timeout=conf.graceful_shutdown_timeout,
-            manager_shutdown_timeout=conf.manager_shutdown_timeout,
+            manager_shutdown_timeout=_within(
+                conf.manager_shutdown_timeout, conf.graceful_shutdown_timeout
+            ),
             probe_interval=conf.health.probe_interval,
             probe_timeout=conf.health.probe_timeout,
             runtime_path=conf.runtime_path,
@@ -87,3 +89,8 @@ class Settings:
             connection=conf.database.connection,
             backdoor=conf.backdoor,
         )
+
+
+def _within(manager_timeout: float, whole: float) -> float:
+    """A part of the drain is no longer than the whole; 0 is without end, for both."""
+    return min(manager_timeout or whole, whole) if whole else manager_timeout

@@ -59,6 +59,7 @@ class Worker(cotyledon.Service):
             close()
         log.name_actor(f"worker={worker_id} pid={os.getpid()}")
         threading.excepthook = _log_thread_crash
+        sys.stderr = sys.__stderr__  # a thread of the master may have been catching it
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = inheritance.board.slot(worker_id)
@@ -94,7 +95,7 @@ class Worker(cotyledon.Service):
             LOG.info("gives up: %s", error)
             self._slot.explain(str(error))
             sys.exit(int(error.exit_status))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit of a manager would leave us idle
             LOG.exception("gives up")
             self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
             sys.exit(int(ExitStatus.INTERNAL))
@@ -105,7 +106,7 @@ def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
     LOG.critical("thread %s died", name, exc_info=crash.exc_value)
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 

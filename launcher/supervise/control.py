@@ -42,6 +42,7 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._path = Path(runtime_path, NAME)
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._open: set[socket.socket] = set()
+        self._serving: threading.Thread | None = None
         with suppress(FileNotFoundError):
             self._path.unlink()
         before = os.umask(0o177)
@@ -52,11 +53,13 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def start(self) -> None:
         """Serve in a thread from here on."""
-        threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
+        self._serving = threading.Thread(target=self.serve_forever, name="control", daemon=True)
+        self._serving.start()
 
     def stop(self) -> None:
         """Called in the master: serve no more, and take the file away."""
-        self.shutdown()
+        if self._serving is not None:  # else shutdown() would wait for ever
+            self.shutdown()
         self.server_close()
         with suppress(FileNotFoundError):
             self._path.unlink()

@@ -24,7 +24,25 @@ class Instance:
         :raises AlreadyRunning: names the pid of who holds it.
         :raises DirectoryUnusable: the lock file cannot be opened.
         """
-        descriptor = self._open(Path(self._runtime_path, LOCK))
+        path = Path(self._runtime_path, LOCK)
+        try:
+            self._descriptor = self._claim(path)
+        except OSError as error:
+            reason = f"{LOCK} in it: {error.strerror}"
+            raise DirectoryUnusable(
+                option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
+            ) from error
+
+    def lost(self) -> bool:
+        """Whether the directory was removed or replaced: then the lock keeps nobody out."""
+        try:
+            there = Path(self._runtime_path, LOCK).stat().st_ino
+        except FileNotFoundError:
+            return True
+        return there != os.fstat(self._descriptor).st_ino
+
+    def _claim(self, path: Path) -> int:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says fcntl(2)
@@ -35,16 +53,7 @@ class Instance:
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        self._descriptor = descriptor
-
-    def _open(self, path: Path) -> int:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            reason = f"{LOCK} in it: {error.strerror}"
-            raise DirectoryUnusable(
-                option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
-            ) from error
+        return descriptor
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork."""

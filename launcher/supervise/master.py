@@ -16,7 +16,13 @@ from oslo_config import cfg
 from launcher import __version__, log, paths
 from launcher.board import Board
 from launcher.config import mask_url
-from launcher.errors import ExitStatus, LauncherError, WorkersKeptDying
+from launcher.errors import (
+    DirectoryLost,
+    ExitStatus,
+    LauncherError,
+    OptionError,
+    WorkersKeptDying,
+)
 from launcher.serve import loading
 from launcher.serve.manager import Manager
 from launcher.serve.service import task_names
@@ -33,6 +39,8 @@ from launcher.supervise.stopping import Stop
 
 LOG = logging.getLogger(__name__)
 
+# Where the service is to be found, and by whom: workers that differ in these are no siblings.
+FIXED = ("host", "state_path", "runtime_path", "transport_url")
 LAST_WORD_SECONDS = 1.0  # how long systemd is offered the last message
 
 
@@ -81,8 +89,9 @@ class Master:
         signals.block()
         threading.excepthook = self._on_thread_crash
         log.name_actor("master")
-        LOG.info("%s %s starts %d workers", self._binary, __version__, self._conf.workers)
+        LOG.info("%s %s", self._binary, __version__)
         manager = self._prepare()
+        LOG.info("starting %d workers", self._conf.workers)
         self._monitor = self._make_monitor(manager)
         self._reload = Reload(self._notifier, self._monitor, self._check_anew, self._take_anew)
         with terminal.own_process_group(), self._controlled() as control:
@@ -108,6 +117,10 @@ class Master:
 
     def _check_anew(self) -> None:
         conf = self._read_anew()
+        for option in FIXED:
+            if conf[option] != self._conf[option]:
+                problem = "it cannot change while the service runs; restart the service"
+                raise OptionError(option=option, problem=problem)
         loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
 
@@ -118,7 +131,7 @@ class Master:
             tasks=task_names(manager),
             on_ready=self._on_ready,
             on_stuck_start=self._on_stuck_start,
-            on_round=self._stop.kill_when_overdue,
+            on_round=self._on_round,
         )
 
     @contextmanager
@@ -184,6 +197,12 @@ class Master:
     def _on_ready(self, verdict: Verdict) -> None:
         """In the monitor's thread."""
         LOG.info("ready: %s", verdict.headline)
+
+    def _on_round(self, now: float) -> None:
+        """In the monitor's thread."""
+        self._stop.kill_when_overdue(now)
+        if not self._board.stopping and self._instance.lost():
+            self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path))
 
     def _on_stuck_start(self, reason: str) -> None:
         """In the monitor's thread."""

@@ -28,8 +28,13 @@ Handler = Callable[[signal.Signals], None]
 
 
 def block() -> None:
-    """Called in the master, in the main thread, before there is another one."""
+    """Called first thing in the program, in the main thread, before there is another one."""
     signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+
+
+def unblock() -> None:
+    """Called in a client command: what came meanwhile is delivered here."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
 
 
 def take(handlers: Mapping[signal.Signals, Handler]) -> threading.Thread:

@@ -11,6 +11,7 @@ import psutil
 
 from launcher.board import Board
 from launcher.errors import ExitStatus, LauncherError
+from launcher.states import WorkerState
 from launcher.supervise import signals
 from launcher.supervise.notify import Notifier
 
@@ -30,6 +31,7 @@ class Stop:
         self._lock = threading.Lock()
         self._kill_at: float | None = None  # monotonic seconds
         self._killed = False
+        self._told: set[int] = set()
         self._impatient: signal.Signals | None = None
         self.failure: LauncherError | None = None
 
@@ -70,7 +72,9 @@ class Stop:
             return
         for child in psutil.Process(os.getpid()).children():
             self._killed = True
-            LOG.error("worker pid %d does not stop: killed", child.pid)
+            if child.pid not in self._told:
+                self._told.add(child.pid)
+                LOG.error("worker pid %d does not stop: killed", child.pid)
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 
@@ -78,9 +82,18 @@ class Stop:
         """How the process is to end, when all workers are gone; raises the failure, if any."""
         if self.failure is not None:
             raise self.failure
+        self._tell_of_deaths()
         if not self._killed:
             LOG.info("stopped")
             return ExitStatus.STOPPED
         if self._impatient is signal.SIGINT:
             return ExitStatus.INTERRUPTED
         return ExitStatus.KILLED
+
+    def _tell_of_deaths(self) -> None:
+        """Workers that died in the drain: cotyledon tells nobody of them, the board does."""
+        for slot in self._board.slots():
+            if slot.state is not WorkerState.EMPTY and not slot.get("left"):
+                if slot.get("pid") not in self._told:
+                    LOG.error("worker %d pid %d died in the stop", slot.number, slot.get("pid"))
+                self._killed = True

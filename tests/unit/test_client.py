@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from typing import Any, Self, cast
+from unittest.mock import Mock
 
 import oslo_messaging
 import pytest
@@ -53,7 +54,7 @@ class Bus:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     bus = Bus()
-    monkeypatch.setattr(rpc, "get_transport", lambda conf: None)
+    monkeypatch.setattr(rpc, "get_transport", lambda conf: Mock())
     monkeypatch.setattr(oslo_messaging, "get_rpc_client", bus.connect)
     return bus
 

@@ -132,7 +132,7 @@ def test_a_credential_that_is_none_is_refused(
         ("[DEFAULT]\nstate_path = here\n", ["option state_path", "not an absolute path"]),
         ("[DEFAULT]\nruntime_path = here\n", ["option runtime_path", "not an absolute path"]),
         ("[health]\nbeat_timeout = nan\n", ["option beat_timeout", "nan is not a number"]),
-        ("[health]\nprobe_timeout = inf\n", ["option probe_timeout", "inf is not a number"]),
+        ("[health]\nprobe_timeout = inf\n", ["option probe_timeout", "86400"]),
         ("[supervision]\nrestart_window = 0\n", ["option restart_window in "]),
         ("[periodic_tasks]\nspacing = report\n", ["option spacing in "]),
         ("[periodic_tasks]\nspacing = report:soon\n", ["spacing, task report", "'soon' is not"]),

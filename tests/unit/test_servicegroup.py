@@ -1,5 +1,7 @@
 """Reports of a service, and the last word of the last worker."""
 
+import os
+import subprocess
 import threading
 
 import pytest
@@ -31,6 +33,9 @@ class Registry:
             raise self.error
         self.reports.append((state, workers_serving))
 
+    def register(self) -> None:
+        self.error = None
+
     @property
     def states(self) -> list[ServiceState]:
         return [state for state, _ in self.reports]
@@ -41,7 +46,7 @@ def board() -> Board:
     board = Board()
     board.want(3, start_timeout=90)
     for slot in board.slots():
-        slot.occupy(4000 + slot.number, 90)
+        slot.occupy(os.getpid(), 90)
         slot.serve(0, 0)
     return board
 
@@ -54,15 +59,35 @@ def registry() -> Registry:
 @pytest.fixture
 def groups(board: Board, registry: Registry) -> list[ServiceGroup]:
     return [
-        ServiceGroup(registry, board, number, "node-1", "compute-launcher")  # type: ignore[arg-type]
+        ServiceGroup(
+            registry,  # type: ignore[arg-type]
+            board,
+            number,
+            "node-1",
+            "compute-launcher",
+            register=registry.register,
+        )
         for number in range(3)
     ]
 
 
-def test_joining_reports_at_once(groups: list[ServiceGroup], registry: Registry) -> None:
+def test_joining_writes_nothing_since_nobody_has_proven_itself_yet(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
     groups[0].join()
 
-    assert registry.reports == [(UP, 3)]
+    assert registry.reports == []
+
+
+def test_the_row_is_stale_when_another_number_serves(
+    groups: list[ServiceGroup], board: Board
+) -> None:
+    groups[0].join()
+    assert groups[0].stale()
+    groups[0].report()
+    assert not groups[0].stale()
+    board.slot(2).vacate(90, 0)
+    assert groups[0].stale()
 
 
 def test_a_report_tells_how_many_serve(
@@ -73,7 +98,7 @@ def test_a_report_tells_how_many_serve(
 
     groups[0].report()
 
-    assert registry.reports == [(UP, 3), (UP, 2)]
+    assert registry.reports == [(UP, 2)]
 
 
 def test_in_a_stop_the_service_drains(
@@ -84,7 +109,7 @@ def test_in_a_stop_the_service_drains(
 
     groups[0].report()
 
-    assert registry.states == [UP, DRAINING]
+    assert registry.states == [DRAINING]
 
 
 def test_who_has_not_joined_reports_nothing(
@@ -122,7 +147,23 @@ def test_the_dead_are_not_waited_for(
 
     groups[0].leave()
 
-    assert registry.states == [UP, DOWN]
+    assert registry.states == [DOWN]
+
+
+def test_a_sibling_that_was_killed_in_the_stop_is_not_waited_for(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    """Its slot still says SERVING: cotyledon tells nobody of deaths in a stop."""
+    with subprocess.Popen(["true"]) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+        for number in (1, 2):
+            board.slot(number).put("pid", dead.pid)
+        groups[0].join()
+        board.announce_stop()
+
+        groups[0].leave()
+
+    assert registry.states == [DOWN]
 
 
 def test_a_single_worker_that_goes_leaves_the_service_up(
@@ -132,7 +173,7 @@ def test_a_single_worker_that_goes_leaves_the_service_up(
 
     groups[0].leave()
 
-    assert registry.states == [UP]
+    assert registry.states == []
 
 
 def test_leaving_twice_says_it_once(
@@ -169,17 +210,19 @@ def test_a_report_in_progress_does_not_follow_the_last_word(
     for thread in (reporting, leaving):
         thread.join(5)
 
-    assert registry.states == [UP, DRAINING, DOWN]
+    assert registry.states == [DRAINING, DOWN]
 
 
-def test_a_row_that_vanished_is_logged(
+def test_a_row_that_vanished_is_made_anew(
     groups: list[ServiceGroup], registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.error = ServiceNotFound(binary="compute-launcher", host="node-1")
-
     groups[0].join()
 
-    assert "nothing to report to: no service compute-launcher" in caplog.text
+    groups[0].report()
+
+    assert registry.reports == [(UP, 3)]
+    assert "made anew" in caplog.text
 
 
 def test_a_database_that_is_away_fails_the_report(
@@ -187,8 +230,10 @@ def test_a_database_that_is_away_fails_the_report(
 ) -> None:
     registry.error = DatabaseUnavailable(url="sqlite:////x", reason="locked")
 
+    groups[0].join()
+
     with pytest.raises(DatabaseUnavailable):
-        groups[0].join()
+        groups[0].report()
 
 
 @pytest.mark.parametrize(

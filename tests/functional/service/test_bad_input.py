@@ -55,6 +55,7 @@ def test_usage_errors_end_with_2(start: Start, options: list[str], words: str) -
         ({"DEFAULT": {"transport_url": "nonsense"}}, "transport_url: this is no URL"),
         ({"DEFAULT": {"transport_url": "carrier-pigeon://x/"}}, "carrier-pigeon"),
         ({"DEFAULT": {"transport_url": "rabbit://u:hush@h:port/"}}, "rabbit://u:***@h:port/"),
+        ({"DEFAULT": {"transport_url": "fake://"}}, "transport_url: fake: stays within"),
         ({"DEFAULT": {"transport_url": "unix://host/x"}}, "transport_url = unix://host/x"),
         ({"DEFAULT": {"workers": 0}}, "workers"),
         ({"DEFAULT": {"workers": "many"}}, "workers"),
@@ -94,6 +95,12 @@ def test_a_bus_that_is_away_ends_the_start_with_69(start: Start) -> None:
     assert service.wait() == 69
     assert f"bus rabbit://guest:***@127.0.0.1:{port}/ cannot be reached" in complaint(service)
     assert "hush" not in service.output
+
+
+def test_a_bus_that_cannot_be_used_is_told_in_a_sentence(start: Start) -> None:
+    service = start("Traced", config={"DEFAULT": QUICK | {"transport_url": "unix:///proc/x"}})
+    assert service.wait() in {69, 78}
+    assert "unix:///proc/x" in complaint(service)
 
 
 def test_a_corrupt_database_is_left_as_it_is(start: Start, tmp_path: os.PathLike[str]) -> None:

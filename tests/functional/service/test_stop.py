@@ -1,7 +1,9 @@
 """A stop: calls in hand are finished, whatever hangs is killed in the end."""
 
+import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -65,7 +67,7 @@ def test_a_worker_that_hangs_in_its_start_is_killed_when_the_drain_is_over(start
 @pytest.mark.usefixtures("transport")
 def test_a_stop_before_anything_serves_ends_with_0(start: Start) -> None:
     service = start("Traced", "--workers=4")
-    service.wait_for_line("starts 4 workers")
+    service.wait_for_line("starting 4 workers")
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
     service.assert_nothing_left()
@@ -83,3 +85,43 @@ def test_nothing_is_left_when_the_master_is_killed(start: Start) -> None:
 def slow_call(service: Launcher) -> Completed:
     """A client that waits for its answer."""
     return service.run_command("call", "slow_echo", "value=7", "until=done", "--timeout=60")
+
+
+def test_a_stop_at_any_moment_of_a_start_ends_with_0(start: Start) -> None:
+    """From the first system calls of the interpreter's main program on."""
+    for delay in (0.15, 0.3, 0.45, 0.6, 0.8, 1.0):
+        service = start("Traced", "--workers=2")
+        threading.Event().wait(delay)  # no condition to wait for: any moment is the point
+        if not service.output and not blocks_signals(service.pid):
+            continue  # the interpreter itself is not up yet
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0, service.output
+        service.assert_nothing_left()
+
+
+def blocks_signals(pid: int) -> bool:
+    """Whether a process is far enough to hold a SIGTERM back (proc(5), SigBlk)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_a_worker_killed_in_the_stop_is_told_and_the_row_is_down(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    victim = service.workers()[0]
+    os.kill(victim, signal.SIGSTOP)
+    service.signal(signal.SIGTERM)
+    service.wait_for_line("stopping; calls in hand")
+    os.kill(victim, signal.SIGKILL)
+    assert service.wait() == 4
+    assert f"pid {victim} died in the stop" in service.output
+
+
+def test_a_runtime_directory_that_is_removed_ends_the_service(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    (service.runtime_path / "master.lock").unlink()
+    assert service.wait() == 1
+    assert "was removed or replaced" in service.output.splitlines()[-1]
+    service.assert_nothing_left()
