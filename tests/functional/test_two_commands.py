@@ -36,7 +36,7 @@ def test_a_second_make_run_starts_without_installing_anything() -> None:
         Terminal() as terminal,
         Launcher(command=("make", "run"), cwd=ROOT, terminal=terminal) as run,
     ):
-        run.wait_for_line("starts 4 workers")
+        run.wait_for_line("starting 4 workers")
         assert "install" not in run.output
 
 
