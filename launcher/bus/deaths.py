@@ -101,9 +101,10 @@ class Suspects:
             self._pause = BLIND_INTERVAL
             self._recover(self._deaths.everybody())
         else:
+            # All, since one that died while it cleaned up after another has left two.
+            locked = self._recover(self._deaths.everybody())
             self._pause *= 2
-            locked = self._recover(self._names)
-            self._names = locked if self._pause < LAST_RETRY else set()
+            self._names = self._names & locked if self._pause < LAST_RETRY else set()
 
     def due(self) -> float | None:
         """When to examine again, by time.monotonic(); None: nobody is suspected."""

@@ -6,7 +6,7 @@ which dying does too, is an event that others watch for (`deaths`).
 """
 
 # System calls by their names: this is the way of every message.
-# ruff: noqa: PTH104, PTH108, PTH116, PTH208
+# ruff: noqa: PTH104, PTH108, PTH116
 
 import fcntl
 import itertools
@@ -68,14 +68,10 @@ def _appear(directory: BusDirectory) -> tuple[str, int]:
         return name, descriptor
 
 
-def known(directory: BusDirectory) -> list[str]:
-    """File names in `peers/` that stand for a process, alive or not."""
-    return [name for name in os.listdir(directory.at("peers")) if _ID.fullmatch(name)]
-
-
-def process_of(name: str) -> str:
-    """The ID in a file name."""
-    return name.removeprefix(".")
+def process_of(name: str) -> str | None:
+    """ID of the process, alive or not, that a file name in `peers/` stands for, if any."""
+    match = _ID.fullmatch(name)
+    return match[1] if match else None
 
 
 def seize(directory: BusDirectory, name: str) -> int | None:

@@ -33,27 +33,33 @@ class Recovery:
 
     def sweep(self) -> None:
         """Clean up after whoever is dead. When a process begins to use the bus."""
-        self.recover(set(presence.known(self._directory)))
+        self.recover(set(os.listdir(self._directory.at("peers"))))
         self._put_back_orphans()
         self._remove_drafts()
 
     def recover(self, names: set[str]) -> set[str]:
-        """Clean up after those of the entries whose process is dead; returns the locked ones."""
-        locked = set()
-        for name in names:
-            try:
-                descriptor = presence.seize(self._directory, name)
-            except (FileNotFoundError, PermissionError):  # has gone; is being made by root
-                continue
-            if descriptor is None:
-                locked.add(name)
-                continue
-            try:
-                self._bury(presence.process_of(name))
-                os.unlink(self._directory.at("peers", name))
-            finally:
-                os.close(descriptor)
-        return locked
+        """Clean up after those processes that are dead; returns the entries that are locked.
+
+        :param names: of files in `peers/`; those that are no entries are left alone.
+        """
+        return {name for name in names if self._recover(name, presence.process_of(name))}
+
+    def _recover(self, name: str, process: str | None) -> bool:
+        """Whether the entry is locked."""
+        if process is None:
+            return False
+        try:
+            descriptor = presence.seize(self._directory, name)
+        except (FileNotFoundError, PermissionError):  # has gone; is being made by root
+            return False
+        if descriptor is None:
+            return True
+        try:
+            self._bury(process)
+            os.unlink(self._directory.at("peers", name))
+        finally:
+            os.close(descriptor)
+        return False
 
     def give_back(self, own: str) -> None:
         """Return what the calling process has claimed and not settled: it is leaving."""

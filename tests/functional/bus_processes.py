@@ -131,8 +131,11 @@ class Bus:
 
     def files(self) -> list[str]:
         """All plain files and sockets in the bus, by their paths in it."""
-        paths = (path for path in self.path.rglob("*") if not path.is_dir())
-        return sorted(str(path.relative_to(self.path)) for path in paths)
+        return sorted(
+            str(Path(top, name).relative_to(self.path))
+            for top, _, names in os.walk(self.path)  # which does not mind what vanishes
+            for name in names
+        )
 
     def messages(self) -> list[str]:
         """All files of messages in the bus."""

@@ -9,6 +9,7 @@ import pytest
 from launcher.bus import presence
 from launcher.bus.deaths import Deaths, Suspects
 from launcher.bus.directory import BusDirectory, open_directory
+from launcher.bus.mailbox import Mailbox
 from launcher.bus.presence import Presence
 from launcher.bus.recovery import Recovery
 from launcher.bus.spool import CALL, CAST, MessageName, Spool, new_name
@@ -246,16 +247,12 @@ def test_if_the_kernel_lost_events_everybody_is_suspected(directory: BusDirector
 
 
 def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -> None:
+    """Its death is reported a little before the kernel lets go of the lock."""
     deaths = Deaths(directory.at("peers"), "own")
-    asked: list[set[str]] = []
-
-    def recover(names: set[str]) -> set[str]:
-        asked.append(set(names))
-        return names if len(asked) < 3 else set()
-
-    suspects = Suspects(deaths, recover)
+    living, dying = Presence(directory), Presence(directory)
+    locked = [{living.id, dying.id}, {living.id, dying.id}, {living.id}]
+    suspects = Suspects(deaths, lambda _: locked.pop(0))
     assert suspects.due() is None
-    dying = Presence(directory)
     dying.forsake()
     suspects.listen()
 
@@ -264,20 +261,41 @@ def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -
         return suspects.due() is None
 
     wait_until(examined, DEADLINE, "the suspect is no more")
-    assert asked == [{dying.id}] * 3
+    assert locked == []
+    deaths.close()
+    living.end()
+
+
+def test_one_death_brings_others_to_light(
+    directory: BusDirectory, recovery: Recovery, dead: str
+) -> None:
+    """One that died while it cleaned up after another has left two to clean up after."""
+    deaths = Deaths(directory.at("peers"), "own")
+    suspects = Suspects(deaths, recovery.recover)
+    dying = Presence(directory)
+    dying.forsake()
+
+    suspects.listen()
+    suspects.examine()
+
+    assert deaths.everybody() == set()
     deaths.close()
 
 
 def test_without_inotify_everybody_is_examined_now_and_then(
     directory: BusDirectory, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Sockets and strays among them are no obstacle."""
     monkeypatch.setattr("launcher.bus.deaths._watch", lambda _: -1)
+    mailbox = Mailbox(directory, dead, 1000)
+    mailbox.forsake()
+    Path(directory.at("peers", "stray")).touch()
     deaths = Deaths(directory.at("peers"), "own")
     suspects = Suspects(deaths, Recovery(directory).recover)
 
     suspects.examine()
 
     assert deaths.blind
-    assert not Path(directory.at("peers", dead)).exists()
+    assert deaths.everybody() == {"stray"}
     assert suspects.due() is not None
     deaths.close()
