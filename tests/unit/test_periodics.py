@@ -16,7 +16,7 @@ from launcher.serve.periodics import DEFAULT_SPACING_SECONDS, PeriodicTasks, Tim
 from tests.support.waiting import wait_until
 
 OFTEN = 0.01  # seconds
-SOON = 5.0
+SOON = 30.0
 
 
 def spec(name: str = "task", spacing: float = OFTEN, **fields: object) -> TaskSpec:
