@@ -40,9 +40,9 @@ def register(conf: cfg.ConfigOpts) -> None:
     log.register_options(conf)
     conf.set_default("logging_default_format_string", LOG_FORMAT)
     conf.set_default("logging_context_format_string", CONTEXT_LOG_FORMAT)
-    oslo_messaging.set_transport_defaults(EXCHANGE)
     # Registers transport_url; the default that it parses here is replaced by ours.
     oslo_messaging.TransportURL.parse(conf)
+    conf.set_default("control_exchange", EXCHANGE)
 
 
 def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **overrides: object) -> None:

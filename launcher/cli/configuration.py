@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import oslo_messaging
 from oslo_config import cfg, generator
 
 from launcher import config, options, paths
@@ -15,6 +14,10 @@ from launcher.serve import loading
 NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
 THEIR_URL = "#transport_url = rabbit://\n"  # oslo.messaging's default, which config.load replaces
 OUR_URL = "#transport_url = unix://<runtime_path>/bus\n"
+DEFAULTS = {
+    THEIR_URL: OUR_URL,
+    "#control_exchange = openstack\n": f"#control_exchange = {config.EXCHANGE}\n",
+}
 
 
 def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
@@ -47,7 +50,6 @@ def sample(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 def make_sample() -> str:
     """The commented sample of all options, ours and the libraries', with our defaults of these."""
-    oslo_messaging.set_transport_defaults(config.EXCHANGE)
     generator_conf = cfg.ConfigOpts()
     generator.register_cli_opts(generator_conf)
     generator_conf(
@@ -57,7 +59,10 @@ def make_sample() -> str:
     )
     output = io.StringIO()
     generator.generate(generator_conf, output)
-    return output.getvalue().replace(THEIR_URL, OUR_URL)
+    text = output.getvalue()
+    for theirs, ours in DEFAULTS.items():
+        text = text.replace(theirs, ours)
+    return text
 
 
 def _lines(conf: cfg.ConfigOpts) -> Iterator[str]:
