@@ -9,6 +9,8 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +30,9 @@ from launcher.bus.options import read_settings
 from launcher.bus.sending import encode_bounded, store
 from launcher.bus.spool import Spool
 from launcher.bus.wire import Message
+
+LISTEN_ATTEMPTS = 20
+LISTEN_PAUSE = 0.05  # seconds
 
 
 class UnixDriver(BaseDriver):  # type: ignore[misc]
@@ -118,7 +123,9 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         """
         room = self._settings.room(self.conf) * batch_size
         try:
-            listener = self._join().listen(*self._address(target), target.server, room)
+            listener = _again(
+                lambda: self._join().listen(*self._address(target), target.server, room)
+            )
         except (OSError, TransportDriverError) as error:
             raise ServerListenError(target, self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)
@@ -212,6 +219,15 @@ def _forget_parent(reference: "weakref.ref[UnixDriver]") -> None:
     driver = reference()
     if driver is not None:
         driver.forget_parent()
+
+
+def _again(listen: Callable[[], UnixListener]) -> UnixListener:
+    """What siblings make and clear away at the same moment may be missing for an instant."""
+    for _ in range(LISTEN_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return listen()
+        time.sleep(LISTEN_PAUSE)
+    return listen()
 
 
 def _adapt(
