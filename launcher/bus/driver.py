@@ -9,8 +9,6 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -30,9 +28,6 @@ from launcher.bus.options import read_settings
 from launcher.bus.sending import encode_bounded, store
 from launcher.bus.spool import Spool
 from launcher.bus.wire import Message
-
-LISTEN_ATTEMPTS = 20
-LISTEN_PAUSE = 0.05  # seconds
 
 
 class UnixDriver(BaseDriver):  # type: ignore[misc]
@@ -123,9 +118,7 @@ class UnixDriver(BaseDriver):  # type: ignore[misc]
         """
         room = self._settings.room(self.conf) * batch_size
         try:
-            listener = _again(
-                lambda: self._join().listen(*self._address(target), target.server, room)
-            )
+            listener = self._join().listen(*self._address(target), target.server, room)
         except (OSError, TransportDriverError) as error:
             raise ServerListenError(target, self._reason(error)) from error
         return _adapt(listener, batch_size, batch_timeout)
@@ -219,15 +212,6 @@ def _forget_parent(reference: "weakref.ref[UnixDriver]") -> None:
     driver = reference()
     if driver is not None:
         driver.forget_parent()
-
-
-def _again(listen: Callable[[], UnixListener]) -> UnixListener:
-    """What siblings make and clear away at the same moment may be missing for an instant."""
-    for _ in range(LISTEN_ATTEMPTS - 1):
-        with suppress(FileNotFoundError):
-            return listen()
-        time.sleep(LISTEN_PAUSE)
-    return listen()
 
 
 def _adapt(

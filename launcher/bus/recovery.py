@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from launcher.bus import presence
 from launcher.bus.directory import BusDirectory
@@ -117,11 +116,18 @@ class Recovery:
     def _remove_drafts(self) -> None:
         """What its maker did not live to give its name: that takes less than a second."""
         old = time.time() - DRAFT_SECONDS
-        for part in ("queues", "fanout", "fanout/*", "replies"):
-            for draft in Path(self._directory.path).glob(f"{part}/.*"):
-                with suppress(OSError):  # it has its name by now
-                    if draft.lstat().st_mtime < old:
-                        remove(str(draft))
+        for draft in self._drafts():
+            with suppress(OSError):  # it has its name by now
+                if os.lstat(draft).st_mtime < old:
+                    remove(draft)
+
+    def _drafts(self) -> Iterator[str]:
+        """Not by Path.glob: it looks into a sibling's draft as well, and fails when that has got
+        its name meanwhile."""
+        fanout = self._directory.at("fanout")
+        topics = [f"{fanout}/{topic}" for topic in _entries(fanout)]
+        for place in (self._directory.at("queues"), fanout, *topics, self._directory.at("replies")):
+            yield from (f"{place}/{name}" for name in _names(place) if name.startswith("."))
 
     def _return(
         self, spool: Spool, path: str, name: str, rename: Callable[[MessageName], MessageName]
@@ -150,7 +156,12 @@ class Recovery:
 
 
 def _entries(path: str) -> list[str]:
-    """What lies in a directory, drafts left out; [] if it is being removed or is a stray file."""
+    """What lies in a directory, drafts left out."""
+    return [name for name in _names(path) if not name.startswith(".")]
+
+
+def _names(path: str) -> list[str]:
+    """What lies in a directory; [] if it is being removed or is a stray file."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        return [name for name in os.listdir(path) if not name.startswith(".")]
+        return os.listdir(path)
     return []

@@ -1,6 +1,8 @@
 """What is left of a process that died is put in order; who lives is left alone."""
 
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
 DEADLINE = 10.0  # seconds
+SWEEPS = 600  # of which some meet a sibling half-way
 
 
 @pytest.fixture
@@ -299,3 +302,25 @@ def test_without_inotify_everybody_is_examined_now_and_then(
     assert deaths.everybody() == {"stray"}
     assert suspects.due() is not None
     deaths.close()
+
+
+def test_what_siblings_make_at_the_same_moment_is_no_obstacle(
+    recovery: Recovery, directory: BusDirectory
+) -> None:
+    """A draft that is looked at may have got its name, or have gone, before the look is over."""
+    topic, over = directory.at("fanout", "exchange,topic"), threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            directory.make(topic)
+            directory.make(f"{topic}/1-00000000.1", "new", "cur", fifo="wake")
+            shutil.rmtree(topic)
+
+    sibling = threading.Thread(target=come_and_go)
+    sibling.start()
+    try:
+        for _ in range(SWEEPS):
+            recovery.sweep()
+    finally:
+        over.set()
+        sibling.join()
