@@ -13,7 +13,7 @@ VENV := .venv$(if $(PYTHON),-$(version))
 PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
 PROJECT = --no-build-isolation --use-pep517 --editable
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container
+DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd
 PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help

@@ -7,11 +7,13 @@ deadlocked or the line doubled; so each record is one os.write(2) to stderr, of 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar
 
 from oslo_config import cfg
 from oslo_log import log as oslo_log
+from oslo_log.handlers import OSJournalHandler
 
 from launcher import __version__
 from launcher.errors import ConfigError
@@ -24,6 +26,7 @@ TIMED = (
     "logging_context_format_string",
     "logging_exception_prefix",
 )
+JOURNAL_FIELDS = ("worker_slot", "worker_step")  # in the journal, with use_journal, in capitals
 NOISY = {
     "amqp": logging.ERROR,
     "cotyledon": logging.WARNING,
@@ -34,12 +37,15 @@ NOISY = {
 
 
 class Actor(logging.Filter):
-    """Names the process in every record: `master ` or `worker=1 pid=4242 `."""
+    """Names the process in every record, `master ` or `worker=1 pid=4242 `, and gives a worker's
+    records the fields that oslo.log's journal handler hands on."""
 
     text: ClassVar[str] = ""
+    fields: ClassVar[Callable[[], dict[str, str]]] = dict
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.actor = self.text
+        record.actor = Actor.text
+        record.__dict__.update(Actor.fields())
         return True
 
 
@@ -89,13 +95,11 @@ def setup(conf: cfg.ConfigOpts, binary: str) -> None:
         oslo_log.setup(conf, binary, version=__version__)
     except (oslo_log.LogConfigError, cfg.Error, OSError, ValueError) as error:
         raise ConfigError(problem=f"logging cannot be set up: {error}") from error
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if getattr(handler, "stream", None) in (sys.stdout, sys.stderr):
-            root.removeHandler(handler)
-            root.addHandler(_replacement(handler.formatter, to_journal))
-    for handler in root.handlers:
-        handler.addFilter(Actor())
+    except RuntimeError as error:
+        problem = f"use_journal needs the Python package systemd-python ({error})"
+        raise ConfigError(problem=problem) from error
+    for handler in list(logging.getLogger().handlers):
+        _make_ours(handler, to_journal)
     set_level(conf)
     logging.captureWarnings(True)
 
@@ -108,9 +112,13 @@ def set_level(conf: cfg.ConfigOpts) -> None:
         logging.getLogger(name).setLevel(logging.NOTSET if conf.debug else level)
 
 
-def name_actor(text: str) -> None:
-    """Say in every line from here on which process speaks. Called once on each side of a fork."""
+def name_actor(text: str, fields: Callable[[], dict[str, str]] = dict) -> None:
+    """Say in every line from here on which process speaks. Called once on each side of a fork.
+
+    :param fields: called for each record: those of JOURNAL_FIELDS that are known.
+    """
     Actor.text = f"{text} "
+    Actor.fields = fields
 
 
 def is_journal(descriptor: int, journal_stream: str | None) -> bool:
@@ -134,6 +142,18 @@ def _drop_time(conf: cfg.ConfigOpts, option: str) -> None:
     """The journal keeps time and priority itself."""
     text = conf[option].removeprefix("%(asctime)s.%(msecs)03d ")
     conf.set_default(option, text.removeprefix("%(levelname)-7s "))
+
+
+def _make_ours(handler: logging.Handler, to_journal: bool) -> None:
+    root = logging.getLogger()
+    if isinstance(handler, OSJournalHandler):
+        wanted = (*handler.custom_fields, *JOURNAL_FIELDS)
+        handler.custom_fields = wanted  # type: ignore[assignment]  # a tuple of five, it says
+    if getattr(handler, "stream", None) in (sys.stdout, sys.stderr):
+        root.removeHandler(handler)
+        handler = _replacement(handler.formatter, to_journal)
+        root.addHandler(handler)
+    handler.addFilter(Actor())
 
 
 def _replacement(formatter: logging.Formatter | None, to_journal: bool) -> LineHandler:

@@ -126,7 +126,12 @@ class Recovery:
         its name meanwhile."""
         fanout = self._directory.at("fanout")
         topics = [f"{fanout}/{topic}" for topic in _entries(fanout)]
-        for place in (self._directory.at("queues"), fanout, *topics, self._directory.at("replies")):
+        for place in (
+            self._directory.at("queues"),
+            fanout,
+            *topics,
+            self._directory.at("replies"),
+        ):
             yield from (f"{place}/{name}" for name in _names(place) if name.startswith("."))
 
     def _return(

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import cotyledon
 from oslo_config import cfg
 
 from launcher import log
-from launcher.board import Board
+from launcher.board import Board, Slot
 from launcher.config import one_line
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.patience import Stopped
 from launcher.serve.service import Service
+from launcher.states import Step
 
 LOG = logging.getLogger(__name__)
 
@@ -57,12 +59,13 @@ class Worker(cotyledon.Service):
         super().__init__(worker_id)  # type: ignore[arg-type]
         for close in inheritance.close:
             close()
-        log.name_actor(f"worker={worker_id} pid={os.getpid()}")
+        slot = inheritance.board.slot(worker_id)
+        log.name_actor(f"worker={worker_id} pid={os.getpid()}", partial(_journal_fields, slot))
         threading.excepthook = _log_thread_crash
         sys.stderr = sys.__stderr__  # a thread of the master may have been catching it
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
-        self._slot = inheritance.board.slot(worker_id)
+        self._slot = slot
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
         self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
         self._service = Service.create(
@@ -99,6 +102,10 @@ class Worker(cotyledon.Service):
             LOG.exception("gives up")
             self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
             sys.exit(int(ExitStatus.INTERNAL))
+
+
+def _journal_fields(slot: Slot) -> dict[str, str]:
+    return {"worker_slot": str(slot.number), "worker_step": Step(slot.get("step")).label}
 
 
 def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:

@@ -6,9 +6,11 @@ import re
 import pytest
 
 from tests.systemd.asking import call
+from tests.systemd.conftest import PYTHONPATH
 from tests.systemd.container import Container
 from tests.systemd.unit import Unit
 
+BINDINGS = "/srv/systemd-python"  # inside
 UNITS = "/usr/local/lib/systemd/system"
 SHIPPED = ["compute-launcher.service", "compute-launcher@red.service"]
 WORST_EXPOSURE = 1.5
@@ -56,6 +58,25 @@ def test_the_journal_has_priorities_one_identifier_and_no_second_time(unit: Unit
     assert [line for line in errors[1:] if not TRACEBACK.search(line)] == []
     assert [line for line in unit.messages("--priority=warning") if "käfer" in line]
     assert "an info line" not in unit.journal("--priority=warning")
+
+
+def test_records_carry_the_worker_and_its_step_as_fields(unit: Unit) -> None:
+    """With oslo.log's own journal handler, and the bindings that it wants."""
+    unit.container.run("mkdir", "-p", BINDINGS)
+    unit.container.run(
+        "ln", "-sfn", "/usr/lib/python3/dist-packages/systemd", f"{BINDINGS}/systemd"
+    )
+    unit.configure(use_journal=True)
+    unit.drop_in(f"Environment=PYTHONPATH={PYTHONPATH}:{BINDINGS}")
+    unit.start()
+    by_worker = unit.messages("--output=json", "WORKER_SLOT=1")
+    records = {one["WORKER_STEP"]: one for one in map(json.loads, by_worker)}
+    assert {"init_host", "rpc_server", "done"} <= records.keys()
+    record = records["init_host"]
+    assert record["SYSLOG_IDENTIFIER"] == "compute-launcher"
+    assert (record["PRIORITY"], record["LOGGER_NAME"]) == ("6", "launcher.serve.service")
+    assert not TIME_STAMP.search(record["MESSAGE"])
+    assert unit.messages("WORKER_SLOT=0", "WORKER_STEP=init_host")
 
 
 def test_a_quiet_life_leaves_no_warning(unit: Unit) -> None:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from oslo_config import cfg
@@ -26,6 +27,7 @@ def _logging_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in log.NOISY}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(log.Actor, "text", "")
+    monkeypatch.setattr(log.Actor, "fields", dict)
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     with warnings.catch_warnings():
         yield
@@ -165,6 +167,33 @@ def test_a_file_gets_plain_lines_that_name_the_process(
     assert line.endswith(" WARNING launcher.x worker=1 pid=4242 serving\n")
     assert line.startswith("20")
     assert "\x1b" not in line
+
+
+def test_the_journal_handler_of_oslo_log_is_told_of_slot_and_step(
+    conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, object]] = []
+    bindings = SimpleNamespace(send=lambda message, **fields: sent.append(fields))
+    monkeypatch.setattr("oslo_log.handlers.journal", bindings)
+    conf.set_override("use_journal", True)
+    log.setup(conf, "compute-launcher")
+
+    logging.getLogger("launcher.x").warning("of the master")
+    log.name_actor("worker=0", lambda: {"worker_slot": "0", "worker_step": "init_host"})
+    logging.getLogger("launcher.x").warning("of a worker")
+
+    assert "WORKER_SLOT" not in sent[0]
+    assert (sent[1]["WORKER_SLOT"], sent[1]["WORKER_STEP"]) == ("0", "init_host")
+
+
+def test_the_journal_without_its_bindings_is_one_sentence(
+    conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oslo_log.handlers.journal", None)
+    conf.set_override("use_journal", True)
+
+    with pytest.raises(ConfigError, match="use_journal needs the Python package systemd-python"):
+        log.setup(conf, "compute-launcher")
 
 
 def test_a_terminal_gets_colours(conf: cfg.ConfigOpts) -> None:
