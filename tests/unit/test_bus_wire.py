@@ -13,9 +13,9 @@ from launcher.bus.wire import Garbage, Message, Reply
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=6,
 )
-OBJECTS = st.dictionaries(st.text(), JSON, max_size=4)
+OBJECTS = st.dictionaries(st.text(), JSON, max_size=3)
 
 
 def envelope(**changes: object) -> bytes:
