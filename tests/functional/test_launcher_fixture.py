@@ -85,7 +85,7 @@ def test_ctrl_c_through_a_terminal_reaches_a_launcher(terminal: Terminal, launch
 def test_a_terminal_is_shared_by_a_script_and_what_it_starts(terminal: Terminal) -> None:
     """Reading, keys and line ends work as at a real one, for any program."""
     program = (
-        "read -r word; echo you said $word; trap 'echo caught; exit 3' INT; while :; do :; done"
+        "trap 'echo caught; exit 3' INT; read -r word; echo you said $word; while :; do :; done"
     )
     process = terminal.start(["sh", "-c", program], env={"PATH": os.defpath})
     terminal.press("hello\n")
