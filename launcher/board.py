@@ -20,7 +20,7 @@ CAPACITY = 512  # slots; the pages of those that are never used cost nothing
 TEXT_BYTES = 320  # a sentence, kept for the master by a worker that gives up
 
 _FIELDS = (
-    "pid",
+    "pid",  # written by the master when it has forked, and by the worker
     "state",
     "step",
     "stepped_at",  # when the step began
@@ -29,6 +29,10 @@ _FIELDS = (
     "served_since",  # when this process proved itself; 0: not yet
     "not_before",  # written by the master: no start of the sequence before this time
     "beats",  # rounds of the periodic loop
+    "last_task",  # number of the task that was started last, plus 1; 0: none yet
+    "probe_ok_at",  # when the last round trip through the bus succeeded; 0: none yet
+    "probe_ok_since",  # the first of those that succeeded in a row; 0: the last one failed
+    "probe_failing_since",  # the first of those that failed in a row; 0: the last one succeeded
     "tasks_failed",  # runs that raised, since the process started
     "tasks_failing",  # tasks whose last run raised
     "calls_in_hand",
@@ -60,8 +64,14 @@ class SlotView:
     deadline_task: int
     served_since: int
     not_before: int
+    last_task: int
+    probe_ok_at: int
+    probe_ok_since: int
+    probe_failing_since: int
     tasks_failing: int
     calls_in_hand: int
+    calls_done: int
+    calls_failed: int
     waiting: bool
 
 
@@ -150,8 +160,14 @@ class Slot:
             deadline_task=self.get("deadline_task"),
             served_since=self.get("served_since"),
             not_before=self.get("not_before"),
+            last_task=self.get("last_task"),
+            probe_ok_at=self.get("probe_ok_at"),
+            probe_ok_since=self.get("probe_ok_since"),
+            probe_failing_since=self.get("probe_failing_since"),
             tasks_failing=self.get("tasks_failing"),
             calls_in_hand=self.get("calls_in_hand"),
+            calls_done=self.get("calls_done"),
+            calls_failed=self.get("calls_failed"),
             waiting=bool(self.get("waiting")),
         )
 
@@ -202,6 +218,15 @@ class Slot:
             self.put("beats", self.get("beats") + 1)
             if self.state is WorkerState.SERVING:
                 self._set_deadline(deadline, deadline_task)
+
+    def note_probe(self, *, succeeded: bool) -> None:
+        """Called in the worker, after each round trip to itself through the bus."""
+        now = time.monotonic_ns()
+        good, bad = ("probe_ok_since", "probe_failing_since")[:: 1 if succeeded else -1]
+        self.put(bad, 0)
+        self.put(good, self.get(good) or now)
+        if succeeded:
+            self.put("probe_ok_at", now)
 
     def drain(self, timeout: float) -> None:
         """Called in the worker: it stops, and may take `timeout` seconds (0: without end)."""

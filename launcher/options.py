@@ -119,6 +119,15 @@ HEALTH_OPTS = [
         max=86400,
         help="Seconds that such a round trip may take.",
     ),
+    cfg.FloatOpt(
+        "wedged_after",
+        default=120,
+        min=1,
+        max=86400,
+        help="Seconds for which the round trips of one worker may fail, while those of another "
+        "one all succeed, before it is late. It is found at most two probe_intervals and a "
+        "probe_timeout after that. While they fail in all workers, none is: the bus is away.",
+    ),
 ]
 
 SUPERVISION_OPTS = [

@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from launcher.cli.client import print_line
 from launcher.errors import ConfigError, NotRunning, ReloadFailed
 
 SOCKET = "control.sock"
+EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
+STATUS_SECONDS = 10.0
 PATIENCE_SECONDS = 90.0  # the default of start_timeout
 
 
@@ -24,6 +28,45 @@ def reload(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     :raises ReloadFailed: the old one stays in force.
     """
     return _reload(Path(conf.runtime_path), conf.prog, conf.start_timeout)
+
+
+def status(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """How the workers are: 0 when all is well, 1 when not, 3 when the service does not run."""
+    try:
+        _, answer = request(
+            Path(conf.runtime_path), conf.prog, "GET", "/status", timeout=STATUS_SECONDS
+        )
+    except NotRunning as error:
+        sys.stderr.write(f"{conf.prog}: error: {error}\n")
+        return EXIT_NOT_RUNNING
+    if args.json:
+        print_line(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for line in status_lines(answer):
+            print_line(line)
+    return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
+
+
+def status_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """For a person: a headline, a line a worker, and of what the last one in its slot died."""
+    yield answer["headline"]
+    for worker in answer["workers"]:
+        place = worker["state"] if worker["state"] != "starting" else worker["step"]
+        mark = "*" if worker["slot"] == answer["lead"] else " "
+        late = ", late" if worker["late"] else ""
+        age, calls = _seconds(worker["age"]), worker["calls"]
+        yield (
+            f"{mark}{worker['slot']:>3} pid {worker['pid'] or '-':<8} {place}{late} for {age}, "
+            f"calls {calls['in_hand']} in hand {calls['done']} done {calls['failed']} failed, "
+            f"restarts {worker['restarts']}"
+        )
+        if end := worker["last_end"]:
+            said = f"{end['cause']} ({end['ending']}, {end['place']})"
+            yield f"     {_seconds(end['age'])} ago: {said}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} s"
 
 
 def reload_unreadable(binary: str, problem: ConfigError) -> int:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "ping": client.ping,
     "call": client.call,
     "reload": control.reload,
+    "status": control.status,
     "services list": services.show_list,
     "services enable": services.enable,
     "services disable": services.disable,

@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 
 DEFAULT_SPACING_SECONDS = 60
 BEATS_PER_TIMEOUT = 4  # rounds of the loop within beat_timeout, even when nothing is due
+OVERSLEPT_NS = seconds(2.0)
 TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
 
 
@@ -145,9 +146,20 @@ class PeriodicTasks:
         try:
             with self._wake:
                 while not self._stopping:
-                    self._wake.wait(self._round(time.monotonic_ns()))
+                    now = time.monotonic_ns()
+                    pause = self._round(now)
+                    self._wake.wait(pause)
+                    self._forgive(time.monotonic_ns() - now - seconds(pause))
         except BaseException as error:  # noqa: BLE001  # handed to wait(), which raises it
             self.crashed = error
+
+    def _forgive(self, overslept: int) -> None:
+        """Time in which this loop did not run is held against no task: the process was stopped,
+        the machine paused or starved."""
+        if overslept > OVERSLEPT_NS:
+            for task in self._tasks:
+                if task.started is not None:
+                    task.started += overslept
 
     def _round(self, now: int) -> float:
         """Start what is due, beat, and return the seconds until the next round."""
@@ -185,6 +197,7 @@ class PeriodicTasks:
 
     def _start(self, task: Task, now: int) -> None:
         task.started = now
+        self._slot.put("last_task", task.number + 1)
         name = f"task-{task.spec.name}"
         threading.Thread(target=self._perform, args=(task,), name=name, daemon=True).start()
 

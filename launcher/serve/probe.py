@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,10 @@ class Probe:
         transport: oslo_messaging.transport.RPCTransport,
         target: oslo_messaging.Target,
         timeout: float,
+        note: Callable[..., None] = lambda *, succeeded: None,
     ) -> None:
+        """:param note: called with `succeeded` after each round trip."""
+        self._note = note
         self._target = target
         self._timeout = timeout
         client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout)
@@ -44,6 +48,14 @@ class Probe:
 
         :raises NoAnswer: within the timeout there was none, or it came from another process.
         """
+        try:
+            self._go_round()
+        except NoAnswer:
+            self._note(succeeded=False)
+            raise
+        self._note(succeeded=True)
+
+    def _go_round(self) -> None:
         call = self._pending
         if call is None or call.answered.is_set():
             call = self._pending = _Call(threading.Event())

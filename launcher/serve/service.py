@@ -222,7 +222,12 @@ class Service:
             )
 
     def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
-        probe = Probe(servers.transport, servers.own_target, self._settings.probe_timeout)
+        probe = Probe(
+            servers.transport,
+            servers.own_target,
+            self._settings.probe_timeout,
+            self._slot.note_probe,
+        )
         self._add_builtin_tasks(probe, group)
         if self._settings.timing.enabled:
             for number, (method, spec) in enumerate(manager.periodic_tasks(), len(BUILTIN_TASKS)):

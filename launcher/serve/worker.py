@@ -1,5 +1,6 @@
 """A worker as cotyledon sees it: one process, in which one service runs."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -25,6 +26,8 @@ from launcher.states import Step
 
 LOG = logging.getLogger(__name__)
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 # What a terminal or an operator sends to the whole group: only the master acts on it.
 IGNORED = (
     signal.SIGINT,
@@ -42,6 +45,7 @@ class Inheritance:
 
     conf: cfg.ConfigOpts
     board: Board
+    master: int  # its pid
     start_timeout: float
     service: dict[str, Any] = field(default_factory=dict)  # arguments of Service.create
     close: tuple[Callable[[], None], ...] = ()  # descriptors that are the master's alone
@@ -57,6 +61,7 @@ class Worker(cotyledon.Service):
     def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
         """Only stores: cotyledon lets no stop interrupt it."""
         super().__init__(worker_id)  # type: ignore[arg-type]
+        _die_with(inheritance.master)
         for close in inheritance.close:
             close()
         slot = inheritance.board.slot(worker_id)
@@ -102,6 +107,17 @@ class Worker(cotyledon.Service):
             LOG.exception("gives up")
             self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
             sys.exit(int(ExitStatus.INTERNAL))
+
+
+def _die_with(master: int) -> None:
+    """Have the kernel kill us when the master dies, in whatever state we are: a worker that is
+    stopped or deadlocked would outlive it, and keep its successor from becoming the lead.
+
+    prctl(2), PR_SET_PDEATHSIG: sent when the *thread* that forked us ends; see supervise.forking.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master:  # it died before that
+        os._exit(int(ExitStatus.INTERNAL))
 
 
 def _journal_fields(slot: Slot) -> dict[str, str]:

@@ -4,11 +4,13 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from launcher.board import Board, seconds
+from launcher.board import Board, SlotView, seconds
 from launcher.errors import ExitStatus, LauncherError, WorkerGaveUp, WorkersKeptDying
 from launcher.supervise import restarts
+from launcher.supervise.health import task_name
+from launcher.supervise.memory import oom_kills
 
 LOG = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ class Deaths:
         start_timeout: float,
         was_ready: Callable[[], bool],
         give_up: Callable[[LauncherError], None],
+        tasks: Sequence[str] = (),
     ) -> None:
         self._board = board
         self._policy = policy
@@ -32,7 +35,20 @@ class Deaths:
         self._start_timeout = start_timeout
         self._was_ready = was_ready
         self._give_up = give_up
+        self._tasks = tasks
         self._deaths: dict[int, list[restarts.Death]] = defaultdict(list)
+        self._accused: dict[int, tuple[int, str]] = {}  # slot: pid, cause
+        self._oom_kills = oom_kills()
+        self.restarts: dict[int, int] = defaultdict(int)
+
+    def accuse(self, slot: int, pid: int, cause: str) -> None:
+        """In the monitor's thread: the master is about to end this worker, for this cause."""
+        self._accused[slot] = (pid, cause)
+
+    def last(self, slot: int) -> restarts.Death | None:
+        """The last death in a slot. Any thread."""
+        deaths = self._deaths.get(slot)
+        return deaths[-1] if deaths else None
 
     def on_dead_worker(self, number: int, status: int) -> None:
         """In cotyledon's supervisor thread, which forks a successor when this returns; a pause is
@@ -40,7 +56,8 @@ class Deaths:
         slot = self._board.slot(number)
         pid, death = slot.get("pid"), self._note(number, status)
         sentence = restarts.describe_death(number, pid, death)
-        LOG.warning("%s", sentence)
+        LOG.warning("%s (%s, %s)", sentence, death.ending, death.place)
+        self.restarts[number] += 1
         decision = restarts.decide(
             self._deaths[number],
             self._policy,
@@ -54,13 +71,30 @@ class Deaths:
             self._give_up(self._verdict(number, decision.exit_status, death, sentence))
 
     def _note(self, number: int, status: int) -> restarts.Death:
-        slot = self._board.slot(number)
-        now, since = time.monotonic(), slot.get("served_since")
-        served_for = now - since / 1e9 if since else 0.0
-        death = restarts.Death(now, status, served_for, slot.explanation())
+        slot = self._board.slot(number).view()
+        accused, cause = self._accused.pop(number, (0, ""))
+        kills, self._oom_kills = self._oom_kills, oom_kills()
+        now = time.monotonic()
+        death = restarts.Death(
+            now,
+            status,
+            served_for=now - slot.served_since / 1e9 if slot.served_since else 0.0,
+            reason=self._board.slot(number).explanation(),
+            accusation=cause if accused == slot.pid else "",
+            place=self._place(slot, now),
+            starved=self._oom_kills > kills,
+        )
         self._deaths[number].append(death)
         del self._deaths[number][: -(self._policy.limit + 2)]
         return death
+
+    def _place(self, slot: SlotView, now: float) -> str:
+        """Where a worker was when it died."""
+        if not slot.served_since:
+            return f"in step {slot.step.label} for {now - slot.stepped_at / 1e9:.1f} s"
+        task = task_name(slot.last_task, self._tasks) or "none"
+        served = now - slot.served_since / 1e9
+        return f"after {served:.1f} s of serving, last task {task}"
 
     def _verdict(
         self, number: int, status: ExitStatus, death: restarts.Death, sentence: str

@@ -1,7 +1,7 @@
 """Judges the board. Pure: a look at the slots and the time in, a verdict out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from launcher.board import NO_LEAD, SlotView
@@ -12,12 +12,26 @@ BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A worker that is late: at what, since when."""
+
+    slot: SlotView
+    what: str
+    since: int  # monotonic nanoseconds
+
+    def sentence(self, now: int) -> str:
+        """As log and STATUS say it."""
+        slot, overdue = self.slot, (now - self.since) / SECOND
+        return f"worker {slot.slot} pid {slot.pid}: {self.what} late by {overdue:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the monitor acts on in one round."""
 
     serving: int
     wanted: int
-    late: tuple[SlotView, ...]
+    late: tuple[Suspicion, ...]
     lead: int
     headline: str
 
@@ -39,23 +53,25 @@ def assess(
     was_ready: bool = False,
     stopping: bool = False,
     tasks: Sequence[str] = (),
+    wedged_after: float = math.inf,
 ) -> Verdict:
     """Judge all slots at `now` (monotonic nanoseconds).
 
     :param was_ready: whether all have served before; then fewer is "degraded", not "starting".
     :param stopping: whether the master is on its way out.
     :param tasks: names of the tasks by their number, for the headline.
+    :param wedged_after: seconds; see `wedged_since`.
     """
-    late = tuple(slot for slot in slots if is_late(slot, now))
+    late = tuple(_suspicions(slots, now, tasks, wedged_after))
     serving = sum(slot.state is WorkerState.SERVING for slot in slots)
     return Verdict(
         serving=serving,
         wanted=len(slots),
         late=late,
-        lead=choose_lead(slots, now),
+        lead=choose_lead(slots, {suspicion.slot.slot for suspicion in late}),
         headline=_draining(slots)
         if stopping
-        else _headline(slots, now, late, was_ready=was_ready, tasks=tasks),
+        else _headline(slots, now, late, was_ready=was_ready),
     )
 
 
@@ -64,33 +80,68 @@ def is_late(slot: SlotView, now: int) -> bool:
     return 0 < slot.deadline < now
 
 
-def choose_lead(slots: Sequence[SlotView], now: int) -> int:
+def wedged_since(slot: SlotView, siblings: Sequence[SlotView], patience: float) -> int:
+    """When a worker was found out of reach by the bus, though its loop goes on; 0: it is not.
+
+    That is when its round trips have failed for `patience` seconds during which another worker's
+    succeeded, all of them: a bus that is away, or back a moment ago, is no fault of a worker.
+    """
+    if slot.state is not WorkerState.SERVING or not slot.probe_failing_since:
+        return 0
+    for other in siblings:
+        if other.state is WorkerState.SERVING and other.probe_ok_since:
+            begun = max(slot.probe_failing_since, other.probe_ok_since)
+            if other.probe_ok_at - begun >= patience * SECOND:
+                return other.probe_ok_at
+    return 0
+
+
+def _suspicions(
+    slots: Sequence[SlotView], now: int, tasks: Sequence[str], wedged_after: float
+) -> Iterator[Suspicion]:
+    for slot in slots:
+        if is_late(slot, now):
+            yield Suspicion(slot, _occupation(slot, tasks), slot.deadline)
+        elif since := wedged_since(slot, slots, wedged_after):
+            yield Suspicion(slot, "call to itself through the bus", since)
+
+
+def _occupation(slot: SlotView, tasks: Sequence[str]) -> str:
+    if slot.state is WorkerState.STOPPING:
+        return "drain"
+    if slot.state is not WorkerState.SERVING:
+        return slot.step.label
+    return f"task {name}" if (name := task_name(slot.deadline_task, tasks)) else "periodic loop"
+
+
+def task_name(number_plus_1: int, tasks: Sequence[str]) -> str:
+    """The name of a task as the board numbers it; nothing for 0 or one that is not known."""
+    return tasks[number_plus_1 - 1] if 0 < number_plus_1 <= len(tasks) else ""
+
+
+def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
     """The lowest serving slot that is not late; in a stop, when none serves, the lowest one that
     still drains, since reports go on until the end."""
     for state in (WorkerState.SERVING, WorkerState.STOPPING):
         for slot in slots:
-            if slot.state is state and not is_late(slot, now):
+            if slot.state is state and slot.slot not in late:
                 return slot.slot
     return NO_LEAD
 
 
 def _headline(
-    slots: Sequence[SlotView],
-    now: int,
-    late: Sequence[SlotView],
-    *,
-    was_ready: bool,
-    tasks: Sequence[str],
+    slots: Sequence[SlotView], now: int, late: Sequence[Suspicion], *, was_ready: bool
 ) -> str:
     serving = sum(slot.state is WorkerState.SERVING for slot in slots)
     summary = f"{serving}/{len(slots)} workers serving"
-    starting = [slot for slot in slots if slot.state is not WorkerState.SERVING]
-    details = [describe_late(slot, now, tasks) for slot in late]
-    details += [describe(slot, now) for slot in starting if slot not in late]
+    suspects = [suspicion.slot for suspicion in late]
+    others = [slot for slot in slots if slot not in suspects]
+    details = [suspicion.sentence(now) for suspicion in late]
+    details += [describe(slot, now) for slot in others if slot.state is not WorkerState.SERVING]
     details += [
         f"worker {slot.slot}: {_count(slot.tasks_failing, 'periodic task')} failing"
-        for slot in slots
-        if slot.tasks_failing and slot not in late
+        for slot in others
+        if slot.tasks_failing
     ]
     if not details:
         return summary
@@ -121,14 +172,3 @@ def describe(slot: SlotView, now: int) -> str:
         place = "bus" if slot.step in BUS_STEPS else "database"
         return f"worker {slot.slot}: waiting for the {place}"
     return f"worker {slot.slot}: {slot.step.label} {age} s"
-
-
-def describe_late(slot: SlotView, now: int, tasks: Sequence[str] = ()) -> str:
-    """A worker that is late: at what, by how much."""
-    what = slot.step.label
-    if slot.state is WorkerState.SERVING:
-        what = "periodic loop"
-        if 0 < slot.deadline_task <= len(tasks):
-            what = f"task {tasks[slot.deadline_task - 1]}"
-    overdue = (now - slot.deadline) / SECOND
-    return f"worker {slot.slot} pid {slot.pid}: {what} late by {overdue:.0f} s"

@@ -1,16 +1,16 @@
 """The master: assembles the parts, lets cotyledon fork the workers, and ends with a status."""
 
+import faulthandler
 import gc
 import logging
-import multiprocessing
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cotyledon
 from oslo_config import cfg
 
 from launcher import __version__, log, paths
@@ -30,11 +30,14 @@ from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
 from launcher.supervise.control import Control
 from launcher.supervise.deaths import Deaths
+from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
 from launcher.supervise.instance import Instance
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.notify import Notifier
 from launcher.supervise.reload import Reload
+from launcher.supervise.repair import Repair
+from launcher.supervise.status import Status
 from launcher.supervise.stopping import Stop
 
 LOG = logging.getLogger(__name__)
@@ -67,19 +70,6 @@ class Master:
         self._board = Board()
         self._instance = Instance(conf.runtime_path, binary)
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
-        self._deaths = Deaths(
-            self._board,
-            restarts.Policy(
-                limit=conf.supervision.restart_limit,
-                window=conf.supervision.restart_window,
-                stable_after=conf.supervision.stable_after,
-                longest_pause=conf.supervision.backoff_max,
-            ),
-            binary=binary,
-            start_timeout=conf.start_timeout,
-            was_ready=lambda: self._monitor.was_ready,
-            give_up=self._stop.fail,
-        )
 
     def run(self) -> ExitStatus:
         """Supervise until stopped; called in the main thread, with no other thread alive.
@@ -87,12 +77,16 @@ class Master:
         :raises LauncherError: why the service could not start or go on.
         """
         signals.block()
+        faulthandler.enable()  # of the watchdog's SIGABRT; workers inherit it, for ours
         threading.excepthook = self._on_thread_crash
         log.name_actor("master")
         LOG.info("%s %s", self._binary, __version__)
         manager = self._prepare()
         LOG.info("starting %d workers", self._conf.workers)
-        self._monitor = self._make_monitor(manager)
+        tasks = task_names(manager)
+        self._deaths = self._make_deaths(tasks)
+        self._monitor = self._make_monitor(tasks)
+        self._status = Status(self._board, self._monitor, self._deaths, tasks)
         self._reload = Reload(self._notifier, self._monitor, self._check_anew, self._take_anew)
         with terminal.own_process_group(), self._controlled() as control:
             self._fork_and_watch(manager, control)
@@ -124,20 +118,43 @@ class Master:
         loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
 
-    def _make_monitor(self, manager: type[Manager]) -> Monitor:
+    def _make_deaths(self, tasks: Sequence[str]) -> Deaths:
+        supervision = self._conf.supervision
+        return Deaths(
+            self._board,
+            restarts.Policy(
+                limit=supervision.restart_limit,
+                window=supervision.restart_window,
+                stable_after=supervision.stable_after,
+                longest_pause=supervision.backoff_max,
+            ),
+            binary=self._binary,
+            start_timeout=self._conf.start_timeout,
+            was_ready=lambda: self._monitor.was_ready,
+            give_up=self._give_up,
+            tasks=tasks,
+        )
+
+    def _make_monitor(self, tasks: Sequence[str]) -> Monitor:
         return Monitor(
             self._board,
             self._notifier,
-            tasks=task_names(manager),
+            tasks=tasks,
             on_ready=self._on_ready,
             on_stuck_start=self._on_stuck_start,
+            on_hopeless=self._on_hopeless,
             on_round=self._on_round,
+            repair=Repair(self._deaths.accuse),
+            wedged_after=self._conf.health.wedged_after,
         )
 
     @contextmanager
     def _controlled(self) -> Iterator[Control]:
         """Requests wait in the socket's backlog until the signal thread and the rest are there."""
-        routes = {("POST", "/reload"): self._reload.handle_request}
+        routes = {
+            ("GET", "/status"): self._status.handle_request,
+            ("POST", "/reload"): self._reload.handle_request,
+        }
         control = Control(self._conf.runtime_path, routes)
         try:
             yield control
@@ -165,17 +182,12 @@ class Master:
         self._monitor.end()
         watching.join()
 
-    def _make_cotyledon(
-        self, manager: type[Manager], control: Control
-    ) -> cotyledon.ServiceManager:
-        forking = cotyledon.ServiceManager(
-            wait_interval=0,
-            graceful_shutdown_timeout=0,
-            mp_context=multiprocessing.get_context("fork"),
-        )
+    def _make_cotyledon(self, manager: type[Manager], control: Control) -> ForkingManager:
+        forking = ForkingManager(self._board)
         inheritance = Inheritance(
             conf=self._conf,
             board=self._board,
+            master=os.getpid(),
             start_timeout=self._conf.start_timeout,
             service={"binary": self._binary, "manager": manager},
             close=(
@@ -188,6 +200,7 @@ class Master:
 
         def on_dead_worker(_: object, number: int, status: int) -> None:
             self._deaths.on_dead_worker(number, status)
+            self._monitor.hurry()  # another one may have to be the lead
             # Clears cotyledon's fork times, so that it never sleeps before a fork.
             forking.reconfigure(service_id, self._board.workers)
 
@@ -203,6 +216,20 @@ class Master:
         self._stop.kill_when_overdue(now)
         if not self._board.stopping and self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path))
+
+    def _on_hopeless(self, reason: str) -> None:
+        """In the monitor's thread: a worker is late, and there is no process to replace."""
+        self._give_up(WorkersKeptDying(binary=self._binary, reason=f"{reason}, nothing is forked"))
+
+    def _give_up(self, error: LauncherError) -> None:
+        """In any thread: what is wrong cannot be mended from here. Once the service is ready and
+        systemd watches it, the decision is systemd's; else we stop as a whole."""
+        if not self._monitor.was_ready or not self._notifier.watchdog_seconds:
+            self._stop.fail(error)
+            return
+        LOG.critical("%s; systemd is asked to act", error)
+        faulthandler.disable()  # of the master's abort that follows there is nothing to learn
+        self._monitor.give_up(str(error))
 
     def _on_stuck_start(self, reason: str) -> None:
         """In the monitor's thread."""

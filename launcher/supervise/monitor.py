@@ -4,6 +4,7 @@ One thread of the master. It catches nothing: a bug here must stop the pings.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from launcher.board import Board, SlotView, seconds
 from launcher.states import WorkerState
 from launcher.supervise import health
 from launcher.supervise.notify import Notifier
+from launcher.supervise.pauses import Pauses
+from launcher.supervise.repair import Repair
 
 LOG = logging.getLogger(__name__)
 
@@ -20,6 +23,7 @@ FAST_ROUND_SECONDS = 0.02  # while somebody starts or stops
 PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
 OVERSLEPT_SECONDS = 2.0  # later than this for a round: the machine was away, not the workers
 EXTENSION_SECONDS = 10.0
+UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
 
 
 class Monitor:
@@ -33,7 +37,10 @@ class Monitor:
         tasks: Sequence[str] = (),
         on_ready: Callable[[health.Verdict], None] = lambda _: None,
         on_stuck_start: Callable[[str], None] = lambda _: None,
+        on_hopeless: Callable[[str], None] = lambda _: None,
         on_round: Callable[[float], None] = lambda _: None,
+        repair: Repair | None = None,
+        wedged_after: float = math.inf,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._board = board
@@ -41,48 +48,72 @@ class Monitor:
         self._tasks = tasks
         self._on_ready = on_ready
         self._on_stuck_start = on_stuck_start
+        self._on_hopeless = on_hopeless
+        self._repair = repair or Repair()
+        self._wedged_after = wedged_after
+        self._pauses = Pauses()
         self._on_round = on_round
         self._clock = clock
-        self._end = threading.Event()
+        self.verdict = health.assess([], clock())
+        self._nudge = threading.Event()
+        self._ended = False
         self._last_round = clock()
         self._last_ping = 0
         self._last_extension = 0
-        self._late: frozenset[int] = frozenset()
+        self._gave_up = ""
         self.was_ready = False
         self.remark = ""  # what else STATUS is to say; set by other threads
 
     def run(self) -> None:
         """Rounds until `end` is called."""
-        pause = 0.0
-        while not self._end.wait(pause):
-            pause = self.round()
+        while not self._ended:
+            self._nudge.wait(self.round())
+            self._nudge.clear()
 
     def end(self) -> None:
         """Called from another thread: no more rounds."""
-        self._end.set()
+        self._ended = True
+        self._nudge.set()
+
+    def hurry(self) -> None:
+        """Called from another thread: something has happened, look at once."""
+        self._nudge.set()
+
+    def give_up(self, reason: str) -> None:
+        """Called from another thread: the service goes on as it can, but for no pings any more,
+        and systemd is asked to act."""
+        self._gave_up = reason
+        self._notifier.give_up(f"degraded: {reason}")
 
     def round(self) -> float:
         """Look, judge, act; returns the seconds until the next round."""
         now = self._clock()
-        overslept = now - self._last_round > seconds(OVERSLEPT_SECONDS)
-        self._last_round = now
-        slots = [slot.view() for slot in self._board.slots()]
+        slots = self._look(now)
         verdict = health.assess(
             slots,
             now,
             was_ready=self.was_ready,
             stopping=self._board.stopping,
             tasks=self._tasks,
+            wedged_after=self._wedged_after,
         )
-        if overslept and verdict.late:  # everyone gets one more round before being judged
-            return ROUND_SECONDS
+        self.verdict = verdict
         self._board.appoint(verdict.lead)
         self._tell(verdict)
         self._ping(verdict, now)
-        self._judge_start(verdict, now)
+        self._mend(verdict, now)
         self._extend(verdict, now)
         self._on_round(now / 1e9)
         return self._pause(slots)
+
+    def _look(self, now: int) -> list[SlotView]:
+        """The slots, with the time in which we did not run ourselves held against nobody."""
+        slots = [slot.view() for slot in self._board.slots()]
+        away, self._last_round = now - self._last_round, now
+        if away > seconds(OVERSLEPT_SECONDS):
+            LOG.warning("nobody is judged by the last %.1f s: the master did not run", away / 1e9)
+            self._pauses.forgive(slots, away)
+        return self._pauses.adjusted(slots)
 
     def _tell(self, verdict: health.Verdict) -> None:
         self._notifier.flush()
@@ -92,30 +123,36 @@ class Monitor:
             self._notifier.ready(verdict.headline)
             self._last_ping = self._last_round
             self._on_ready(verdict)
-        self._notifier.status("; ".join(filter(None, (verdict.headline, self.remark))))
-        self._log_changes(verdict)
+        self._notifier.status(self.summary)
 
-    def _log_changes(self, verdict: health.Verdict) -> None:
-        late = frozenset(slot.slot for slot in verdict.late)
-        for slot in verdict.late:
-            if slot.slot not in self._late:
-                LOG.error("%s", health.describe_late(slot, self._last_round, self._tasks))
-        for number in self._late - late:
-            LOG.warning("worker %d is no longer late", number)
-        self._late = late
+    @property
+    def summary(self) -> str:
+        """The line that STATUS= shows. Any thread."""
+        headline = self.verdict.headline
+        if self._gave_up:
+            headline = f"degraded: {headline.removeprefix('degraded: ')}; {self._gave_up}"
+        return "; ".join(filter(None, (headline, self.remark)))
 
     def _ping(self, verdict: health.Verdict, now: int) -> None:
         """Not before READY: a ping arms the timer of systemd in any state."""
         interval = seconds(self._notifier.watchdog_seconds / PINGS_PER_WATCHDOG)
         due = interval and now - self._last_ping >= interval
-        if due and self.was_ready and verdict.healthy and not self._board.stopping:
+        fit = self.was_ready and verdict.healthy and not self._gave_up
+        if due and fit and not self._board.stopping:
             self._notifier.ping()
             self._last_ping = now
 
-    def _judge_start(self, verdict: health.Verdict, now: int) -> None:
-        """A start that cannot succeed ends, instead of hanging in "activating"."""
-        if verdict.late and not self.was_ready and not self._board.stopping:
-            self._on_stuck_start(health.describe_late(verdict.late[0], now, self._tasks))
+    def _mend(self, verdict: health.Verdict, now: int) -> None:
+        """End who is late, for cotyledon to fork anew; a start that hangs for good ends as a
+        whole, and so does a service in which nobody is forked any more."""
+        if self._board.stopping:
+            return
+        lost = self._repair.treat(verdict.late, now)
+        stuck = [one for one in verdict.late if one.slot.state in UNPROVEN]
+        if stuck and not self.was_ready:
+            self._on_stuck_start(stuck[0].sentence(now))
+        elif lost and not self._gave_up:
+            self._on_hopeless(lost[0].sentence(now))
 
     def _extend(self, verdict: health.Verdict, now: int) -> None:
         """Keep systemd waiting, while a start or a drain keeps within our own time limits."""

@@ -64,6 +64,11 @@ class Notifier:
         """Nobody is late."""
         self._offer("WATCHDOG=1")
 
+    def give_up(self, reason: str) -> None:
+        """We cannot repair what is wrong: systemd is to act at once, as if no ping had come for
+        WatchdogSec (sd_notify(3), WATCHDOG=trigger), and not when it notices."""
+        self._must_send("WATCHDOG=trigger", reason)
+
     def reloading(self) -> None:
         """A reload begins. Never in one datagram with READY=1, of which systemd 252 would read
         only the last; MONOTONIC_USEC is what Type=notify-reload asks for (systemd.service(5))."""

@@ -1,5 +1,6 @@
 """When a dead worker may start again, and when there is no more sense in it. Pure."""
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,45 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """One end of a worker, as the master learns of it. `status` is negative for a signal."""
+    """One end of a worker, as the master learns of it.
+
+    :ivar at: monotonic seconds. :ivar status: negative for a signal.
+    :ivar served_for: seconds. :ivar reason: what it said itself.
+    :ivar accusation: for what the master has ended it.
+    :ivar place: where it was, in words.
+    :ivar starved: the kernel killed somebody for want of memory just then.
+    """
 
     at: float
     status: int
     served_for: float
     reason: str = ""
+    accusation: str = ""
+    place: str = ""
+    starved: bool = False
+
+    @property
+    def ending(self) -> str:
+        """Exit status or signal."""
+        if self.status >= 0:
+            return f"status {self.status}"
+        try:
+            return signal.Signals(-self.status).name
+        except ValueError:  # a real-time signal
+            return f"signal {-self.status}"
+
+    @property
+    def cause(self) -> str:
+        """Why, in a few words."""
+        if self.accusation:
+            return f"ended by the master: {self.accusation}"
+        if self.reason:
+            return self.reason
+        if self.starved and self.status == -signal.SIGKILL:
+            return "killed by the kernel for want of memory, it seems"
+        if self.status < 0:
+            return f"killed by {self.ending}"
+        return f"{self.ending}, without a word"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +85,12 @@ def decide(deaths: Sequence[Death], policy: Policy, *, was_ready: bool, jitter: 
     counted = counted_deaths(deaths, policy)
     if counted > policy.limit:
         return Decision(exit_status=ExitStatus.WORKERS_DYING)
-    if counted <= 1:
+    # One that has waited for the bus in vain has paused by that; one that failed at once has not.
+    quick = sum(last.at - death.at <= policy.longest_pause for death in deaths)
+    row = max(counted, quick) if last.status in WAITED else counted
+    if row <= 1:
         return Decision()
-    doublings = min(counted - 2, MOST_DOUBLINGS)
+    doublings = min(row - 2, MOST_DOUBLINGS)
     pause = min(policy.longest_pause, policy.first_pause * 2.0**doublings)
     return Decision(pause=pause * (0.5 + jitter / 2))
 
@@ -73,5 +110,4 @@ def counted_deaths(deaths: Sequence[Death], policy: Policy) -> int:
 
 def describe_death(slot: int, pid: int, death: Death) -> str:
     """One sentence: who died of what."""
-    cause = f"killed by signal {-death.status}" if death.status < 0 else f"status {death.status}"
-    return f"worker {slot} pid {pid} ended: {death.reason or cause}"
+    return f"worker {slot} pid {pid} ended: {death.cause}"

@@ -1,10 +1,12 @@
 """How the master stops: gracefully first, by SIGKILL when that takes too long or is asked for."""
 
 import logging
+import math
 import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import psutil
@@ -16,6 +18,11 @@ from launcher.supervise import signals
 from launcher.supervise.notify import Notifier
 
 LOG = logging.getLogger(__name__)
+
+STACKS_SECONDS = (
+    0.5  # after the graceful time, for those that will not stop to show where they are
+)
+LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
 
 
 class Stop:
@@ -29,7 +36,8 @@ class Stop:
         self._notifier = notifier
         self._graceful_seconds = graceful_seconds
         self._lock = threading.Lock()
-        self._kill_at: float | None = None  # monotonic seconds
+        self._abort_at = math.inf  # monotonic seconds
+        self._kill_at = math.inf
         self._killed = False
         self._told: set[int] = set()
         self._impatient: signal.Signals | None = None
@@ -48,7 +56,8 @@ class Stop:
         LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
         self._notifier.stopping(reason)
         if self._graceful_seconds:
-            self._kill_at = time.monotonic() + self._graceful_seconds
+            self._abort_at = time.monotonic() + self._graceful_seconds
+            self._kill_at = self._abort_at + STACKS_SECONDS
         signals.hand_on_to_cotyledon()
         return True
 
@@ -66,17 +75,40 @@ class Stop:
         self.kill_when_overdue(self._kill_at)
 
     def kill_when_overdue(self, now: float) -> None:
-        """In the monitor's thread, each round: SIGKILL is what ends a worker that is stuck in its
-        constructor, stopped or deadlocked; cotyledon's join returns then."""
-        if self._kill_at is None or now < self._kill_at:
+        """In the monitor's thread, each round: whoever is left after the graceful time shows its
+        stacks and is killed; cotyledon's join returns then, and if it does not, we end as we are.
+        """
+        if now < min(self._abort_at, self._kill_at):
             return
-        for child in psutil.Process(os.getpid()).children():
+        children = psutil.Process(os.getpid()).children()
+        if now < self._kill_at:
+            self._have_stacks_shown(children)
+            return
+        for child in children:
             self._killed = True
             if child.pid not in self._told:
                 self._told.add(child.pid)
                 LOG.error("worker pid %d does not stop: killed", child.pid)
             with suppress(psutil.NoSuchProcess):
                 child.kill()
+        if now >= self._kill_at + LAST_RESORT_SECONDS:
+            self._end_at_once()
+
+    def _have_stacks_shown(self, children: Sequence[psutil.Process]) -> None:
+        for child in children:
+            if child.pid not in self._told:
+                self._told.add(child.pid)
+                self._killed = True
+                LOG.error("worker pid %d does not stop; it is aborted", child.pid)
+                with suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGABRT)
+
+    def _end_at_once(self) -> None:
+        """cotyledon waits, a second for each few workers, for those that it forked last to say
+        that they are there; the kernel ends what is left with us (prctl(2), PR_SET_PDEATHSIG)."""
+        LOG.error("the stop takes too long: the master ends as it is")
+        self._notifier.flush()
+        os._exit(self._status_of_kills() if self.failure is None else self.failure.exit_status)
 
     def exit_status(self) -> ExitStatus:
         """How the process is to end, when all workers are gone; raises the failure, if any."""
@@ -86,9 +118,11 @@ class Stop:
         if not self._killed:
             LOG.info("stopped")
             return ExitStatus.STOPPED
-        if self._impatient is signal.SIGINT:
-            return ExitStatus.INTERRUPTED
-        return ExitStatus.KILLED
+        return self._status_of_kills()
+
+    def _status_of_kills(self) -> ExitStatus:
+        impatient = self._impatient is signal.SIGINT
+        return ExitStatus.INTERRUPTED if impatient else ExitStatus.KILLED
 
     def _tell_of_deaths(self) -> None:
         """Workers that died in the drain: cotyledon tells nobody of them, the board does."""

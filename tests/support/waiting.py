@@ -37,3 +37,10 @@ def wait_until(
             seen = value if show is None else show()
             raise AssertionError(f"after {deadline:g} s still not: {what}; last seen: {seen!r}")
         time.sleep(interval)
+
+
+def elapse(seconds: float) -> None:
+    """Return when so much time has passed: the only condition there is, where everything stands
+    still or the absence of something is the point."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= end, seconds + 60, f"{seconds:g} s have passed")

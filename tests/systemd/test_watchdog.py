@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapse, wait_until
 from tests.systemd.asking import ping_all
 from tests.systemd.conftest import PYTHONPATH, prepared
 from tests.systemd.container import Container
@@ -69,7 +69,7 @@ def test_a_short_stop_of_all_processes_is_not_taken_for_a_fault_of_theirs(unit: 
     unit.start()
     before = unit.workers()
     with stopped(unit):
-        elapse(unit, 4)
+        elapse(4)
     ping = last_ping(unit)
     wait_until(lambda: last_ping(unit) > ping + 3, 10, "pings go on")
     assert (unit.workers(), unit.restarts) == (before, 0)
@@ -96,12 +96,6 @@ def test_a_long_stop_is_judged_as_that_of_any_other_service(unit: Unit, stand_in
 def last_ping(unit: Unit) -> float:
     """When systemd heard the last WATCHDOG=1; seconds of its monotonic clock."""
     return int(unit.show("WatchdogTimestampMonotonic")) / 1e6
-
-
-def elapse(unit: Unit, seconds: float) -> None:
-    """Until so much time has passed: the only condition there is when all of it is stopped."""
-    end = time.monotonic() + seconds
-    wait_until(lambda: time.monotonic() >= end, seconds + 5, f"{seconds:g} s have passed")
 
 
 @contextmanager

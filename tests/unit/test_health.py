@@ -4,7 +4,7 @@ import pytest
 
 from launcher.board import NO_LEAD, SlotView
 from launcher.states import Step, WorkerState
-from launcher.supervise.health import SECOND, Verdict, assess, choose_lead, is_late
+from launcher.supervise.health import SECOND, Verdict, assess, is_late
 
 EMPTY, STARTING, SERVING, STOPPING = WorkerState
 NOW = 1_000 * SECOND
@@ -21,8 +21,14 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "deadline_task": 0,
         "served_since": 0,
         "not_before": 0,
+        "last_task": 0,
+        "probe_ok_at": NOW,
+        "probe_ok_since": NOW - 600 * SECOND,
+        "probe_failing_since": 0,
         "tasks_failing": 0,
         "calls_in_hand": 0,
+        "calls_done": 0,
+        "calls_failed": 0,
         "waiting": False,
     }
     return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
@@ -52,7 +58,7 @@ def test_late_is_whose_deadline_has_passed(deadline: int, expected: bool) -> Non
 def test_every_state_can_be_late(state: WorkerState) -> None:
     verdict = judge(slot(0), late(1, state))
 
-    assert [slot.slot for slot in verdict.late] == [1]
+    assert [suspicion.slot.slot for suspicion in verdict.late] == [1]
     assert not verdict.healthy
 
 
@@ -78,7 +84,7 @@ def test_all_serve_only_when_the_slowest_does() -> None:
 def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
     slots: list[SlotView], lead: int
 ) -> None:
-    assert choose_lead(slots, NOW) == lead
+    assert judge(*slots).lead == lead
 
 
 @pytest.mark.parametrize(
@@ -179,3 +185,48 @@ def test_a_step_that_began_after_the_clock_was_read_has_no_negative_age() -> Non
     ahead = slot(0, STARTING, step=Step.MANAGER, stepped_at=NOW + 1)
 
     assert judge(ahead).headline == "starting: 0/1 serving; worker 0: manager 0 s"
+
+
+def failing(number: int, ago: float) -> SlotView:
+    """Its round trips have failed for so many seconds."""
+    since = int(NOW - ago * SECOND)
+    return slot(number, probe_failing_since=since, probe_ok_since=0, probe_ok_at=since - SECOND)
+
+
+def well(number: int, since: float = 600, last: float = 0) -> SlotView:
+    """Its round trips have succeeded for so many seconds, the last one so long ago."""
+    begun, seen = int(NOW - since * SECOND), int(NOW - last * SECOND)
+    return slot(number, probe_ok_since=begun, probe_ok_at=seen)
+
+
+@pytest.mark.parametrize(
+    ("slots", "wedged"),
+    [
+        ([failing(0, 100), well(1)], [0]),
+        ([failing(0, 89), well(1)], []),
+        ([failing(0, 100), well(1, last=11)], []),  # the bus may have gone since
+        ([failing(0, 100), well(1, last=9)], [0]),
+        ([failing(0, 100), well(1, since=80)], []),  # it was away for both, and is back
+        ([failing(0, 600), well(1, since=91)], [0]),
+        ([failing(0, 600), failing(1, 600)], []),  # it is away
+        ([failing(0, 600)], []),
+        ([failing(0, 600), slot(1, STARTING, probe_ok_at=NOW)], []),
+        ([failing(0, 600), failing(1, 600), well(2)], [0, 1]),
+        ([well(0), well(1)], []),
+    ],
+)
+def test_a_worker_out_of_reach_is_late_only_while_a_sibling_is_well(
+    slots: list[SlotView], wedged: list[int]
+) -> None:
+    verdict = assess(slots, NOW, was_ready=True, tasks=TASKS, wedged_after=90)
+
+    assert [suspicion.slot.slot for suspicion in verdict.late] == wedged
+    for suspicion in verdict.late:
+        assert "call to itself through the bus late by" in verdict.headline
+        assert suspicion.since <= NOW
+
+
+def test_a_drain_that_takes_too_long_is_called_one() -> None:
+    (suspicion,) = judge(slot(0), late(1, STOPPING, by=3), was_ready=True).late
+
+    assert suspicion.sentence(NOW) == "worker 1 pid 4001: drain late by 3 s"

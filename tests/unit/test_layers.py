@@ -25,7 +25,8 @@ LAYERS = (
     """
     launcher.supervise.notify launcher.supervise.health launcher.supervise.restarts
     launcher.supervise.deaths launcher.supervise.signals launcher.supervise.terminal
-    launcher.supervise.instance
+    launcher.supervise.instance launcher.supervise.memory launcher.supervise.pauses
+    launcher.supervise.repair launcher.supervise.forking
     launcher.serve.rpc launcher.serve.lead launcher.serve.patience launcher.serve.backdoor
     launcher.serve.profiling
     launcher.registry.* launcher.bus.*
@@ -39,7 +40,7 @@ LAYERS = (
     """
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
-    launcher.supervise.stopping
+    launcher.supervise.stopping launcher.supervise.status
     """,
     "launcher.supervise.master",
     "launcher.cli.*",

@@ -1,10 +1,12 @@
 """The monitor's rounds, under a clock that the test moves, told to a notifier that remembers."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from signal import SIGABRT, SIGKILL
 
 import pytest
 
@@ -14,10 +16,10 @@ from launcher.supervise.monitor import (
     EXTENSION_SECONDS,
     FAST_ROUND_SECONDS,
     OVERSLEPT_SECONDS,
-    ROUND_SECONDS,
     Monitor,
 )
 from launcher.supervise.notify import Notifier
+from launcher.supervise.repair import GRACE_SECONDS, Repair
 
 WATCHDOG_SECONDS = 4.0
 START_SECONDS = 25.0
@@ -68,6 +70,9 @@ class World:
     ready: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
+    hopeless: list[str] = field(default_factory=list)
+    ended: list[tuple[int, signal.Signals]] = field(default_factory=list)
+    accused: list[tuple[int, int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.notifier = Recorder(self.clock, self.watchdog)
@@ -81,7 +86,13 @@ class World:
             tasks=("probe", "report"),
             on_ready=lambda verdict: self.ready.append(verdict.headline),
             on_stuck_start=self._give_up,
+            on_hopeless=self.hopeless.append,
             on_round=self.rounds.append,
+            repair=Repair(
+                lambda *facts: self.accused.append(facts),
+                send=lambda pid, number: self.ended.append((pid, number)),
+                state_of=lambda _: "sleeping",
+            ),
             clock=self.clock,
         )
 
@@ -219,19 +230,43 @@ def test_nothing_is_pinged_without_a_watchdog() -> None:
     assert len(world.notifier.times("WATCHDOG=1")) == 1  # the one that goes along with READY
 
 
-def test_a_monitor_that_overslept_judges_nobody_for_one_more_round(world: World) -> None:
+def test_time_in_which_the_monitor_did_not_run_is_held_against_nobody(world: World) -> None:
     world.be_ready()
-    world.board.slot(0).beat(world.clock.now + seconds(5), 1)
-    world.clock.move(OVERSLEPT_SECONDS + 10)
+    deadline = world.clock.now + seconds(5)
+    world.board.slot(0).beat(deadline, 1)
+    world.go_on(3)
+    world.clock.move(600)
 
-    assert world.monitor.round() == ROUND_SECONDS
-    assert world.board.lead == 0
+    world.monitor.round()
+    assert (world.board.lead, world.ended) == (0, [])
     assert "late" not in str(world.notifier.statuses)
 
-    world.clock.move(ROUND_SECONDS)
-    world.monitor.round()
+    world.go_on(1.5)
+    assert world.ended == []
+    world.go_on(2)
+    assert world.ended == [(4000, SIGABRT)]
     assert world.board.lead == 1
-    assert "worker 0 pid 4000: task probe late by 8 s" in world.notifier.statuses[-1]
+
+
+def test_a_deadline_set_after_a_pause_counts_as_it_is(world: World) -> None:
+    world.be_ready()
+    world.clock.move(600)
+    world.monitor.round()
+    world.board.slot(0).beat(world.clock.now + seconds(5), 1)
+
+    world.go_on(7)
+
+    assert world.ended == [(4000, SIGABRT)]
+
+
+def test_several_pauses_add_up(world: World) -> None:
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now + seconds(5), 1)
+    for _ in range(3):
+        world.clock.move(100)
+        world.clock.move(world.monitor.round())
+
+    assert world.ended == []
 
 
 def test_a_monitor_that_overslept_still_pings_when_nobody_is_late(world: World) -> None:
@@ -272,6 +307,87 @@ def test_a_late_worker_after_ready_is_no_stuck_start(world: World) -> None:
     world.go_on(5)
 
     assert world.stuck == []
+
+
+def test_a_late_worker_is_accused_aborted_and_killed_after_a_grace(world: World) -> None:
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now - 1, 2)
+
+    world.monitor.round()
+    assert world.ended == [(4001, SIGABRT)]
+    assert world.accused == [(1, 4001, "task report late by 0 s")]
+
+    world.go_on(GRACE_SECONDS + 1)
+    assert world.ended == [(4001, SIGABRT), (4001, SIGKILL)]
+    world.go_on(30)
+    assert len(world.ended) == 2
+
+
+def test_the_next_one_in_the_slot_is_judged_anew(world: World) -> None:
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now - 1, 2)
+    world.monitor.round()
+    world.die(1)
+    world.serve(1)
+    world.board.slot(1).put("pid", 5001)
+    world.go_on(5)
+    assert world.ended == [(4001, SIGABRT)]
+
+    world.board.slot(1).beat(world.clock.now - 1, 2)
+    world.monitor.round()
+
+    assert world.ended[1:] == [(5001, SIGABRT)]
+
+
+def test_nobody_is_ended_in_a_stop(world: World) -> None:
+    """That has its own time limit."""
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now - 1, 2)
+    world.board.announce_stop()
+
+    world.go_on(5)
+
+    assert world.ended == []
+
+
+def test_a_slot_for_which_nobody_is_forked_is_beyond_repair(world: World) -> None:
+    world.be_ready()
+    world.die(1)
+    world.board.slot(1).put("pid", 0)
+
+    world.go_on(START_SECONDS + 1)
+
+    assert world.hopeless
+    assert "worker 1 pid 0: fork late by" in world.hopeless[0]
+
+
+def test_a_service_that_gave_up_asks_systemd_to_act_and_is_pinged_for_no_more(
+    world: World,
+) -> None:
+    world.be_ready()
+    world.monitor.give_up("worker 1 keeps dying")
+    world.go_on(20)
+
+    triggers = world.notifier.times("WATCHDOG=trigger")
+    assert len(triggers) == 1
+    assert max(world.notifier.times("WATCHDOG=1")) <= triggers[0]
+    assert world.notifier.statuses[-1] == "degraded: 2/2 workers serving; worker 1 keeps dying"
+
+
+def test_a_hurried_monitor_looks_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = threading.Semaphore(0)
+    world.monitor._on_round = lambda _: rounds.release()
+    monkeypatch.setattr(world.monitor, "_pause", lambda _: 3600.0)  # nothing else would wake it
+    thread = threading.Thread(target=world.monitor.run, daemon=True)
+    thread.start()
+    assert rounds.acquire(timeout=5)
+
+    world.monitor.hurry()
+
+    assert rounds.acquire(timeout=5)
+    world.monitor.end()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_status_is_sent_only_when_it_changes(world: World) -> None:

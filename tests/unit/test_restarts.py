@@ -85,7 +85,14 @@ def test_what_no_restart_mends_ends_a_start_with_its_own_status(status: ExitStat
 
 
 def test_a_bus_that_is_away_later_never_spends_the_budget() -> None:
-    assert judge(dead(50, status=ExitStatus.UNAVAILABLE)) == Decision(pause=0)
+    assert judge(dead(50, status=ExitStatus.UNAVAILABLE)).exit_status is None
+
+
+@pytest.mark.parametrize(("apart", "pause"), [(1, 8), (9, 0), (100, 0)])
+def test_one_that_finds_no_bus_at_once_waits_but_not_one_that_has_waited_for_it(
+    apart: float, pause: float
+) -> None:
+    assert judge(dead(50, status=ExitStatus.UNAVAILABLE, apart=apart)).pause == pause
 
 
 def test_a_configuration_that_breaks_later_is_tried_again_within_the_budget() -> None:
@@ -94,12 +101,19 @@ def test_a_configuration_that_breaks_later_is_tried_again_within_the_budget() ->
 
 
 @pytest.mark.parametrize(
-    ("death", "sentence"),
+    ("death", "cause"),
     [
-        (Death(0, -9, 0), "worker 1 pid 42 ended: killed by signal 9"),
-        (Death(0, 2, 0), "worker 1 pid 42 ended: status 2"),
-        (Death(0, 78, 0, "option x: wrong"), "worker 1 pid 42 ended: option x: wrong"),
+        (Death(0, -9, 0), "killed by SIGKILL"),
+        (Death(0, -9, 0, starved=True), "killed by the kernel for want of memory, it seems"),
+        (Death(0, -15, 0, starved=True), "killed by SIGTERM"),
+        (Death(0, -40, 0), "killed by signal 40"),
+        (Death(0, 2, 0), "status 2, without a word"),
+        (Death(0, 78, 0, "option x: wrong"), "option x: wrong"),
+        (
+            Death(0, -6, 0, "", "task brittle late by 3 s"),
+            "ended by the master: task brittle late by 3 s",
+        ),
     ],
 )
-def test_a_death_is_told_in_one_sentence(death: Death, sentence: str) -> None:
-    assert describe_death(1, 42, death) == sentence
+def test_a_death_is_told_in_one_sentence(death: Death, cause: str) -> None:
+    assert describe_death(1, 42, death) == f"worker 1 pid 42 ended: {cause}"

@@ -3,13 +3,24 @@
 `--manager tests.functional.managers:NAME`, with the checkout on PYTHONPATH.
 """
 
+import ctypes
+import gc
+import logging
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from launcher.registry.records import ServiceRecord
-from launcher.serve.manager import Manager, expose, periodic_task
+from launcher.serve.manager import Manager, ManagerContext, expose, periodic_task
+from launcher.serve.periodics import PeriodicTasks
+from launcher.serve.rpc import BaseRPCAPI
+
+LOG = logging.getLogger(__name__)
+
+FOREVER_SECONDS = 1_000_000
 
 
 class Traced(Manager):
@@ -117,6 +128,94 @@ class Periodic(Traced):
     def stumble(self, context: Any) -> None:
         if Path(self.context.state_path, "stumble").exists():
             raise OSError("stumbled")
+
+
+class Faulty(Periodic):
+    """Does to its worker what a test asks for."""
+
+    def __init__(self, context: ManagerContext) -> None:
+        super().__init__(context)
+        self.misbehave("__init__")
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        super().init_host(service)
+        self.misbehave("init_host")
+
+    @periodic_task(spacing=0.1, run_immediately=True, timeout=2)
+    def obey(self, context: Any) -> None:
+        """Worker 1 does what a test commands."""
+        if self.context.slot == 1:
+            self.misbehave("command")
+
+    def misbehave(self, place: str) -> None:
+        """As the file `fault-PLACE` says, once: whoever gets to remove it does."""
+        path = Path(self.context.state_path, f"fault-{place}")
+        try:
+            fault = path.read_text()
+            path.unlink()
+        except FileNotFoundError:
+            return
+        LOG.info("obeys: %s", fault)
+        getattr(self, fault)(None)
+
+    @expose
+    def hold_the_gil(self, context: Any) -> None:
+        """No thread of Python's runs any more: a call of C that does not let go of the lock."""
+        ctypes.PyDLL(None).sleep(FOREVER_SECONDS)
+
+    @expose
+    def hang(self, context: Any) -> None:
+        """For ever."""
+        threading.Event().wait()
+
+    @expose
+    def lose_the_loop(self, context: Any) -> None:
+        """The periodic loop is deadlocked: it waits for a lock that is never released."""
+        tasks = self._periodic_tasks()
+        threading.Thread(target=tasks._wake.acquire, daemon=True).start()
+
+    @expose
+    def break_the_loop(self, context: Any) -> None:
+        """The periodic loop dies of a bug."""
+        tasks = self._periodic_tasks()
+        tasks._round = None  # type: ignore[method-assign,assignment]
+
+    @expose
+    def wedge_rpc(self, context: Any) -> None:
+        """The worker's own server answers no more, while all else goes on."""
+        BaseRPCAPI.ping = expose(lambda api, context, arg: self.hang(context))  # type: ignore
+
+    @expose
+    def eat(self, context: Any) -> None:
+        """All memory that is to be had, and more."""
+        hoard = []
+        while True:
+            hoard.append(bytearray(os.urandom(1 << 20)))
+
+    @expose
+    def exit(self, context: Any) -> None:
+        """Gone, without a word."""
+        os._exit(7)
+
+    @expose
+    def spare_no_signal(self, context: Any) -> None:
+        """Deaf to SIGTERM, as some library of C may make it."""
+        ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(signal.SIG_IGN))
+
+    def _periodic_tasks(self) -> PeriodicTasks:
+        return next(one for one in gc.get_objects() if isinstance(one, PeriodicTasks))
+
+
+class Slow(Traced):
+    """A task that works for three seconds of its five."""
+
+    @periodic_task(spacing=0.5, run_immediately=True, timeout=5)
+    def long(self, context: Any) -> None:
+        """Piece by piece, so that a pause of the process lengthens it."""
+        LOG.info("task long has begun")
+        for _ in range(30):
+            time.sleep(0.1)  # work
+        LOG.info("task long has ended")
 
 
 class NotAManager:

@@ -1,0 +1,77 @@
+"""cotyledon's manager, as this program needs it: all that stands on how it is made inside.
+
+One private name is overridden, `_start_worker`; tests/unit/test_forking.py fails when it changes.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing.context import ForkContext, ForkProcess
+from typing import Any
+
+import cotyledon
+
+from launcher.board import Board
+
+LOG = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5  # after a fork that the kernel refused: no processes or memory to be had
+
+
+class ForkingManager(cotyledon.ServiceManager):
+    """Forks workers and forks anew those that died. One a process; made in the main thread."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._slot = 0  # of the worker that is being forked; one at a time
+        # Forks come from a thread that ends with the process and not before: the death signal of
+        # prctl(2), by which no worker outlives the master, is sent when the *thread* that forked
+        # ends, and cotyledon's own ends when a stop begins.
+        self._forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
+        super().__init__(
+            wait_interval=0,
+            graceful_shutdown_timeout=0,
+            mp_context=_Context(self._note_pid),
+        )
+
+    def _start_worker(self, service_id: Any, worker_id: Any) -> None:
+        """In cotyledon's supervisor thread, which an error would end for good: no worker would be
+        forked any more. So a fork that fails is tried again; its slot is late before long."""
+        self._slot = int(worker_id)
+        fork = partial(super()._start_worker, service_id, worker_id)
+        while not self._board.stopping:
+            try:
+                return self._forker.submit(fork).result()
+            except OSError as error:
+                LOG.error("worker %d cannot be forked: %s; trying again", worker_id, error)
+                time.sleep(RETRY_SECONDS)
+        return None
+
+    def _note_pid(self, pid: int) -> None:
+        """In the master, right after the fork: a worker that is stuck before it could say who it
+        is can be killed all the same."""
+        self._board.slot(self._slot).put("pid", pid)
+
+
+class _Process(ForkProcess):
+    def __init__(self, forked: Callable[[int], None], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._forked = forked
+
+    def start(self) -> None:
+        super().start()
+        self._forked(self.pid or 0)
+
+
+class _Context(ForkContext):
+    """What cotyledon makes its processes by; multiprocessing's documented way."""
+
+    def __init__(self, forked: Callable[[int], None]) -> None:
+        super().__init__()
+        self._forked = forked
+
+    def Process(self, **kwargs: Any) -> _Process:  # type: ignore[override]
+        """A process to be started, whose pid is told when it is."""
+        return _Process(self._forked, **kwargs)

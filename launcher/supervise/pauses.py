@@ -1,0 +1,33 @@
+"""Time in which the master itself did not run: held against nobody.
+
+Whoever stops or starves the master has most likely done the same to the workers: a suspended or
+paused machine, SIGSTOP of the whole control group, a machine without processor time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from launcher.board import SlotView
+
+
+class Pauses:
+    """Lengthens the deadlines that were set before a pause by its length."""
+
+    def __init__(self) -> None:
+        self._credits: dict[int, tuple[int, int]] = {}  # slot: (deadline as it was, nanoseconds)
+
+    def forgive(self, slots: Sequence[SlotView], pause: int) -> None:
+        """There was a pause of so many nanoseconds, and these slots are as it left them."""
+        for slot in slots:
+            self._credits[slot.slot] = (slot.deadline, self._credit(slot) + pause)
+
+    def adjusted(self, slots: Sequence[SlotView]) -> list[SlotView]:
+        """The slots with the deadlines that count; one set after a pause counts as it is."""
+        return [
+            replace(slot, deadline=slot.deadline + self._credit(slot)) if slot.deadline else slot
+            for slot in slots
+        ]
+
+    def _credit(self, slot: SlotView) -> int:
+        deadline, credit = self._credits.get(slot.slot, (0, 0))
+        return credit if deadline == slot.deadline else 0

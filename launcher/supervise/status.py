@@ -1,0 +1,75 @@
+"""What the master knows of its workers, as plain values: answered from memory."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from launcher.board import Board, SlotView
+from launcher.states import WorkerState
+from launcher.supervise.deaths import Deaths
+from launcher.supervise.health import task_name
+from launcher.supervise.monitor import Monitor
+from launcher.supervise.restarts import Death
+
+
+class Status:
+    """Answers GET /status. Any thread. Ages are in seconds."""
+
+    def __init__(
+        self, board: Board, monitor: Monitor, deaths: Deaths, tasks: Sequence[str]
+    ) -> None:
+        self._board = board
+        self._monitor = monitor
+        self._deaths = deaths
+        self._tasks = tasks
+
+    def handle_request(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The whole of it."""
+        verdict = self._monitor.verdict
+        late = {suspicion.slot.slot for suspicion in verdict.late}
+        return 200, {
+            "pid": os.getpid(),
+            "headline": self._monitor.summary,
+            "healthy": self._monitor.was_ready
+            and self._monitor.summary == f"{verdict.serving}/{verdict.wanted} workers serving",
+            "lead": self._board.lead if self._board.lead >= 0 else None,
+            "workers": [
+                self._worker(slot.view(), late=slot.number in late) for slot in self._board.slots()
+            ],
+        }
+
+    def _worker(self, slot: SlotView, *, late: bool) -> dict[str, Any]:
+        serves = slot.state is WorkerState.SERVING
+        return {
+            "slot": slot.slot,
+            "pid": slot.pid or None,
+            "state": slot.state.name.lower(),
+            "late": late,
+            "step": slot.step.label,
+            "last_task": task_name(slot.last_task, self._tasks) or None,
+            "age": _ago(slot.served_since if serves else slot.stepped_at),
+            "calls": {
+                "in_hand": slot.calls_in_hand,
+                "done": slot.calls_done,
+                "failed": slot.calls_failed,
+            },
+            "last_probe": _ago(slot.probe_ok_at),
+            "restarts": self._deaths.restarts[slot.slot],
+            "last_end": _end(self._deaths.last(slot.slot)),
+        }
+
+
+def _ago(then: int) -> float | None:
+    return round(max(0.0, time.monotonic() - then / 1e9), 1) if then else None
+
+
+def _end(death: Death | None) -> dict[str, Any] | None:
+    if death is None:
+        return None
+    return {
+        "age": round(time.monotonic() - death.at, 1),
+        "ending": death.ending,
+        "cause": death.cause,
+        "place": death.place,
+    }

@@ -1,0 +1,234 @@
+"""A worker that is no good is found, explained and replaced; one that only waits is let be."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.functional.service.conftest import Start
+from tests.support.notify_socket import NotifySocket
+from tests.support.processes import Launcher
+from tests.support.waiting import elapse, wait_until
+
+FAST: dict[str, dict[str, object]] = {
+    "DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 10},
+    "health": {"beat_timeout": 1, "probe_interval": 1, "probe_timeout": 1, "wedged_after": 4},
+    "supervision": {"backoff_max": 1},
+}
+FOUND_SECONDS = 30.0  # more than any of the time limits above
+Fault = Callable[[Launcher, int], object]
+
+
+def workers(service: Launcher) -> list[dict[str, Any]]:
+    """What `status` says of each."""
+    found: list[dict[str, Any]] = json.loads(service.run_command("status", "--json").stdout)[
+        "workers"
+    ]
+    return found
+
+
+def asks_worker(method: str) -> Fault:
+    """Have the manager in worker 1 do this; nobody waits for an answer."""
+
+    def act(service: Launcher, pid: int) -> None:
+        put_text(service, "fault-command", method)
+        service.wait_for_line(rf"pid={pid} .*obeys: {method}$")
+
+    return act
+
+
+def sends(number: signal.Signals) -> Fault:
+    return lambda service, pid: os.kill(pid, number)
+
+
+def put_text(service: Launcher, name: str, text: str) -> None:
+    """Whole at once, for whoever looks."""
+    draft = service.state_path / f".{name}"
+    draft.write_text(text)
+    draft.rename(service.state_path / name)
+
+
+# What happens to the worker; what the master says of it; what the dying worker shows of itself.
+FAULTS = [
+    pytest.param(sends(signal.SIGKILL), "killed by SIGKILL", None, id="SIGKILL"),
+    pytest.param(sends(signal.SIGSEGV), "killed by SIGSEGV", "Segmentation fault", id="SIGSEGV"),
+    pytest.param(sends(signal.SIGSTOP), r"periodic loop late|task \w+ late", None, id="SIGSTOP"),
+    pytest.param(asks_worker("exit"), "status 7, without a word", None, id="exit"),
+    pytest.param(
+        asks_worker("hold_the_gil"), r"(periodic loop|task \w+) late", "in hold_the_gil", id="GIL"
+    ),
+    pytest.param(asks_worker("hang"), "task obey late", "in hang", id="task stuck"),
+    pytest.param(
+        asks_worker("lose_the_loop"), r"(periodic loop|task \w+) late", "in _run", id="deadlock"
+    ),
+    pytest.param(asks_worker("break_the_loop"), "TypeError", "Traceback", id="loop died"),
+    pytest.param(
+        asks_worker("wedge_rpc"), "call to itself through the bus late", "in hang", id="RPC wedged"
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "cause", "shown"), FAULTS)
+def test_a_worker_at_fault_is_found_explained_and_replaced(
+    start: Start, notify: NotifySocket, fault: Fault, cause: str, shown: str | None
+) -> None:
+    service = start("Faulty", config=FAST, notify=notify, watchdog_seconds=60)
+    service.wait_ready()
+    before = [worker["pid"] for worker in workers(service)]
+
+    since = len(service.output)
+    fault(service, before[1])
+
+    service.wait_for_line(rf"worker 1 pid {before[1]} ended: .*{cause}", since=since)
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=since)
+    wait_until(lambda: notify.values("STATUS")[-1] == "2/2 workers serving", 10, "all serve")
+    after = workers(service)
+    assert after[0]["pid"] == before[0]
+    assert after[1]["pid"] not in before
+    assert [worker["restarts"] for worker in after] == [0, 1]
+    assert re.search(cause, after[1]["last_end"]["cause"])
+    assert service.run_command("ping", "--worker=1").status == 0
+    if shown is not None:
+        assert shown in service.output[since:]
+
+
+@pytest.mark.parametrize("place", ["__init__", "init_host"])
+@pytest.mark.parametrize("fault", ["hang", "hold_the_gil"])
+def test_a_replacement_that_hangs_in_its_start_is_replaced_too(
+    start: Start, place: str, fault: str
+) -> None:
+    config = FAST | {"DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 2}}
+    service = start("Faulty", config=config)
+    service.wait_ready()
+    put_text(service, f"fault-{place}", fault)
+    victim = workers(service)[1]["pid"]
+
+    os.kill(victim, signal.SIGKILL)
+
+    step = "manager" if place == "__init__" else place
+    found = service.wait_for_line(rf"worker 1 pid (\d+): {step} late by")
+    assert int(found[1]) != victim
+    service.wait_for_line(rf"worker 1 pid {found[1]} ended: .*{step} late by")
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=found.end())
+    assert f"in {fault}" in service.output[found.end() :]
+
+
+def test_a_worker_that_is_stopped_before_its_own_first_line_is_found(start: Start) -> None:
+    """In the fork, so to say."""
+    config = FAST | {"DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 2}}
+    service = start("Faulty", config=config)
+    service.wait_ready()
+    victim = workers(service)[1]["pid"]
+    since = len(service.output)
+
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: stopped_newborn(service, {victim}), 10, "the next one is stopped")
+
+    service.wait_for_line(r"worker 1 pid (\d+): .* late by", since=since)
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=since)
+
+
+def stopped_newborn(service: Launcher, old: set[int]) -> bool:
+    newborn = [pid for pid in service.workers() if pid not in old]
+    for pid in newborn[1:]:
+        os.kill(pid, signal.SIGSTOP)
+    return len(newborn) > 1
+
+
+def test_a_worker_that_is_killed_in_its_start_is_forked_again(start: Start) -> None:
+    service = start("Faulty", config=FAST)
+    service.wait_ready()
+    put_text(service, "fault-init_host", "exit")
+
+    os.kill(workers(service)[1]["pid"], signal.SIGKILL)
+
+    found = service.wait_for_line(r"ended: status 7, without a word \(status 7, in step init_host")
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=found.end())
+
+
+def test_a_task_that_takes_its_time_within_its_own_limit_is_let_be(start: Start) -> None:
+    config = FAST | {"supervision": {"restart_limit": 0}}
+    service = start("Slow", config=config)
+    service.wait_ready()
+    before = service.workers()
+
+    service.wait_for_line("task long has begun")
+    service.wait_for_line("task long has ended")
+
+    assert service.workers() == before
+    assert "late" not in service.output
+
+
+def test_a_service_that_cannot_be_kept_asks_systemd_to_act(
+    start: Start, notify: NotifySocket
+) -> None:
+    config = FAST | {"supervision": {"restart_limit": 0}}
+    service = start("Faulty", config=config, notify=notify, watchdog_seconds=60)
+    service.wait_ready()
+
+    asks_worker("hang")(service, workers(service)[1]["pid"])
+
+    message = notify.wait_for("WATCHDOG=trigger", FOUND_SECONDS)
+    assert "task obey late by" in message.fields["STATUS"]
+    assert message.fields["STATUS"].startswith("degraded: ")
+    pings = notify.lines.count("WATCHDOG=1")
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=len(service.output))
+    assert service.status is None  # the others serve until systemd has decided
+    assert service.run_command("status").status == 1
+    assert notify.lines.count("WATCHDOG=1") == pings
+
+
+def test_without_a_watchdog_it_drains_the_others_and_ends_with_3(start: Start) -> None:
+    config = FAST | {"supervision": {"restart_limit": 0}}
+    service = start("Faulty", config=config)
+    service.wait_ready()
+    asks_worker("exit")(service, workers(service)[1]["pid"])
+
+    assert service.wait() == 3
+
+    last = service.output.splitlines()[-1]
+    assert re.search("gave up: worker 1 pid .* ended: status 7, without a word; deaths", last)
+    service.assert_nothing_left()
+
+
+def test_status_tells_of_what_a_worker_died(start: Start) -> None:
+    service = start("Faulty", config=FAST)
+    service.wait_ready()
+    assert service.run_command("status").status == 0
+    victim = workers(service)[1]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=len(service.output))
+
+    shown = service.run_command("status").stdout
+
+    assert "killed by SIGKILL" in shown
+    assert "of serving, last task" in shown
+    assert shown.splitlines()[1].startswith("*  0 pid ")
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    assert service.run_command("status").status == 3
+
+
+def test_all_that_is_stopped_and_goes_on_is_let_be(start: Start) -> None:
+    """A machine that is paused, for longer than all deadlines."""
+    config = FAST | {"supervision": {"restart_limit": 0}}
+    service = start("Slow", config=config)
+    service.wait_ready()
+    service.wait_for_line("task long has begun")
+    everybody = [service.pid, *service.workers()]
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    elapse(8)
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+
+    service.wait_for_line("nobody is judged by the last")
+    service.wait_for_line("task long has ended")
+    service.wait_for_line("task long has begun", since=service.output.rindex("has ended"))
+
+    assert [service.pid, *service.workers()] == everybody
+    assert " late by " not in service.output
