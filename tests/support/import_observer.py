@@ -1,8 +1,9 @@
 """Imports every module of the program, and prints as JSON what that has changed in the process.
 
-    python -m tests.support.import_observer [CODE]
+    python -m tests.support.import_observer
 
-CODE is executed as if it were one more module of ours: a planted fault that has to be seen.
+After that line it reads code from stdin, executes it as if it were one more module of ours, and
+prints another line, of what that has changed: planted faults have to be seen.
 """
 
 import importlib
@@ -24,7 +25,7 @@ MACHINERY = ("os", "_collections_abc", "collections.abc")  # between a reader an
 
 
 def main() -> None:
-    """Observe, import, observe again."""
+    """Observe, import, observe again; execute, observe again."""
     native_threads.require()
     names = [one.name for one in pkgutil.walk_packages(launcher.__path__, "launcher.")]
     reads: list[tuple[str, str]] = []
@@ -32,11 +33,17 @@ def main() -> None:
     before = observe()
     for name in names:
         importlib.import_module(name)
-    planted = {"__name__": "launcher.planted"}  # keeps alive what the code has made
-    exec("".join(sys.argv[1:]), planted)
     after = observe()
-    changed = {what: after[what] for what in after if after[what] != before[what]}
-    found = {"modules": names, "changed": changed, "read": reads, "eventlet": eventlet()}
+    report({"modules": names, "read": reads, "eventlet": eventlet()}, before, after)
+    reads.clear()
+    planted = {"__name__": "launcher.planted"}  # keeps alive what the code has made
+    exec(sys.stdin.read(), planted)
+    report({"read": reads}, after, observe())
+
+
+def report(found: dict[str, object], before: dict[str, object], after: dict[str, object]) -> None:
+    """Print what was found, with what differs between two observations."""
+    found["changed"] = {what: after[what] for what in after if after[what] != before[what]}
     sys.stdout.write(f"{json.dumps(found)}\n")
     sys.stdout.flush()
 

@@ -5,41 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = re.compile(r"NOTIFY_SOCKET|WATCHDOG_|(STATE|RUNTIME|CREDENTIALS)_DIRECTORY|XDG_|JOURNAL_")
-
-
-def import_everything(planted: str = "") -> dict[str, Any]:
-    """What importing all modules, and `planted` as one more, has changed in a process."""
-    observer = [sys.executable, "-m", "tests.support.import_observer", planted]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(observer, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout
-        assert process.stderr
-        found: dict[str, Any] = json.loads(process.stdout.readline())
-        process.kill()  # what was planted may go on
-        found["stderr"] = process.stderr.read().decode()
-    return found
-
-
-def wrongly_read(found: dict[str, Any]) -> list[list[str]]:
-    """(reader, variable): whatever we read ourselves, and what is ours whoever reads it."""
-    return [
-        [reader, name]
-        for reader, name in found["read"]
-        if reader.split(".")[0] == "launcher" or OURS.match(name)
-    ]
-
-
-def test_importing_every_module_changes_nothing_and_looks_at_nothing() -> None:
-    found = import_everything()
-    assert len(found["modules"]) > 50
-    assert found["changed"] == {}
-    assert wrongly_read(found) == []
-    assert found["eventlet"] == []
-    assert found["stderr"] == ""
 
 
 PLANTED = {
@@ -58,13 +29,56 @@ READS = (
 )
 
 
-def test_a_module_that_does_something_is_seen() -> None:
-    """All at once: importing everything takes a second."""
-    found = import_everything("; ".join(PLANTED.values()))
-    assert set(found["changed"]) == set(PLANTED)
+class Found(NamedTuple):
+    """What importing all modules has changed in a process, and what the planted faults have."""
+
+    program: dict[str, Any]
+    stderr: str  # of the program
+    planted: dict[str, Any]
 
 
-def test_a_module_that_reads_the_environment_is_seen() -> None:
-    found = import_everything("; ".join(READS))
-    read = {name for reader, name in wrongly_read(found) if reader == "launcher.planted"}
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """From one process, one after the other: importing everything takes a second."""
+    observer = [sys.executable, "-m", "tests.support.import_observer"]
+    errors = tmp_path_factory.mktemp("observer") / "stderr"
+    pipe = subprocess.PIPE
+    with (
+        errors.open("wb") as stderr,
+        subprocess.Popen(observer, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=stderr) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        program = json.loads(process.stdout.readline())
+        said = errors.read_text()
+        process.stdin.write("; ".join([*PLANTED.values(), *READS]).encode())
+        process.stdin.close()
+        planted = json.loads(process.stdout.readline())
+        process.kill()  # what was planted may go on
+    return Found(program, said, planted)
+
+
+def wrongly_read(report: dict[str, Any]) -> list[list[str]]:
+    """(reader, variable): whatever we read ourselves, and what is ours whoever reads it."""
+    return [
+        [reader, name]
+        for reader, name in report["read"]
+        if reader.split(".")[0] == "launcher" or OURS.match(name)
+    ]
+
+
+def test_importing_every_module_changes_nothing_and_looks_at_nothing(found: Found) -> None:
+    assert len(found.program["modules"]) > 50
+    assert found.program["changed"] == {}
+    assert wrongly_read(found.program) == []
+    assert found.program["eventlet"] == []
+    assert found.stderr == ""
+
+
+def test_a_module_that_does_something_is_seen(found: Found) -> None:
+    assert set(found.planted["changed"]) == set(PLANTED)
+
+
+def test_a_module_that_reads_the_environment_is_seen(found: Found) -> None:
+    read = {name for reader, name in wrongly_read(found.planted) if reader == "launcher.planted"}
     assert {"NOTIFY_SOCKET", "HOME", "XDG_RUNTIME_DIR"} < read
