@@ -2,13 +2,8 @@
 
 import argparse
 import inspect
-import os
 import string
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -128,30 +123,3 @@ def test_a_service_that_cannot_start_tells_systemd_why(
     assert cli.main([BINARY]) == 78
     assert told == [(78, "option workers: too many")]
     assert capsys.readouterr().err == f"{BINARY}: error: option workers: too many\n"
-
-
-def script(*command: str, tmp_path: Path, **streams: Any) -> subprocess.CompletedProcess[bytes]:
-    environ = {
-        **os.environ,
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
-    }
-    return subprocess.run(command, env=environ, check=False, timeout=60, **streams)
-
-
-def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path) -> None:
-    shell = f"{sys.executable} -m launcher config sample | head -n 1; exit ${{PIPESTATUS[0]}}"
-
-    done = script("bash", "-c", shell, tmp_path=tmp_path, capture_output=True)
-
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == b"[DEFAULT]\n"
-
-
-def test_closed_streams_are_no_error_and_no_file_gets_their_text(tmp_path: Path) -> None:
-    shell = f"{sys.executable} -m launcher --workers 0 0<&- 1>&- 2>&-"
-
-    done = script("bash", "-c", shell, tmp_path=tmp_path)
-
-    assert done.returncode == 2
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,9 +1,6 @@
 """From a URL to an open registry, or to one sentence that says why not."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -144,24 +141,4 @@ def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
         "foreign_keys": 1,
         "busy_timeout": 2000,
         "synchronous": 2,
-    }
-
-
-def test_neither_orm_nor_foreign_dialects_are_imported(tmp_path: Path) -> None:
-    """They would cost every worker's start time and memory."""
-    code = (
-        "import sys; from launcher.registry.engine import open_registry; "
-        f"open_registry('sqlite:///{tmp_path}/db'); "
-        "print(*(name for name in sys.modules if name.startswith('sqlalchemy.')))"
-    )
-
-    out = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ
-    ).stdout.split()
-
-    assert "sqlalchemy.dialects.sqlite.pysqlite" in out
-    assert [name for name in out if name.startswith("sqlalchemy.orm")] == []
-    assert {name.split(".")[2] for name in out if name.startswith("sqlalchemy.dialects.")} == {
-        "_typing",
-        "sqlite",
     }
