@@ -239,13 +239,18 @@ def test_a_death_is_reported_and_a_departure_is_not(directory: BusDirectory) -> 
 def test_if_the_kernel_lost_events_everybody_is_suspected(directory: BusDirectory) -> None:
     deaths = Deaths(directory.at("peers"), "own")
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    noisy, quiet = (directory.at("peers", name) for name in ("noisy", "quiet"))
-    for _ in range(limit // 2 + 1):  # two events each, which differ from the one before
-        os.close(os.open(noisy, os.O_WRONLY | os.O_CREAT))
-        os.unlink(noisy)  # noqa: PTH108  # sixteen thousand times
-    Path(quiet).touch()  # too late to be reported
+    noisy = [Path(directory.at("peers", name)) for name in ("noisy", "louder")]
+    for path in noisy:
+        path.touch()
+    for _ in range(limit // 2 + 1):  # in turn, since an event like the one before is no event
+        for path in noisy:
+            os.close(os.open(path, os.O_WRONLY))  # sixteen thousand times
+    for path in noisy:
+        path.unlink()
+    Path(directory.at("peers", "quiet")).touch()  # too late to be reported
 
-    wait_until(lambda: deaths.read() == {"quiet"}, DEADLINE, "everybody who is there")
+    everybody = {"quiet"}
+    wait_until(lambda: deaths.read() == everybody, DEADLINE, "everybody is named", interval=0)
     deaths.close()
 
 
