@@ -1,5 +1,7 @@
 """The grammar of the command line, as tables."""
 
+import argparse
+from functools import cache
 from typing import Any
 
 import pytest
@@ -8,8 +10,14 @@ from launcher.cli import parser
 from launcher.errors import UsageError
 
 
+@cache
+def grammar() -> argparse.ArgumentParser:
+    """Built once: parsing does not change it."""
+    return parser.build("compute-launcher")
+
+
 def parse(line: str) -> Any:
-    return parser.build("compute-launcher").parse_args(line.split())
+    return grammar().parse_args(line.split())
 
 
 @pytest.mark.parametrize(
