@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from oslo_messaging import MessageDeliveryFailure, MessagingTimeout
 
+from launcher.bus import sending
 from launcher.bus.calls import Patience
 from launcher.bus.sending import encode_bounded, store
 from launcher.bus.wire import Message
@@ -32,6 +33,12 @@ class Disk:
         self.attempts += 1
         if self.attempts <= self._refusals:
             raise OSError(self._code, "No space left on device")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Senders that try again almost at once."""
+    monkeypatch.setattr(sending, "FIRST_PAUSE", 0.001)
 
 
 def test_patience_ends_with_the_timeout() -> None:
@@ -81,6 +88,7 @@ def test_a_full_disk_is_told_at_once() -> None:
     assert disk.attempts == 1
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("retry", [0, 1, 3])
 def test_a_message_is_tried_again_as_often_as_is_asked(retry: int) -> None:
     disk = Disk(errno.ENOSPC)
@@ -90,6 +98,7 @@ def test_a_message_is_tried_again_as_often_as_is_asked(retry: int) -> None:
     assert disk.attempts == 1 + retry
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("retry", [2, -1])
 def test_a_message_is_stored_once_it_can_be(retry: int) -> None:
     disk = Disk(errno.EDQUOT, refusals=2)
@@ -98,11 +107,12 @@ def test_a_message_is_stored_once_it_can_be(retry: int) -> None:
     assert disk.attempts == 3
 
 
+@pytest.mark.usefixtures("hasty")
 def test_the_timeout_ends_endless_attempts() -> None:
     disk = Disk(errno.ENOSPC)
 
     with pytest.raises(MessagingTimeout, match="No space left"):
-        store(disk.put, "/bus", retry=-1, until=time.monotonic() + 0.2)
+        store(disk.put, "/bus", retry=-1, until=time.monotonic() + 0.02)
     assert disk.attempts > 1
 
 
