@@ -6,7 +6,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-INTERVAL_SECONDS = 0.02
+FIRST_INTERVAL = 0.001  # seconds between two looks, doubled each time: most things come at once
+LAST_INTERVAL = 0.02
 
 
 def wait_until(
@@ -15,7 +16,7 @@ def wait_until(
     what: str,
     *,
     show: Callable[[], object] | None = None,
-    interval: float = INTERVAL_SECONDS,
+    interval: float | None = None,
 ) -> T:
     """Poll `condition` until it is true, and return what it returned then.
 
@@ -25,9 +26,11 @@ def wait_until(
     :param deadline: seconds from now.
     :param what: what is awaited, as a clause: "worker 2 serves".
     :param show: what to show of the matter when the time is over; else the condition's value.
+    :param interval: seconds between two looks; None: short at first, and longer with each look.
     :raises AssertionError: naming `what` and what was the case instead, after the deadline.
     """
     end = time.monotonic() + deadline
+    pause = FIRST_INTERVAL
     while True:
         over = time.monotonic() >= end
         value = condition()
@@ -36,7 +39,8 @@ def wait_until(
         if over:
             seen = value if show is None else show()
             raise AssertionError(f"after {deadline:g} s still not: {what}; last seen: {seen!r}")
-        time.sleep(interval)
+        time.sleep(pause if interval is None else interval)
+        pause = min(2 * pause, LAST_INTERVAL)
 
 
 def elapse(seconds: float) -> None:
