@@ -1,5 +1,6 @@
 """Runs before any test module is imported."""
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +12,13 @@ from tests.support.skips import pytest_make_collect_report, pytest_runtest_maker
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 native_threads.require()
+
+
+def pytest_collection_finish() -> None:
+    """What imports and collection have made stays until the end: the garbage collector need not
+    look at it again and again, which takes a fifth of the time of the unit tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
