@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from launcher.masking import mask_url
 
-QUICK = settings(max_examples=100, deadline=None, database=None)
+QUICK = settings(deadline=None, database=None)
 PERCENT_ENCODED = st.text("abcXYZ019-._~%!$&'()*+;=", min_size=1)
 
 
