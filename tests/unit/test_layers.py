@@ -51,7 +51,8 @@ ROW = {name: number for number, names in enumerate(LAYERS) for name in names.spl
 WORKER, MASTER = "launcher.serve.worker", "launcher.supervise.master"
 
 
-def read_sources() -> dict[str, str]:
+@cache
+def read_sources() -> Mapping[str, str]:
     """The text of every module of the program, by its name."""
     paths = sorted(Path(ROOT, "launcher").rglob("*.py"))
     return {module_name(path): path.read_text() for path in paths}
@@ -162,6 +163,6 @@ def test_every_place_in_the_table_is_taken() -> None:
     ],
 )
 def test_a_planted_fault_is_found(name: str, planted: str, fault: str) -> None:
-    sources = read_sources()
+    sources = {**read_sources()}
     sources[name] = f"{sources.get(name, '')}\n{planted}\n"
     assert [one for one in faults(sources) if name in one and fault in one]
