@@ -355,8 +355,14 @@ MEDDLING = st.lists(st.sampled_from(["nothing", "insert", "other values", "delet
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(there_before=st.booleans(), acts=MEDDLING)
 def test_whatever_a_sibling_does_one_row_results_and_is_ours(
-    database: Database, hosts: Iterator[str], there_before: bool, acts: list[str]
+    database: Database,
+    hosts: Iterator[str],
+    monkeypatch: pytest.MonkeyPatch,
+    there_before: bool,
+    acts: list[str],
 ) -> None:
+    """The sibling acts at our steps, not at its own pace: our pauses need no time."""
+    monkeypatch.setattr(database, "_sleep", lambda seconds: None)
     host = next(hosts)
     sibling = SqlRegistry(database)
     if there_before:
