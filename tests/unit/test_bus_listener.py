@@ -82,7 +82,7 @@ def serve(listener: UnixListener) -> int:
 
 
 def now_and_nothing(listener: UnixListener) -> bool:
-    return listener.poll(timeout=0.05) == []
+    return listener.poll(timeout=0.02) == []
 
 
 def put(spool: Spool, sender: str, deaths: int = 0, data: bytes | None = None) -> MessageName:
@@ -114,8 +114,8 @@ def test_a_batch_is_what_is_there_when_its_time_is_over(bus: Bus) -> None:
     for number in range(5):
         bus.cast(sender, number)
 
-    first = listener.poll(batch_size=3, batch_timeout=0.1)
-    second = listener.poll(batch_size=3, batch_timeout=0.1)
+    first = listener.poll(batch_size=3, batch_timeout=0.02)
+    second = listener.poll(batch_size=3, batch_timeout=0.02)
 
     assert numbers(first) == [0, 1, 2]
     assert numbers(second) == [3, 4]
@@ -187,7 +187,7 @@ def test_a_message_that_is_dropped_unsettled_goes_back(bus: Bus) -> None:
     sender, listener = bus.join(), bus.listen(room=1)
     bus.cast(sender, 0)
     deaths = []
-    while message := poll(listener, timeout=0.05):  # it is back before it is asked for
+    while message := poll(listener, timeout=0.02):  # it is back before it is asked for
         deaths.append(message.claim.name.deaths)
         del message
         gc.collect()
@@ -407,10 +407,10 @@ def test_a_caller_whose_transport_is_closed_is_told(bus: Bus) -> None:
 
 def test_a_call_that_nobody_answers_leaves_nothing_behind(bus: Bus) -> None:
     member = bus.join()
-    call = Call({}, {"method": "m"}, "topic on server", 0.1, None, None)
+    call = Call({}, {"method": "m"}, "topic on server", 0.02, None, None)
 
     with pytest.raises(
-        MessagingTimeout, match=r"no answer to m from topic on server within 0.1 s"
+        MessagingTimeout, match=r"no answer to m from topic on server within 0.02 s"
     ):
         member.caller().call(queue_of(member), call)
 

@@ -182,7 +182,7 @@ def test_the_socket_is_handed_on_by_a_caller_that_gives_up(
 ) -> None:
     impatient, patient = mailbox.expect(1), mailbox.expect(2)
     got: list[Reply | None] = []
-    first = threading.Thread(target=mailbox.wait, args=(impatient, time.monotonic() + 0.2))
+    first = threading.Thread(target=mailbox.wait, args=(impatient, time.monotonic() + 0.05))
     second = threading.Thread(target=lambda: got.append(mailbox.wait(patient, soon())))
     first.start()
     second.start()
