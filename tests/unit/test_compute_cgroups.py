@@ -1,5 +1,7 @@
 """Limits of control groups, read from small trees of files as kernels and containers show them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,39 @@ def write_tree(root: Path, files: dict[str, str]) -> None:
         path.write_text(text, errors="surrogateescape")
 
 
+@contextmanager
+def replaced(path: Path, text: str) -> Iterator[None]:
+    """A file of a tree that other tests use as well has another text meanwhile, or exists."""
+    before = path.read_bytes() if path.exists() else None
+    path.write_text(text, errors="surrogateescape")
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)
+
+
+@pytest.fixture(scope="module")
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The process is in a group without limits."""
+    root = tmp_path_factory.mktemp("unlimited")
+    write_tree(root, {"proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": V2})
+    Path(root, "sys/fs/cgroup/a").mkdir(parents=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The process is in a group with limits, which are the same when all tests are over."""
+    files, limits = CASES["version 2, own group"]
+    root = tmp_path_factory.mktemp("limited")
+    write_tree(root, files)
+    yield root
+    assert read_limits(root) == limits
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_tightest_limit_counts(tmp_path: Path, case: str) -> None:
     files, limits = CASES[case]
@@ -203,51 +238,29 @@ def test_the_tightest_limit_counts(tmp_path: Path, case: str) -> None:
 
 @pytest.mark.parametrize("text", GARBLED)
 @pytest.mark.parametrize("name", ["cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"])
-def test_a_garbled_quota_limits_nothing(tmp_path: Path, name: str, text: str) -> None:
-    write_tree(
-        tmp_path,
-        {
-            "proc/self/cgroup": "0::/a\n",
-            "proc/self/mountinfo": V2,
-            f"sys/fs/cgroup/a/{name}": text,
-        },
-    )
-
-    assert read_limits(tmp_path) == Limits()
+def test_a_garbled_quota_limits_nothing(unlimited: Path, name: str, text: str) -> None:
+    with replaced(unlimited / "sys/fs/cgroup/a" / name, text):
+        assert read_limits(unlimited) == Limits()
 
 
 @pytest.mark.parametrize("text", [text for text in GARBLED if text != "100000"])
 @pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
-def test_a_garbled_amount_limits_nothing(tmp_path: Path, name: str, text: str) -> None:
-    write_tree(
-        tmp_path,
-        {
-            "proc/self/cgroup": "0::/a\n",
-            "proc/self/mountinfo": V2,
-            f"sys/fs/cgroup/a/{name}": text,
-        },
-    )
-
-    assert read_limits(tmp_path) == Limits()
+def test_a_garbled_amount_limits_nothing(unlimited: Path, name: str, text: str) -> None:
+    with replaced(unlimited / "sys/fs/cgroup/a" / name, text):
+        assert read_limits(unlimited) == Limits()
 
 
 @pytest.mark.parametrize("text", GARBLED)
-def test_garbled_statistics_leave_the_limit(tmp_path: Path, text: str) -> None:
-    write_tree(
-        tmp_path,
-        CASES["version 2, own group"][0] | {"sys/fs/cgroup/a.slice/b.service/memory.stat": text},
-    )
-
-    assert read_limits(tmp_path) == Limits(1.5, 2 * GIB, GIB)
+def test_garbled_statistics_leave_the_limit(limited: Path, text: str) -> None:
+    with replaced(limited / "sys/fs/cgroup/a.slice/b.service/memory.stat", text):
+        assert read_limits(limited) == Limits(1.5, 2 * GIB, GIB)
 
 
 @pytest.mark.parametrize("name", ["cgroup", "mountinfo"])
 @pytest.mark.parametrize("text", [*GARBLED, "0:/a", "::", "x" * 9999, "1 2 3 / - - -"])
-def test_garbled_tables_of_the_process_limit_nothing(tmp_path: Path, name: str, text: str) -> None:
-    files = CASES["version 2, own group"][0] | {f"proc/self/{name}": text}
-    write_tree(tmp_path, files)
-
-    assert read_limits(tmp_path) == Limits()
+def test_garbled_tables_of_the_process_limit_nothing(limited: Path, name: str, text: str) -> None:
+    with replaced(limited / "proc/self" / name, text):
+        assert read_limits(limited) == Limits()
 
 
 def test_a_directory_in_place_of_a_file_limits_nothing(tmp_path: Path) -> None:
