@@ -57,7 +57,7 @@ def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **override
     for option, value in overrides.items():
         _override(conf, option, value)
     _fill_in_defaults(conf, binary)
-    _take_credentials(conf, os.environ.get("CREDENTIALS_DIRECTORY"))
+    take_credentials(conf)
     check_values(conf)
 
 
@@ -77,7 +77,7 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         raise ConfigError(
             problem=f"configuration directory {error.config_dir} does not exist"
         ) from error
-    except cfg.ConfigFileValueError as error:
+    except cfg.ConfigSourceValueError as error:
         raise _wrong_value("", error) from error
     except (cfg.Error, OSError) as error:
         raise ConfigError(problem=one_line(error)) from error
@@ -116,8 +116,12 @@ def _plain(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _take_credentials(conf: cfg.ConfigOpts, directory: str | None) -> None:
-    """systemd.exec(5), LoadCredential=: secrets come as files; they outrank the configuration."""
+def take_credentials(conf: cfg.ConfigOpts) -> None:
+    """systemd.exec(5), LoadCredential=: secrets come as files; they outrank the configuration.
+
+    :raises ConfigError: one that cannot be read.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None:
         return
     for option, group in CREDENTIALS.items():
@@ -174,7 +178,7 @@ def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
 def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
     try:
         return conf[group][name] if group else conf[name]
-    except cfg.ConfigFileValueError as error:  # oslo.config converts when a value is read
+    except cfg.ConfigSourceValueError as error:  # oslo.config converts when a value is read
         raise _wrong_value(name, error) from error
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
         raise OptionError(
@@ -183,7 +187,7 @@ def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
         ) from error
 
 
-def _wrong_value(name: str, error: cfg.ConfigFileValueError) -> OptionError:
+def _wrong_value(name: str, error: cfg.ConfigSourceValueError) -> OptionError:
     """oslo.config's message shows the place as a repr; say it as a person would."""
     text = one_line(error)
     name = name or text.removeprefix("Value for option ").partition(" ")[0]

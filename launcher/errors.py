@@ -51,9 +51,19 @@ class AlreadyRunning(ConfigError):
     runtime_path"""
 
 
+class DirectoryExposed(ConfigError):
+    """{option} = {path}: {reason}, who could plant files there; have it owned by uid {uid} and
+    writable by nobody else (chmod go-w), or set {option} to another one"""
+
+
 class DirectoryLost(LauncherError):
     """runtime_path = {runtime_path} was removed or replaced under the running service; it stops,
     since nothing keeps another one from starting beside it"""
+
+
+class BusLost(LauncherError):
+    """the bus directory {path} was removed or replaced under the running service; it stops, since
+    no call can reach it any more"""
 
 
 class ManagerNotFound(ConfigError):
@@ -108,6 +118,10 @@ class UsageError(LauncherError):
     """{problem}"""
 
     exit_status = ExitStatus.USAGE
+
+
+class OutputLost(LauncherError):
+    """the answer cannot be written to standard output: {reason}"""
 
 
 class NotRunning(LauncherError):

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.errors import DirectoryUnusable, OptionError
+from launcher.errors import DirectoryExposed, DirectoryUnusable, OptionError
 
 SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
 LONGEST_SOCKET = len("/bus/peers/4194304-01234567.sock")  # what is made below the runtime path
@@ -59,12 +59,14 @@ def check(option: str, path: Path) -> None:
 
 
 def check_private(option: str, path: Path) -> None:
-    """Raise DirectoryUnusable where others could plant files or sockets for us."""
+    """Raise DirectoryExposed where others could plant files or sockets for us."""
     status = path.stat()
     if status.st_uid != os.geteuid() and os.geteuid() != 0:
-        raise _unusable(option, path, f"it belongs to uid {status.st_uid}")
+        raise _exposed(option, path, f"it belongs to uid {status.st_uid}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _unusable(option, path, "others may write to it")
+        raise _exposed(
+            option, path, f"others may write to it (mode {status.st_mode & 0o7777:04o})"
+        )
 
 
 def check_socket_room(option: str, path: Path) -> None:
@@ -77,3 +79,7 @@ def check_socket_room(option: str, path: Path) -> None:
 
 def _unusable(option: str, path: Path, reason: str) -> DirectoryUnusable:
     return DirectoryUnusable(option=option, path=path, reason=reason, uid=os.geteuid())
+
+
+def _exposed(option: str, path: Path, reason: str) -> DirectoryExposed:
+    return DirectoryExposed(option=option, path=path, reason=reason, uid=os.geteuid())

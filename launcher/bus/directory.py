@@ -144,7 +144,7 @@ def open_directory(path: str) -> BusDirectory:
     """
     if not os.path.lexists(path):
         _make_root(path)
-    directory = _checked(path)
+    directory = check_directory(path)
     for part in PARTS:
         directory.make(directory.at(part))
     return directory
@@ -154,12 +154,13 @@ def _make_root(path: str) -> None:
     """Root gives it to the owner of the parent: `ping` as root, before a service with a runtime
     directory of its own has made its bus, must not lock that service out."""
     parent = Path(path).parent
-    parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # else by the umask
     owner = parent.stat()
     BusDirectory(path, owner.st_uid, owner.st_gid, frozenset()).make(path)
 
 
-def _checked(path: str) -> BusDirectory:
+def check_directory(path: str) -> BusDirectory:
+    """The directory that is there. :raises TransportDriverError: it is not ours to use."""
     facts = os.lstat(path)
     user = os.geteuid()
     if not stat.S_ISDIR(facts.st_mode):

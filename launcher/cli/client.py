@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from launcher.config import one_line
 from launcher.errors import (
     BusUnavailable,
     NoAnswer,
+    OutputLost,
     RemoteFailure,
     UsageError,
 )
@@ -57,10 +59,19 @@ def parse_argument(text: str) -> tuple[str, Any]:
 
 
 def print_line(text: str) -> None:
-    """To stdout, at once: what reads it may be a pipe."""
+    """To stdout, at once: what reads it may be a pipe.
+
+    :raises OutputLost: it cannot be written, to a full disk for instance.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it is tried again at exit
+        raise OutputLost(reason=error.strerror) from error
 
 
 def _call(

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -99,12 +100,15 @@ def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
 def take_anew(binary: str) -> None:
     """Put the files as they are now in force, for this process and those that it forks."""
     cfg.CONF.reload_config_files()
+    config.take_credentials(cfg.CONF)
     log.set_level(cfg.CONF)
 
 
 def complain(binary: str, error: LauncherError) -> int:
     """One sentence on stderr; returns the exit status that goes with it."""
-    sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
+    with suppress(OSError):  # the status says it too, where nobody can read this
+        sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
+        sys.stderr.flush()
     return error.exit_status
 
 

@@ -7,7 +7,7 @@ another program, is left as it is.
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -20,6 +20,7 @@ from launcher.registry import models
 from launcher.registry.faults import Judgement, Kind
 
 APPLICATION_ID = 0x6C61756E  # "laun": marks a file as ours, PRAGMA application_id
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUSY_SECONDS = 2.0  # how long SQLite itself waits for a lock before it says "database is locked"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ACCESS = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
@@ -60,6 +61,8 @@ class SqliteFile:
         """
         if found := _stat(self.path):
             self._inspect(found)
+        else:
+            self._give_to_owner()
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -69,6 +72,18 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def _give_to_owner(self) -> None:
+        """Root only, else nothing: the file that is about to be made belongs to whom the directory
+        belongs to, the service that runs as a user of its own. SQLite gives its side files the
+        same owner."""
+        owner = _stat(self.path.parent)
+        if owner is None or os.geteuid() != 0 or owner.st_uid == 0:
+            return
+        with suppress(OSError):  # a sibling was faster; or SQLite is going to say what is wrong
+            descriptor = os.open(self.path, _NEW_FILE, 0o600)
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            os.close(descriptor)
 
     def identity(self) -> tuple[int, int] | None:
         """Tells one file at this path from the next; None while there is none."""

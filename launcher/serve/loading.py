@@ -2,12 +2,16 @@
 
 import importlib
 import inspect
+import os
 import re
 from importlib.metadata import EntryPoint, entry_points
 
 from oslo_config import cfg
+from oslo_messaging import MessagingException, TransportURL
 from stevedore import driver as stevedore_driver
 
+from launcher.bus.address import directory_of
+from launcher.bus.directory import check_directory
 from launcher.config import mask_url, one_line
 from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError
 from launcher.serve import rpc
@@ -89,7 +93,20 @@ def _preload_bus(conf: cfg.ConfigOpts) -> None:
         problem = "fake: stays within one process; give unix:///directory or rabbit://…"
         raise OptionError(option="transport_url", problem=problem)
     rpc.get_transport(conf)
+    rpc.check_hosts(conf)
+    if conf.transport_url.startswith("unix:"):
+        _check_bus(conf)
     stevedore_driver.DriverManager("oslo.messaging.executors", "threading")
+
+
+def _check_bus(conf: cfg.ConfigOpts) -> None:
+    """One that is there already and is not ours to use: no waiting mends that."""
+    path = directory_of(TransportURL.parse(conf))
+    try:
+        if os.path.lexists(path):
+            check_directory(path)
+    except MessagingException as error:
+        raise OptionError(option="transport_url", problem=one_line(error)) from error
 
 
 def _preload_database(url: str) -> None:

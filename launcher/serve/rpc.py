@@ -50,11 +50,24 @@ def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport
         return oslo_messaging.get_rpc_transport(conf)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
         raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
-    except cfg.ConfigFileValueError as error:  # of an option of the driver's
+    except cfg.ConfigSourceValueError as error:  # of an option of the driver's
         raise ConfigError(problem=one_line(error)) from error
+    except ImportError as error:
+        reason = f"what its driver needs is not installed ({error})"
+        raise ConfigError(problem=_transport_problem(conf, reason)) from error
     except ValueError as error:  # its text shows the "port", which may be half a password
         reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
+
+
+def check_hosts(conf: cfg.ConfigOpts) -> None:
+    """Raise ConfigError for a broker that no driver could connect to, though the URL parses."""
+    for host in oslo_messaging.TransportURL.parse(conf).hosts:
+        if host.port is not None and not 0 < int(host.port) < 65536:
+            reason = f"port {host.port} is out of range 1-65535"
+            raise ConfigError(problem=_transport_problem(conf, reason))
+        if host.hostname is not None and not host.hostname.strip(":"):
+            raise ConfigError(problem=_transport_problem(conf, "it names no host"))
 
 
 def _transport_problem(conf: cfg.ConfigOpts, reason: str) -> str:
@@ -122,7 +135,10 @@ class TrackedEndpoint:
         @wraps(method)
         def tracked(*args: Any, **kwargs: Any) -> Any:
             with tracker.call(name):
-                return method(*args, **kwargs)
+                try:
+                    return method(*args, **kwargs)
+                except SystemExit as error:  # which would end a thread, and answer nobody
+                    raise RuntimeError(f"{name} called sys.exit({error.code!r})") from error
 
         setattr(self, name, tracked)
         return tracked

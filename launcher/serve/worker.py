@@ -89,6 +89,8 @@ class Worker(cotyledon.Service):
 
     def terminate(self) -> None:
         """Drain; the process exits with 0 when this returns."""
+        if not self._board.stopping:
+            self._slot.explain("stopped by a SIGTERM of its own, not by the master")
         with self._explained():
             self._service.stop()
 

@@ -57,11 +57,10 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._serving.start()
 
     def stop(self) -> None:
-        """Called in the master: serve no more, and take the file away."""
-        if self._serving is not None:  # else shutdown() would wait for ever
-            self.shutdown()
+        """Called in the master as it ends: take the file away. The thread ends with the process;
+        one that waits for slow visitors is not waited for."""
         self.server_close()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has gone, with all of the directory perhaps
             self._path.unlink()
 
     def close_in_child(self) -> None:
@@ -79,8 +78,11 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         return allowed
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Wait for room, then answer in a thread."""
-        self._room.acquire()
+        """Answer in a thread, if there is room before long."""
+        if not self._room.acquire(timeout=REQUEST_SECONDS):
+            LOG.warning("control socket: too many visitors at once, one is turned away")
+            self.shutdown_request(request)
+            return
         self._open.add(request)
         super().process_request(request, client_address)
 

@@ -9,6 +9,22 @@ from launcher.errors import AlreadyRunning, DirectoryUnusable
 LOCK = "master.lock"
 
 
+class Place:
+    """A directory that is to stay the same one."""
+
+    def __init__(self, path: Path) -> None:
+        """It is there now; else OSError."""
+        self.path = path
+        self._inode = path.stat().st_ino
+
+    def lost(self) -> bool:
+        """Whether it was removed or replaced."""
+        try:
+            return self.path.stat().st_ino != self._inode
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+
+
 class Instance:
     """The lock is a record lock, fcntl(2): it belongs to the master's process alone, a fork does
     not inherit it, and the kernel drops it when the master dies in whatever way."""
@@ -37,7 +53,7 @@ class Instance:
         """Whether the directory was removed or replaced: then the lock keeps nobody out."""
         try:
             there = Path(self._runtime_path, LOCK).stat().st_ino
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
         return there != os.fstat(self._descriptor).st_ino
 

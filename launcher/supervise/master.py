@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from oslo_config import cfg
+from oslo_messaging import TransportURL
 
 from launcher import __version__, log, paths
 from launcher.board import Board
+from launcher.bus.address import directory_of
 from launcher.config import mask_url
 from launcher.errors import (
+    BusLost,
     DirectoryLost,
     ExitStatus,
     LauncherError,
@@ -32,7 +35,7 @@ from launcher.supervise.control import Control
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
-from launcher.supervise.instance import Instance
+from launcher.supervise.instance import Instance, Place
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.notify import Notifier
 from launcher.supervise.reload import Reload
@@ -69,6 +72,7 @@ class Master:
         self._take_anew = take_anew
         self._board = Board()
         self._instance = Instance(conf.runtime_path, binary)
+        self._bus: Place | None = None  # known once workers serve on it
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
 
     def run(self) -> ExitStatus:
@@ -210,12 +214,18 @@ class Master:
     def _on_ready(self, verdict: Verdict) -> None:
         """In the monitor's thread."""
         LOG.info("ready: %s", verdict.headline)
+        if self._conf.transport_url.startswith("unix:"):
+            self._bus = Place(Path(directory_of(TransportURL.parse(self._conf))))
 
     def _on_round(self, now: float) -> None:
         """In the monitor's thread."""
         self._stop.kill_when_overdue(now)
-        if not self._board.stopping and self._instance.lost():
-            self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path))
+        if self._board.stopping:
+            return
+        if self._instance.lost():
+            self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
+        elif self._bus is not None and self._bus.lost():
+            self._stop.fail(BusLost(path=self._bus.path), serves=False)
 
     def _on_hopeless(self, reason: str) -> None:
         """In the monitor's thread: a worker is late, and there is no process to replace."""
@@ -225,7 +235,7 @@ class Master:
         """In any thread: what is wrong cannot be mended from here. Once the service is ready and
         systemd watches it, the decision is systemd's; else we stop as a whole."""
         if not self._monitor.was_ready or not self._notifier.watchdog_seconds:
-            self._stop.fail(error)
+            self._stop.fail(error, serves=self._monitor.was_ready)
             return
         LOG.critical("%s; systemd is asked to act", error)
         faulthandler.disable()  # of the master's abort that follows there is nothing to learn
@@ -233,7 +243,8 @@ class Master:
 
     def _on_stuck_start(self, reason: str) -> None:
         """In the monitor's thread."""
-        self._stop.fail(WorkersKeptDying(binary=self._binary, reason=f"{reason} in its start"))
+        error = WorkersKeptDying(binary=self._binary, reason=f"{reason} in its start")
+        self._stop.fail(error, serves=False)
 
     def _on_thread_crash(self, crash: threading.ExceptHookArgs) -> None:
         """In the thread that dies: without it the master would go on half blind. cotyledon's

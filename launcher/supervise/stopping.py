@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 STACKS_SECONDS = (
     0.5  # after the graceful time, for those that will not stop to show where they are
 )
+FAILED_START_SECONDS = 5.0  # for a start that has failed as a whole to undo what it did
 LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
 
 
@@ -48,6 +49,9 @@ class Stop:
 
         :param failure: why the service cannot go on; None: somebody asked for the stop.
         """
+        return self._begin(reason, failure, self._graceful_seconds)
+
+    def _begin(self, reason: str, failure: LauncherError | None, patience: float) -> bool:
         with self._lock:
             if self._board.stopping:
                 return False
@@ -55,21 +59,26 @@ class Stop:
             self._board.announce_stop()
         LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
         self._notifier.stopping(reason)
-        if self._graceful_seconds:
-            self._abort_at = time.monotonic() + self._graceful_seconds
+        if patience:
+            self._abort_at = time.monotonic() + patience
             self._kill_at = self._abort_at + STACKS_SECONDS
         signals.hand_on_to_cotyledon()
         return True
 
-    def fail(self, error: LauncherError) -> None:
-        """Stop, and end with this error."""
-        self.begin(str(error), error)
+    def fail(self, error: LauncherError, *, serves: bool = True) -> None:
+        """Stop, and end with this error.
+
+        :param serves: False: there was no call yet that a drain could finish, so none is waited
+            for; what is left of a start has a moment to undo what it did.
+        """
+        patience = self._graceful_seconds if serves else FAILED_START_SECONDS
+        self._begin(str(error), error, min(patience, self._graceful_seconds or patience))
 
     def on_signal(self, number: signal.Signals) -> None:
         """In the signal thread: the first one stops gracefully, the second at once."""
         if self.begin(f"{number.name} received"):
             return
-        LOG.warning("%s again: killing the workers", number.name)
+        LOG.warning("%s again: the workers are killed, whatever they do", number.name)
         self._impatient = number
         self._kill_at = time.monotonic()
         self.kill_when_overdue(self._kill_at)
@@ -88,11 +97,15 @@ class Stop:
             self._killed = True
             if child.pid not in self._told:
                 self._told.add(child.pid)
-                LOG.error("worker pid %d does not stop: killed", child.pid)
+                LOG.log(self._level, "worker pid %d has not stopped yet: killed", child.pid)
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         if now >= self._kill_at + LAST_RESORT_SECONDS:
             self._end_at_once()
+
+    @property
+    def _level(self) -> int:
+        return logging.WARNING if self._impatient else logging.ERROR
 
     def _have_stacks_shown(self, children: Sequence[psutil.Process]) -> None:
         for child in children:

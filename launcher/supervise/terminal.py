@@ -1,6 +1,7 @@
 """The terminal that the master was started from, if any."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,6 +24,8 @@ def own_process_group() -> Iterator[None]:
         yield
         return
     _bring_to_foreground(os.getpgrp())
+    # Ctrl-Z would stop us and nobody who could bring us back: make and sh are in another group.
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
         yield
     finally:

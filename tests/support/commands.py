@@ -32,8 +32,13 @@ def run_script(
     name: str, args: Sequence[str | Path], *, env: Mapping[str, str], deadline: float
 ) -> Completed:
     """Run an installed script without a terminal; raises TimeoutExpired after `deadline` s."""
+    return run([SCRIPTS / name, *args], env=env, deadline=deadline)
+
+
+def run(command: Sequence[str | Path], *, env: Mapping[str, str], deadline: float) -> Completed:
+    """Likewise for any command."""
     done = subprocess.run(
-        [SCRIPTS / name, *args],
+        command,
         env=dict(env),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tests.support.commands import SCRIPTS, Completed, Config, environment, render, run_script
+from tests.support.commands import SCRIPTS, Completed, Config, environment, render, run, run_script
 from tests.support.directories import short_directory
 from tests.support.notify_socket import NotifySocket
 from tests.support.terminal import Terminal
@@ -171,6 +171,14 @@ class Launcher:
         full = [*args, f"--config-file={self.config_file}"]
         found = self.environment | dict(env or {})
         return run_script(self._script, full, env=found, deadline=deadline)
+
+    def run_shell(self, line: str) -> Completed:
+        """A line of sh with the script as $0, on the same directories."""
+        return run(
+            ["sh", "-c", line, str(SCRIPTS / self._script)],
+            env=self.environment,
+            deadline=COMMAND_DEADLINE,
+        )
 
     def left_over(self) -> list[Process]:
         """Every living process that was started by this one, wherever it is now."""

@@ -95,10 +95,12 @@ def prepared(container: Container, name: str, request: pytest.FixtureRequest) ->
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first scenario pays for boot and installation, within its own time limit."""
+    """The first scenario pays for boot and installation, within its own time limit; where tests
+    run in several processes, all scenarios are for one of them, which has the container."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(SCENARIO_SECONDS))
+            item.add_marker(pytest.mark.xdist_group("systemd"))
 
 
 @pytest.hookimpl(wrapper=True)

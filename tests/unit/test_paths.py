@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher import paths
-from launcher.errors import DirectoryUnusable, OptionError
+from launcher.errors import DirectoryExposed, DirectoryUnusable, OptionError
 
 BINARY = "compute-launcher"
 UID = 1000
@@ -101,7 +101,7 @@ def test_nobody_else_may_write_to_the_runtime_directory(
     if private:
         paths.check_private("runtime_path", tmp_path)
     else:
-        with pytest.raises(DirectoryUnusable, match="others may write to it"):
+        with pytest.raises(DirectoryExposed, match="others may write to it"):
             paths.check_private("runtime_path", tmp_path)
 
 
@@ -111,7 +111,7 @@ def test_the_runtime_directory_of_another_user_is_refused(
     owner = tmp_path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
-    with pytest.raises(DirectoryUnusable, match=f"it belongs to uid {owner}"):
+    with pytest.raises(DirectoryExposed, match=f"it belongs to uid {owner}"):
         paths.check_private("runtime_path", tmp_path)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.functional.service.conftest import Start
+from tests.support.commands import SCRIPTS
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 
@@ -55,6 +56,9 @@ def test_usage_errors_end_with_2(start: Start, options: list[str], words: str) -
         ({"DEFAULT": {"transport_url": "nonsense"}}, "transport_url: this is no URL"),
         ({"DEFAULT": {"transport_url": "carrier-pigeon://x/"}}, "carrier-pigeon"),
         ({"DEFAULT": {"transport_url": "rabbit://u:hush@h:port/"}}, "rabbit://u:***@h:port/"),
+        ({"DEFAULT": {"transport_url": "kafka://h:9092/"}}, "needs is not installed"),
+        ({"DEFAULT": {"transport_url": "rabbit://h:99999/"}}, "port 99999 is out of range"),
+        ({"DEFAULT": {"transport_url": "rabbit://u:hush@:5672/"}}, "names no host"),
         ({"DEFAULT": {"transport_url": "fake://"}}, "transport_url: fake: stays within"),
         ({"DEFAULT": {"transport_url": "unix://host/x"}}, "transport_url = unix://host/x"),
         ({"DEFAULT": {"workers": 0}}, "workers"),
@@ -79,6 +83,32 @@ def test_a_wrong_configuration_ends_with_78_and_is_told_to_systemd(
     assert "hush" not in service.output
     assert words in notify.values("STATUS")[-1]
     assert not notify.says("READY=1")
+
+
+def test_a_wrong_value_in_the_environment_is_one_sentence(start: Start) -> None:
+    service = start("Traced", env={"OS_DEFAULT__REPORT_INTERVAL": "often"})
+    assert service.wait() == 78
+    assert "report_interval" in complaint(service)
+
+
+def test_a_bus_that_others_can_read_is_a_matter_of_configuration(start: Start) -> None:
+    first = start("Traced")
+    first.wait_ready()
+    url = f"unix://{first.runtime_path}/bus"
+    (first.runtime_path / "bus").chmod(0o755)
+    second = start("Traced", config={"DEFAULT": {"transport_url": url}})
+    assert second.wait() == 78
+    assert "chmod 0700 it" in complaint(second)
+    assert second.run_command("config", "check").status == 78
+
+
+def test_the_status_is_right_when_nobody_can_be_told_the_reason(start: Start) -> None:
+    script = 'exec "$0" --manager=nope 2>/dev/full'
+    service = start("Traced", command=("sh", "-c", script, str(SCRIPTS / "compute-launcher")))
+    assert service.wait() == 78
+    answer = service.run_shell('"$0" config show >/dev/full')
+    assert (answer.status, answer.stderr.count("\n")) == (1, 1)
+    assert "No space left on device" in answer.stderr
 
 
 def test_a_file_that_does_not_parse_is_named_with_its_line(start: Start) -> None:

@@ -97,11 +97,14 @@ def test_a_failing_step_undoes_what_was_done_and_ends_with_its_reason(
     service.assert_nothing_left()
 
 
-def test_a_start_that_hangs_ends_by_itself(start: Start) -> None:
-    config = {"DEFAULT": {"start_timeout": 2, "graceful_shutdown_timeout": 2}}
+@pytest.mark.parametrize("graceful", [0, 2, 600])
+def test_a_start_that_hangs_ends_by_itself(start: Start, graceful: int) -> None:
+    """There is no call that a drain could wait for."""
+    config = {"DEFAULT": {"start_timeout": 2, "graceful_shutdown_timeout": graceful}}
     service = start("Hung", "--workers=2", config=config)
     assert service.wait() == 3
     assert "init_host late" in service.output.splitlines()[-1]
+    assert "in init_host" in service.output  # the stacks
     service.assert_nothing_left()
 
 
@@ -123,6 +126,16 @@ def test_remote_errors_are_one_line(start: Start) -> None:
     assert answer.status == 1
     assert answer.stderr.endswith("ValueError: no luck\n")
     assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_method_that_would_exit_is_answered_for(start: Start) -> None:
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    answer = service.run_command("call", "leave")
+    assert (answer.status, answer.stderr.count("\n")) == (1, 1)
+    assert "leave called sys.exit(3)" in answer.stderr
+    assert service.run_command("ping").status == 0
 
 
 def test_workers_and_their_children_inherit_nothing_of_systemds(

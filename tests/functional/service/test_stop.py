@@ -2,17 +2,22 @@
 
 import os
 import signal
+import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from launcher.supervise.control import CONNECTIONS
 from tests.functional.service.conftest import Start
 from tests.functional.service.traces import put, trace
 from tests.support.commands import Completed
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_until
+
+ORPHAN_SECONDS = 2.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -77,9 +82,39 @@ def test_a_stop_before_anything_serves_ends_with_0(start: Start) -> None:
 def test_nothing_is_left_when_the_master_is_killed(start: Start) -> None:
     service = start("Traced", "--workers=4")
     service.wait_ready()
+    os.kill(service.workers()[2], signal.SIGSTOP)
     service.signal(signal.SIGKILL)
     assert service.wait() == -signal.SIGKILL
-    service.assert_nothing_left(deadline=15)
+    service.assert_nothing_left(ORPHAN_SECONDS)
+
+
+def test_nothing_is_left_of_a_start_whose_master_is_killed(start: Start) -> None:
+    service = start("Hung", "--workers=2")
+    wait_until(lambda: trace(service)["init_host"] == 2, 30, "all hang")
+    service.signal(signal.SIGKILL)
+    service.wait()
+    service.assert_nothing_left(ORPHAN_SECONDS)
+
+
+def test_a_stop_does_not_wait_for_visitors_of_the_control_socket(start: Start) -> None:
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    with ExitStack() as visitors:
+        for _ in range(CONNECTIONS + 4):
+            visitor = visitors.enter_context(socket.socket(socket.AF_UNIX))
+            visitor.connect(str(service.runtime_path / "control.sock"))
+            visitor.sendall(b"GET /status HTTP")  # and no more
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+
+
+def test_ctrl_z_does_not_stop_what_nobody_could_wake(start: Start, terminal: Terminal) -> None:
+    service = start("Traced", "--workers=2", terminal=terminal)
+    service.wait_ready()
+    terminal.press("\x1a")
+    assert service.run_command("ping").status == 0
+    terminal.press(CTRL_C)
+    assert service.wait() == 0
 
 
 def slow_call(service: Launcher) -> Completed:
@@ -125,3 +160,24 @@ def test_a_runtime_directory_that_is_removed_ends_the_service(start: Start) -> N
     assert service.wait() == 1
     assert "was removed or replaced" in service.output.splitlines()[-1]
     service.assert_nothing_left()
+
+
+def test_a_bus_that_is_removed_ends_the_service(start: Start) -> None:
+    """No call can reach it any more, and nothing but a start mends that."""
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    (service.runtime_path / "bus").rename(service.runtime_path / "elsewhere")
+    assert service.wait() == 1
+    assert "the bus directory" in service.output.splitlines()[-1]
+    service.assert_nothing_left()
+
+
+def test_a_runtime_directory_that_becomes_a_file_ends_the_service_in_a_sentence(
+    start: Start,
+) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    service.runtime_path.rename(service.directory / "elsewhere")
+    service.runtime_path.touch()
+    assert service.wait() == 1
+    assert "was removed or replaced" in service.output.splitlines()[-1]
