@@ -6,6 +6,7 @@ the loop or a task is stuck, the deadline passes and the master sees it.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -55,9 +56,12 @@ class Task:
         number: int,
         spec: TaskSpec,
         call: Callable[[], object],
-        due: int,
+        *,
+        due: int = 0,
         hurry: Callable[[], bool] = lambda: False,
+        retry: float = math.inf,
     ) -> None:
+        self.retry = retry
         self.number = number
         self.spec = spec
         self.call = call
@@ -98,10 +102,14 @@ class PeriodicTasks:
         spec: TaskSpec,
         call: Callable[[], object],
         hurry: Callable[[], bool] = lambda: False,
+        retry: float = math.inf,
     ) -> None:
-        """A task of our own, which no configuration alters; it also runs whenever `hurry` says
-        so, looked at in each round."""
-        self._schedule(Task(number, spec, call, 0, hurry))
+        """A task of our own, which no configuration alters.
+
+        :param hurry: it also runs whenever this says so, looked at in each round.
+        :param retry: seconds from one start to the next while it fails, if that is sooner.
+        """
+        self._schedule(Task(number, spec, call, hurry=hurry, retry=retry))
 
     def add(self, number: int, spec: TaskSpec, call: Callable[[], object]) -> None:
         """Have `call` run as `spec` says, unless the configuration says otherwise. `number`: its
@@ -110,7 +118,7 @@ class PeriodicTasks:
         if tuned is None:
             LOG.info("periodic task %s is disabled", spec.name)
             return
-        self._schedule(Task(number, tuned, call, 0))
+        self._schedule(Task(number, tuned, call))
 
     def _schedule(self, task: Task) -> None:
         spread = min(self._timing.fuzzy_delay, max(task.spec.spacing, 1))
@@ -226,7 +234,8 @@ class PeriodicTasks:
         if failed:
             self._slot.put("tasks_failed", self._slot.get("tasks_failed") + 1)
         begun = now if task.started is None else task.started
-        task.due = max(begun + seconds(task.spec.spacing), now)
+        spacing = min(task.spec.spacing, task.retry) if failed else task.spec.spacing
+        task.due = max(begun + seconds(spacing), now)
         task.started = None
 
     def _deadline(self, now: int) -> tuple[int, int]:

@@ -241,7 +241,7 @@ class Service:
         patience = 3 * settings.probe_timeout + settings.timing.beat_timeout
         prove = TaskSpec("probe", settings.probe_interval, False, patience, "worker")
         report = TaskSpec("report", interval, True, max(60, 6 * interval), "host")
-        self._tasks.add_builtin(0, prove, probe)
+        self._tasks.add_builtin(0, prove, probe, retry=settings.probe_timeout)
         self._tasks.add_builtin(1, report, group.report, hurry=group.stale)
 
     def _prove(self, probe: Probe) -> None:

@@ -183,6 +183,12 @@ class Master:
             forking.run()
         except SystemExit:
             LOG.debug("cotyledon has ended")
+        except RuntimeError as error:
+            if not self._board.stopping:
+                raise
+            # Its stop begins with a pool of threads, and none is to be had.
+            LOG.error("the workers are killed, since cotyledon cannot stop them: %s", error)
+            self._stop.kill_all()
         self._monitor.end()
         watching.join()
 

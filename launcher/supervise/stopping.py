@@ -93,6 +93,21 @@ class Stop:
         if now < self._kill_at:
             self._have_stacks_shown(children)
             return
+        self._kill(children)
+        if now >= self._kill_at + LAST_RESORT_SECONDS:
+            self._end_at_once()
+
+    @property
+    def _level(self) -> int:
+        return logging.WARNING if self._impatient else logging.ERROR
+
+    def kill_all(self) -> None:
+        """All workers, at once. Any thread of the master."""
+        children = psutil.Process(os.getpid()).children()
+        self._kill(children)
+        psutil.wait_procs(children, timeout=LAST_RESORT_SECONDS)
+
+    def _kill(self, children: Sequence[psutil.Process]) -> None:
         for child in children:
             self._killed = True
             if child.pid not in self._told:
@@ -100,12 +115,6 @@ class Stop:
                 LOG.log(self._level, "worker pid %d has not stopped yet: killed", child.pid)
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        if now >= self._kill_at + LAST_RESORT_SECONDS:
-            self._end_at_once()
-
-    @property
-    def _level(self) -> int:
-        return logging.WARNING if self._impatient else logging.ERROR
 
     def _have_stacks_shown(self, children: Sequence[psutil.Process]) -> None:
         for child in children:

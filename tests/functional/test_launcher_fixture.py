@@ -10,7 +10,7 @@ from tests.functional.conftest import Launch
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
-from tests.support.traces import all_processes
+from tests.support.traces import all_processes, children
 from tests.support.waiting import wait_until
 
 
@@ -44,19 +44,17 @@ def test_an_early_end_is_told_at_once_and_not_waited_out(launch: Launch) -> None
 
 
 def test_orphans_that_cannot_end_by_themselves_are_seen_and_killed() -> None:
-    with Launcher("--workers=2") as launcher:
-        launcher.wait_ready()
-        workers = launcher.workers()
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)
-        launcher.signal(signal.SIGKILL)
+    with Launcher(command=("sh", "-c", "sleep 600 & exec sleep 600")) as launcher:
+        below = wait_until(lambda: children(launcher.pid), 10, "there is a child")
+        os.kill(below[0], signal.SIGSTOP)
+        os.kill(launcher.pid, signal.SIGKILL)
         assert launcher.wait() == -signal.SIGKILL
 
-        assert {one.pid for one in launcher.left_over()} == set(workers)
-        with pytest.raises(AssertionError, match=str(workers[0])):
+        assert [one.pid for one in launcher.left_over()] == below
+        with pytest.raises(AssertionError, match=str(below[0])):
             launcher.assert_nothing_left(0.1)
 
-    assert alive(workers) == []
+    assert alive(below) == []
     assert not launcher.directory.exists()
 
 

@@ -164,6 +164,12 @@ class Launcher:
         wait_until(lambda: self.status is not None or notify.says("READY=1"), deadline, "READY=1")
         assert notify.says("READY=1"), f"ended with status {self.status} before READY=1"
 
+    def start_again(self) -> None:
+        """Start it anew on the same directories, when it has ended; its output begins anew."""
+        assert self.status is not None
+        self._log.write_text("")
+        self._process = self._start()
+
     def run_command(
         self, *args: str, deadline: float = COMMAND_DEADLINE, env: Mapping[str, str] | None = None
     ) -> Completed:

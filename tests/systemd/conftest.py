@@ -94,6 +94,7 @@ def prepared(container: Container, name: str, request: pytest.FixtureRequest) ->
         unit.reset()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first scenario pays for boot and installation, within its own time limit; where tests
     run in several processes, all scenarios are for one of them, which has the container."""

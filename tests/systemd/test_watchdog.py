@@ -15,7 +15,7 @@ from tests.systemd.unit import Unit
 
 WATCHDOG_SECONDS = 4.0
 TASK_SECONDS = 3.0  # the timeout of managers.HangingTask.brittle
-LOST_SECONDS = 2.0
+FOUND_SECONDS = TASK_SECONDS + WATCHDOG_SECONDS + 2
 BUSY_LOOPS = 8
 STAND_IN = f"""
 [Service]
@@ -36,19 +36,50 @@ def stand_in(installed: Container, request: pytest.FixtureRequest) -> Iterator[U
     yield from prepared(installed, "stand-in.service", request)
 
 
-def test_a_task_that_hangs_for_good_makes_systemd_act(
+def test_a_task_that_hangs_is_the_master_s_to_repair(unit: Unit, record_property: Measure) -> None:
+    """With the stacks of the worker in the journal; systemd need not act."""
+    unit.configure(manager="managers:HangingTask", periodic_fuzzy_delay=0)
+    unit.drop_in(f"WatchdogSec={WATCHDOG_SECONDS:g}")
+    unit.start()
+    before = unit.main_pid
+    unit.wait_for_message("brittle hangs from now on", 5)
+    hung = time.monotonic()
+    unit.wait_for_message(r"ended: ended by the master: task brittle late", FOUND_SECONDS)
+    record_property("hang to the end of the worker", time.monotonic() - hung)
+    unit.wait_for_message(r"line \d+ in brittle", 5)
+    unit.wait_for("^2/2 workers serving$", "StatusText", 10)
+    assert (unit.main_pid, unit.restarts) == (before, 0)
+
+
+def test_what_the_master_cannot_repair_makes_systemd_act(
     unit: Unit, record_property: Measure
 ) -> None:
-    unit.configure(manager="managers:HangingTask", periodic_fuzzy_delay=0)
+    unit.configure(
+        manager="managers:HangingTask", periodic_fuzzy_delay=0, supervision__restart_limit=0
+    )
     unit.drop_in(f"WatchdogSec={WATCHDOG_SECONDS:g}")
     unit.start()
     unit.wait_for_message("brittle hangs from now on", 5)
     hung = time.monotonic()
-    limit = TASK_SECONDS + WATCHDOG_SECONDS + LOST_SECONDS
-    unit.wait_for_message("Watchdog timeout", limit)
-    record_property("hang to watchdog", time.monotonic() - hung)
+    unit.wait_for_message("systemd is asked to act", FOUND_SECONDS)
+    unit.wait_for("^[1-9]$", "NRestarts", 15)
+    record_property("hang to the restart by systemd", time.monotonic() - hung)
+    assert unit.wait_for_message("Failed with result 'watchdog'", 5)
     assert any("task brittle late" in line for line in unit.messages("--priority=err"))
-    unit.wait_for("^1$", "NRestarts", 15)
+
+
+def test_a_master_that_hangs_itself_makes_systemd_act(
+    unit: Unit, record_property: Measure
+) -> None:
+    """Workers die with it, and do not hold up its successor."""
+    unit.drop_in(f"WatchdogSec={WATCHDOG_SECONDS:g}", "TimeoutAbortSec=1")
+    unit.start()
+    stopped_at = time.monotonic()
+    unit.container.run("kill", "-STOP", str(unit.main_pid))
+    unit.wait_for("^1$", "NRestarts", WATCHDOG_SECONDS + 15)
+    record_property("stopped master to the restart by systemd", time.monotonic() - stopped_at)
+    unit.wait_for("^active$", "ActiveState", 15)
+    ping_all(unit, 2)
 
 
 def test_a_healthy_service_on_a_busy_machine_is_not_shot(unit: Unit) -> None:

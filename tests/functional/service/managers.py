@@ -27,9 +27,9 @@ FOREVER_SECONDS = 1_000_000
 class Traced(Manager):
     """Notes each hook with the slot and pid of the worker that it ran in."""
 
-    def note(self, event: str) -> None:
+    def note(self, event: str, *facts: object) -> None:
         """One line, whole even when several workers write."""
-        line = f"{event} {self.context.slot} {os.getpid()}\n"
+        line = " ".join(map(str, (event, self.context.slot, os.getpid(), *facts))) + "\n"
         path = Path(self.context.state_path, "trace")
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(descriptor, line.encode())
@@ -129,6 +129,9 @@ class Periodic(Traced):
     @periodic_task(spacing=0.2, run_immediately=True, timeout=30, scope="host")
     def sweep(self, context: Any) -> None:
         self.note("sweep")
+        self.note("sweep-begin", time.monotonic())
+        time.sleep(0.05)  # work
+        self.note("sweep-end", time.monotonic())
 
     @periodic_task(spacing=0.2, run_immediately=True)
     def stumble(self, context: Any) -> None:
@@ -196,7 +199,7 @@ class Faulty(Periodic):
         """All memory that is to be had, and more."""
         hoard = []
         while True:
-            hoard.append(bytearray(os.urandom(1 << 20)))
+            hoard.append(b"x" * (16 << 20))
 
     @expose
     def exit(self, context: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from launcher.supervise.control import CONNECTIONS
 from tests.functional.service.conftest import Start
+from tests.functional.service.faults import commands, with_options, workers
 from tests.functional.service.traces import put, trace
 from tests.support.commands import Completed
 from tests.support.processes import Launcher
@@ -18,6 +19,8 @@ from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_until
 
 ORPHAN_SECONDS = 2.0
+GRACEFUL_SECONDS = 2
+STOP_SECONDS = 2.0  # more, in which a stop ends whatever the workers do
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -181,3 +184,58 @@ def test_a_runtime_directory_that_becomes_a_file_ends_the_service_in_a_sentence(
     service.runtime_path.touch()
     assert service.wait() == 1
     assert "was removed or replaced" in service.output.splitlines()[-1]
+
+
+def stop_all(service: Launcher, pid: int) -> None:
+    for worker in service.workers():
+        os.kill(worker, signal.SIGSTOP)
+
+
+def die_again_and_again(service: Launcher, pid: int) -> None:
+    """Until its next start is some seconds away."""
+    for _ in range(4):
+        old = workers(service)[1]["pid"]
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: workers(service)[1]["pid"] not in {old, None}, 10, "there is another")  # noqa: B023
+    service.wait_for_line(r"worker 1 starts again in [12]\.\d s")
+
+
+# What workers do when they are told to stop, and with which status that ends at last.
+STUBBORN = {
+    "stopped": (stop_all, 4),
+    "without the GIL": (commands("hold_the_gil"), 4),
+    "deadlocked": (commands("lose_the_loop"), 4),
+    "deaf to SIGTERM": (commands("spare_no_signal"), 4),
+    "in a back-off": (die_again_and_again, 0),
+}
+
+
+def be_stubborn(start: Start, how: str, graceful: float) -> Launcher:
+    config = with_options(
+        DEFAULT={"graceful_shutdown_timeout": graceful},
+        health={"beat_timeout": 600, "probe_interval": 600},
+        supervision={"backoff_max": 30},
+    )
+    service = start("Faulty", "--workers=2", config=config)
+    service.wait_ready()
+    STUBBORN[how][0](service, workers(service)[1]["pid"])
+    return service
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+def test_a_stop_ends_in_time_whatever_the_workers_do(start: Start, how: str) -> None:
+    service = be_stubborn(start, how, GRACEFUL_SECONDS)
+    service.signal(signal.SIGTERM)
+    assert service.wait(GRACEFUL_SECONDS + STOP_SECONDS) == STUBBORN[how][1]
+    service.assert_nothing_left(ORPHAN_SECONDS)
+
+
+@pytest.mark.parametrize("how", STUBBORN)
+def test_a_second_signal_ends_it_at_once(start: Start, how: str) -> None:
+    service = be_stubborn(start, how, graceful=600)
+    service.signal(signal.SIGTERM)
+    service.wait_for_line("stopping: SIGTERM received")
+    service.signal(signal.SIGTERM)
+    status = service.wait(STOP_SECONDS)
+    assert status in {4, STUBBORN[how][1]}  # those who would have stopped are killed as well
+    service.assert_nothing_left(ORPHAN_SECONDS)

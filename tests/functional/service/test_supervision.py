@@ -1,73 +1,43 @@
 """A worker that is no good is found, explained and replaced; one that only waits is let be."""
 
-import json
 import os
 import re
 import signal
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests.functional.service.conftest import Start
+from tests.functional.service.faults import (
+    FAST,
+    Fault,
+    commands,
+    put_text,
+    sends,
+    with_options,
+    workers,
+)
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
-from tests.support.waiting import elapse, wait_until
+from tests.support.waiting import wait_until
 
-FAST: dict[str, dict[str, object]] = {
-    "DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 10},
-    "health": {"beat_timeout": 1, "probe_interval": 1, "probe_timeout": 1, "wedged_after": 4},
-    "supervision": {"backoff_max": 1},
-}
-FOUND_SECONDS = 30.0  # more than any of the time limits above
-Fault = Callable[[Launcher, int], object]
-
-
-def workers(service: Launcher) -> list[dict[str, Any]]:
-    """What `status` says of each."""
-    found: list[dict[str, Any]] = json.loads(service.run_command("status", "--json").stdout)[
-        "workers"
-    ]
-    return found
-
-
-def asks_worker(method: str) -> Fault:
-    """Have the manager in worker 1 do this; nobody waits for an answer."""
-
-    def act(service: Launcher, pid: int) -> None:
-        put_text(service, "fault-command", method)
-        service.wait_for_line(rf"pid={pid} .*obeys: {method}$")
-
-    return act
-
-
-def sends(number: signal.Signals) -> Fault:
-    return lambda service, pid: os.kill(pid, number)
-
-
-def put_text(service: Launcher, name: str, text: str) -> None:
-    """Whole at once, for whoever looks."""
-    draft = service.state_path / f".{name}"
-    draft.write_text(text)
-    draft.rename(service.state_path / name)
-
+FOUND_SECONDS = 30.0  # more than any of the time limits of FAST
 
 # What happens to the worker; what the master says of it; what the dying worker shows of itself.
 FAULTS = [
     pytest.param(sends(signal.SIGKILL), "killed by SIGKILL", None, id="SIGKILL"),
     pytest.param(sends(signal.SIGSEGV), "killed by SIGSEGV", "Segmentation fault", id="SIGSEGV"),
     pytest.param(sends(signal.SIGSTOP), r"periodic loop late|task \w+ late", None, id="SIGSTOP"),
-    pytest.param(asks_worker("exit"), "status 7, without a word", None, id="exit"),
+    pytest.param(commands("exit"), "status 7, without a word", None, id="exit"),
     pytest.param(
-        asks_worker("hold_the_gil"), r"(periodic loop|task \w+) late", "in hold_the_gil", id="GIL"
+        commands("hold_the_gil"), r"(periodic loop|task \w+) late", "in hold_the_gil", id="GIL"
     ),
-    pytest.param(asks_worker("hang"), "task obey late", "in hang", id="task stuck"),
+    pytest.param(commands("hang"), "task obey late", "in hang", id="task stuck"),
     pytest.param(
-        asks_worker("lose_the_loop"), r"(periodic loop|task \w+) late", "in _run", id="deadlock"
+        commands("lose_the_loop"), r"(periodic loop|task \w+) late", "in _run", id="deadlock"
     ),
-    pytest.param(asks_worker("break_the_loop"), "TypeError", "Traceback", id="loop died"),
+    pytest.param(commands("break_the_loop"), "TypeError", "Traceback", id="loop died"),
     pytest.param(
-        asks_worker("wedge_rpc"), "call to itself through the bus late", "in hang", id="RPC wedged"
+        commands("wedge_rpc"), "call to itself through the bus late", "in hang", id="RPC wedged"
     ),
 ]
 
@@ -101,7 +71,7 @@ def test_a_worker_at_fault_is_found_explained_and_replaced(
 def test_a_replacement_that_hangs_in_its_start_is_replaced_too(
     start: Start, place: str, fault: str
 ) -> None:
-    config = FAST | {"DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 2}}
+    config = with_options(DEFAULT={"start_timeout": 2})
     service = start("Faulty", config=config)
     service.wait_ready()
     put_text(service, f"fault-{place}", fault)
@@ -119,7 +89,7 @@ def test_a_replacement_that_hangs_in_its_start_is_replaced_too(
 
 def test_a_worker_that_is_stopped_before_its_own_first_line_is_found(start: Start) -> None:
     """In the fork, so to say."""
-    config = FAST | {"DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 2}}
+    config = with_options(DEFAULT={"start_timeout": 2})
     service = start("Faulty", config=config)
     service.wait_ready()
     victim = workers(service)[1]["pid"]
@@ -150,27 +120,14 @@ def test_a_worker_that_is_killed_in_its_start_is_forked_again(start: Start) -> N
     service.wait_for_line(r"worker=1 pid=\d+ serving", since=found.end())
 
 
-def test_a_task_that_takes_its_time_within_its_own_limit_is_let_be(start: Start) -> None:
-    config = FAST | {"supervision": {"restart_limit": 0}}
-    service = start("Slow", config=config)
-    service.wait_ready()
-    before = service.workers()
-
-    service.wait_for_line("task long has begun")
-    service.wait_for_line("task long has ended")
-
-    assert service.workers() == before
-    assert "late" not in service.output
-
-
 def test_a_service_that_cannot_be_kept_asks_systemd_to_act(
     start: Start, notify: NotifySocket
 ) -> None:
-    config = FAST | {"supervision": {"restart_limit": 0}}
+    config = with_options(supervision={"restart_limit": 0})
     service = start("Faulty", config=config, notify=notify, watchdog_seconds=60)
     service.wait_ready()
 
-    asks_worker("hang")(service, workers(service)[1]["pid"])
+    commands("hang")(service, workers(service)[1]["pid"])
 
     message = notify.wait_for("WATCHDOG=trigger", FOUND_SECONDS)
     assert "task obey late by" in message.fields["STATUS"]
@@ -183,10 +140,10 @@ def test_a_service_that_cannot_be_kept_asks_systemd_to_act(
 
 
 def test_without_a_watchdog_it_drains_the_others_and_ends_with_3(start: Start) -> None:
-    config = FAST | {"supervision": {"restart_limit": 0}}
+    config = with_options(supervision={"restart_limit": 0})
     service = start("Faulty", config=config)
     service.wait_ready()
-    asks_worker("exit")(service, workers(service)[1]["pid"])
+    commands("exit")(service, workers(service)[1]["pid"])
 
     assert service.wait() == 3
 
@@ -211,24 +168,3 @@ def test_status_tells_of_what_a_worker_died(start: Start) -> None:
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
     assert service.run_command("status").status == 3
-
-
-def test_all_that_is_stopped_and_goes_on_is_let_be(start: Start) -> None:
-    """A machine that is paused, for longer than all deadlines."""
-    config = FAST | {"supervision": {"restart_limit": 0}}
-    service = start("Slow", config=config)
-    service.wait_ready()
-    service.wait_for_line("task long has begun")
-    everybody = [service.pid, *service.workers()]
-    for pid in everybody:
-        os.kill(pid, signal.SIGSTOP)
-    elapse(8)
-    for pid in everybody:
-        os.kill(pid, signal.SIGCONT)
-
-    service.wait_for_line("nobody is judged by the last")
-    service.wait_for_line("task long has ended")
-    service.wait_for_line("task long has begun", since=service.output.rindex("has ended"))
-
-    assert [service.pid, *service.workers()] == everybody
-    assert " late by " not in service.output

@@ -1,0 +1,56 @@
+"""What can befall a worker, and what the master is asked about it."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.processes import Launcher
+
+# Time limits that a test can wait for; a fault is found within those that concern it.
+FAST: dict[str, dict[str, object]] = {
+    "DEFAULT": {"periodic_fuzzy_delay": 0, "start_timeout": 10},
+    "health": {"beat_timeout": 1, "probe_interval": 1, "probe_timeout": 1, "wedged_after": 4},
+    "supervision": {"backoff_max": 1},
+}
+Fault = Callable[[Launcher, int], object]
+
+
+def with_options(**groups: dict[str, object]) -> dict[str, dict[str, object]]:
+    """FAST with these options by group."""
+    return {name: FAST.get(name, {}) | groups.get(name, {}) for name in {*FAST, *groups}}
+
+
+def status(service: Launcher) -> dict[str, Any]:
+    """What `status --json` says."""
+    found: dict[str, Any] = json.loads(service.run_command("status", "--json").stdout)
+    return found
+
+
+def workers(service: Launcher) -> list[dict[str, Any]]:
+    """What it says of each worker, by slot."""
+    found: list[dict[str, Any]] = status(service)["workers"]
+    return found
+
+
+def put_text(service: Launcher, name: str, text: str) -> None:
+    """A file in the state directory, whole at once for whoever looks."""
+    draft = service.state_path / f".{name}"
+    draft.write_text(text)
+    draft.rename(service.state_path / name)
+
+
+def commands(method: str) -> Fault:
+    """Have the manager Faulty in worker 1 do this; nobody waits for an answer."""
+
+    def act(service: Launcher, pid: int) -> None:
+        put_text(service, "fault-command", method)
+        service.wait_for_line(rf"pid={pid} .*obeys: {method}$")
+
+    return act
+
+
+def sends(number: signal.Signals) -> Fault:
+    """A signal to worker 1."""
+    return lambda service, pid: os.kill(pid, number)

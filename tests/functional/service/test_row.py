@@ -1,0 +1,75 @@
+"""The row of the registry says what is true of the host, and is written once a host."""
+
+import json
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import put_text, with_options
+from tests.functional.service.traces import put, trace
+from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
+
+INTERVAL = 1
+QUICK = with_options(DEFAULT={"report_interval": INTERVAL, "service_down_time": 3})
+
+
+def row(service: Launcher) -> dict[str, Any]:
+    (found,) = json.loads(service.run_command("services", "list", "--json").stdout)
+    return dict(found)
+
+
+def test_reports_are_written_once_an_interval_however_many_workers_there_are(start: Start) -> None:
+    service = start("Traced", "--workers=4", config=QUICK)
+    service.wait_ready()
+    wait_until(lambda: row(service)["workers_serving"] == 4, 30, "all are counted")
+
+    begun, before = time.monotonic(), row(service)["report_count"]
+    wait_until(lambda: row(service)["report_count"] >= before + 5, 30, "five reports")
+    elapsed, written = time.monotonic() - begun, row(service)["report_count"] - before
+
+    assert written <= elapsed / INTERVAL + 2  # four times as many, were each worker to write
+
+
+def test_the_row_follows_what_workers_do(start: Start) -> None:
+    config = {**QUICK, "DEFAULT": QUICK["DEFAULT"] | {"start_timeout": 3}}
+    service = start("Faulty", "--workers=3", config=config)
+    service.wait_ready()
+    wait_until(lambda: row(service)["workers_serving"] == 3, 30, "all are counted")
+    put_text(service, "fault-init_host", "hang")  # of the next one, until its time is over
+    os.kill(service.workers()[2], signal.SIGKILL)
+    wait_until(lambda: row(service)["workers_serving"] == 2, 30, "one is missed")
+    wait_until(lambda: row(service)["workers_serving"] == 3, 30, "it is replaced")
+    assert (row(service)["state"], row(service)["workers"]) == ("up", 3)
+
+
+def test_a_drain_is_called_one_and_its_end_is_down(start: Start) -> None:
+    service = start("Traced", "--workers=2", config=QUICK)
+    service.wait_ready()
+    words = ["call", "slow_echo", "value=7", "until=done", "--timeout=60"]
+    caller = threading.Thread(target=service.run_command, args=words)
+    caller.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "the call is in hand")
+
+    service.signal(signal.SIGTERM)
+    wait_until(lambda: row(service)["state"] == "draining", 30, "the row says draining")
+    put(service, "done")
+    assert service.wait() == 0
+
+    assert (row(service)["state"], row(service)["workers_serving"]) == ("down", 0)
+    caller.join(30)
+
+
+def test_what_is_killed_as_a_whole_is_down_when_its_reports_have_ceased(start: Start) -> None:
+    service = start("Traced", "--workers=2", config=QUICK)
+    service.wait_ready()
+    wait_until(lambda: row(service)["state"] == "up", 30, "it reports")
+
+    service.signal(signal.SIGKILL)
+    service.wait()
+
+    wait_until(lambda: row(service)["state"] == "down", 30, "it is down")
+    assert row(service)["workers_serving"] == 0

@@ -1,0 +1,77 @@
+"""The kernel has no memory or no process to give."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from tests.functional.conftest import Launch
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import commands, with_options, workers
+from tests.support import cgroups
+from tests.support.cgroups import limited
+from tests.support.waiting import wait_until
+
+ROOM_BYTES = 96 << 20  # for what a worker needs from now on, and not for one that eats
+
+
+def needs(controller: str) -> None:
+    """Skips where the machine has none; in CI that is a failure (tests.support.skips)."""
+    if reason := cgroups.why_not(controller):
+        pytest.skip(reason)
+
+
+def test_a_worker_killed_for_memory_is_told_as_such_and_replaced(start: Start) -> None:
+    needs("memory")
+    with limited("memory") as group:
+        service = start("Faulty", config=with_options())
+        service.wait_ready()
+        group.limit(ROOM_BYTES)
+        victim = workers(service)[1]["pid"]
+        group.add(victim)
+
+        commands("eat")(service, victim)
+
+        found = service.wait_for_line(rf"worker 1 pid {victim} ended: .*")
+        assert "killed by the kernel for want of memory" in found[0]
+        service.wait_for_line(r"worker=1 pid=\d+ serving", since=found.end())
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+
+
+def test_a_worker_that_cannot_be_forked_is_forked_when_it_can(start: Start) -> None:
+    needs("pids")
+    with limited("pids") as group:
+        service = start("Faulty", config=with_options())
+        service.wait_ready()
+        victim = workers(service)[1]["pid"]
+        group.add(service.pid)
+        group.limit(1)
+
+        os.kill(victim, signal.SIGKILL)
+        service.wait_for_line("worker 1 cannot be forked: ")
+        assert service.run_command("ping", "--worker=0").status == 0
+        group.limit(None)
+
+        service.wait_for_line(r"worker=1 pid=\d+ serving", since=len(service.output))
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+
+
+def test_a_worker_that_cannot_be_forked_for_good_ends_the_service(launch: Launch) -> None:
+    needs("pids")
+    config = with_options(DEFAULT={"start_timeout": 2, "workers": 2})
+    with limited("pids") as group:
+        service = launch(config=config)
+        service.wait_ready()
+        group.add(service.pid)
+        group.limit(1)
+
+        os.kill(service.workers()[1], signal.SIGKILL)
+
+        wait_until(lambda: service.status is not None, 30, "it has ended")
+        assert service.status == 3
+        assert re.search("fork late by .*, nothing is forked", service.output.splitlines()[-1]), (
+            service.output
+        )

@@ -1,0 +1,104 @@
+"""What supervise.forking adds to cotyledon, and what it stands on: fails when that changes."""
+
+import errno
+import inspect
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+
+import cotyledon
+import pytest
+
+from launcher.board import Board
+from launcher.supervise import forking
+from launcher.supervise.forking import ForkingManager
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(capacity=4)
+    board.want(2, start_timeout=10)
+    return board
+
+
+@pytest.fixture
+def manager(board: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkingManager]:
+    """One that was not through cotyledon's constructor, which takes over the whole process."""
+    monkeypatch.setattr(cotyledon.ServiceManager, "__init__", lambda self, **_: None)
+    manager = ForkingManager(board)
+    yield manager
+    manager._forker.shutdown()
+
+
+def test_cotyledon_still_forks_by_the_method_that_is_overridden() -> None:
+    overridden = cotyledon.ServiceManager._start_worker
+    assert list(inspect.signature(overridden).parameters) == ["self", "service_id", "worker_id"]
+    callers = [
+        name
+        for name, method in vars(cotyledon.ServiceManager).items()
+        if inspect.isfunction(method) and "self._start_worker(" in inspect.getsource(method)
+    ]
+    assert set(callers) == {"_child_supervisor_thread", "_adjust_workers"}
+    assert "self.mp_context" in inspect.getsource(overridden)
+
+
+def test_all_forks_come_from_one_thread_that_goes_on(
+    manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes its end for that of the master."""
+    seen: list[threading.Thread] = []
+    monkeypatch.setattr(
+        cotyledon.ServiceManager,
+        "_start_worker",
+        lambda *_: seen.append(threading.current_thread()),
+    )
+    for number in range(3):
+        caller = threading.Thread(target=manager._start_worker, args=("service", number))
+        caller.start()
+        caller.join(10)
+
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert seen[0].is_alive()
+
+
+def test_a_fork_that_fails_is_tried_again(
+    manager: ForkingManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(forking, "RETRY_SECONDS", 0.001)
+    results = [OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), None]
+
+    def fork(*_: object) -> None:
+        if error := results.pop(0):
+            raise error
+
+    monkeypatch.setattr(cotyledon.ServiceManager, "_start_worker", fork)
+    manager._start_worker("service", 1)
+
+    assert results == []
+    assert "worker 1 cannot be forked: " in caplog.text
+
+
+def test_nobody_is_forked_in_a_stop(
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        cotyledon.ServiceManager, "_start_worker", lambda *_: pytest.fail("forked")
+    )
+    board.announce_stop()
+
+    manager._start_worker("service", 1)
+
+
+def test_the_pid_is_known_before_the_worker_says_anything(
+    manager: ForkingManager, board: Board
+) -> None:
+    manager._slot = 1
+    process = forking._Context(manager._note_pid).Process(target=os._exit, args=(0,))
+    process.start()
+
+    assert board.slot(1).get("pid") == process.pid
+    process.join(10)
+    assert process.exitcode == 0
+    assert isinstance(process, multiprocessing.process.BaseProcess)

@@ -1,0 +1,88 @@
+"""How a late worker is ended, told to a recorder in place of the kernel."""
+
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from launcher.board import Board, SlotView, seconds
+from launcher.supervise.health import Suspicion
+from launcher.supervise.repair import GRACE_SECONDS, Repair
+
+NOW = seconds(1000)
+Sent = list[tuple[int, signal.Signals]]
+
+
+def late(pid: int = 42, slot: int = 1) -> Suspicion:
+    board = Board(capacity=2)
+    board.slot(slot).put("pid", pid)
+    view: SlotView = board.slot(slot).view()
+    return Suspicion(view, "task tick", NOW - seconds(3))
+
+
+def repair(sent: Sent, state: str = psutil.STATUS_SLEEPING) -> Repair:
+    def send(pid: int, number: signal.Signals) -> None:
+        sent.append((pid, number))
+
+    return Repair(send=send, state_of=lambda _: state)
+
+
+def test_it_is_aborted_once_and_killed_once_after_the_grace() -> None:
+    sent: Sent = []
+    mending = repair(sent)
+    for after in (0, 0.1, GRACE_SECONDS - 0.1):
+        assert mending.treat([late()], NOW + seconds(after)) == []
+    assert sent == [(42, signal.SIGABRT)]
+    for after in (GRACE_SECONDS, GRACE_SECONDS + 5):
+        mending.treat([late()], NOW + seconds(after))
+    assert sent == [(42, signal.SIGABRT), (42, signal.SIGKILL)]
+
+
+@pytest.mark.parametrize(
+    "state", [psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK_SLEEP]
+)
+def test_one_that_runs_no_handler_is_killed_at_once_and_the_log_says_why_there_are_no_stacks(
+    state: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: Sent = []
+    repair(sent, state).treat([late()], NOW)
+
+    assert sent == [(42, signal.SIGKILL)]
+    assert "worker 1 pid 42: task tick late by 3 s" in caplog.text
+    assert f"the process is {state} and cannot show its stacks" in caplog.text
+
+
+def test_one_that_was_late_and_died_is_no_case_any_more() -> None:
+    sent: Sent = []
+    mending = repair(sent)
+    mending.treat([late()], NOW)
+    mending.treat([], NOW + seconds(1))
+    mending.treat([late(pid=43)], NOW + seconds(2))
+
+    assert sent == [(42, signal.SIGABRT), (43, signal.SIGABRT)]
+
+
+def test_a_slot_without_a_process_is_given_back() -> None:
+    sent: Sent = []
+    lost = late(pid=0)
+
+    assert repair(sent).treat([lost, late(slot=0)], NOW) == [lost]
+    assert sent == [(42, signal.SIGABRT)]
+
+
+def test_who_buries_the_worker_is_told_first_for_what_it_was_ended() -> None:
+    order: list[object] = []
+    send: Callable[[int, signal.Signals], None] = lambda pid, number: order.append(number)  # noqa: E731
+    Repair(lambda *facts: order.append(facts), send=send, state_of=lambda _: "running").treat(
+        [late()], NOW
+    )
+
+    assert order == [(1, 42, "task tick late by 3 s"), signal.SIGABRT]
+
+
+def test_a_process_that_has_just_gone_is_no_error() -> None:
+    def send(pid: int, number: signal.Signals) -> None:
+        raise ProcessLookupError
+
+    assert Repair(send=send, state_of=lambda _: "gone").treat([late()], NOW) == []
