@@ -135,7 +135,13 @@ SUPERVISION_OPTS = [
         "restart_limit",
         default=5,
         min=0,
-        help="Deaths of one worker within restart_window seconds before the master gives up.",
+        help="Deaths of one worker within restart_window seconds before the master gives up. A "
+        "death is found at once when the process ends; when it hangs, after the time limit that "
+        "it misses: start_timeout and 2 s for a step of its start, [health] beat_timeout when its "
+        "loop stands still or the process is stopped, the task's own timeout when one task is "
+        "stuck, [health] wedged_after when only calls do not reach it; then a round of the "
+        "monitor, 1 s at most. It is aborted, shows its stacks, and is killed 2 s later if need "
+        "be.",
     ),
     cfg.FloatOpt("restart_window", default=120, min=1, help="Seconds; see restart_limit."),
     cfg.FloatOpt(

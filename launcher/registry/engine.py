@@ -33,7 +33,7 @@ def open_registry(url: str) -> Registry:
 def open_database(url: str) -> Database:
     """What `open_registry` puts the store on; raises the same."""
     shown = mask_url(url)
-    engine, judge = _make_engine(urls.parse(url), shown)
+    engine, judge = make_engine(urls.parse(url), shown)
     database = Database(engine, Edge(shown, engine.url.password, judge))
     try:
         database.check()
@@ -46,7 +46,11 @@ def open_database(url: str) -> Database:
     return database
 
 
-def _make_engine(url: URL, shown: str) -> tuple[Engine, Judge]:
+def make_engine(url: URL, shown: str) -> tuple[Engine, Judge]:
+    """An engine, which opens nothing before it is used, and who judges its errors.
+
+    Raises DatabaseUnusable: the URL is wrong, or a driver is missing.
+    """
     if url.get_backend_name() == "sqlite":
         return _make_sqlite_engine(url, shown)
     return _make_server_engine(url, shown), judge_server

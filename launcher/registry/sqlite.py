@@ -53,6 +53,7 @@ class SqliteFile:
         if url.query or str(url.database).startswith("file:") or "\0" in str(url.database):
             raise self._unusable("for SQLite only a plain path will do, without ?options")
         self.path = Path(str(url.database)).absolute()
+        self._inspected: tuple[int, int] | None = None
 
     def connect(self) -> sqlite3.Connection:
         """A connection to the file, checked and with the tables in place.
@@ -60,7 +61,9 @@ class SqliteFile:
         Raises DatabaseUnusable, and sqlite3.Error, which the engine hands on to `judge`.
         """
         if found := _stat(self.path):
-            self._inspect(found)
+            if self._inspected != self.identity():  # by this process, that is: once is enough
+                self._inspect(found)
+                self._inspected = self.identity()
         else:
             self._give_to_owner()
         connection = sqlite3.connect(

@@ -1,11 +1,20 @@
 """The registry in an SQL database: what each method means in statements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Update, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Select,
+    Update,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from launcher.errors import ServiceNotFound
@@ -13,6 +22,15 @@ from launcher.registry.database import Database
 from launcher.registry.models import compute_nodes, services
 from launcher.registry.records import ComputeNode, ServiceRecord, ServiceState, checked_reason
 from launcher.registry.rows import from_node, to_node, to_service
+
+
+def first_statements() -> Iterator[Select[Any] | Update]:
+    """As the methods below make them, with any values: what a worker executes in its start."""
+    now, of_service = _utc_now(), _of("", "")
+    yield select(services).where(*of_service)
+    yield update(services).values(report_count=services.c.report_count + 1).where(*of_service)
+    values: dict[str, Any] = {column.name: None for column in compute_nodes.c}
+    yield _renewal(values | {"updated_at": now})
 
 
 def _utc_now() -> datetime:
@@ -138,12 +156,7 @@ class SqlRegistry:
             raise ServiceNotFound(binary=binary, host=host)
 
     def _renew_node(self, values: dict[str, Any]) -> bool:
-        nodes = compute_nodes.c
-        statement = update(compute_nodes).values(values | {"updated_at": self._now()})
-        statement = statement.where(
-            nodes.host == values["host"],
-            nodes.hypervisor_hostname == values["hypervisor_hostname"],
-        )
+        statement = _renewal(values | {"updated_at": self._now()})
         return self._database.change(statement) > 0
 
     def _create_node(self, values: dict[str, Any]) -> bool:
@@ -154,6 +167,18 @@ class SqlRegistry:
         except IntegrityError:  # a sibling won the race; update its row
             return False
         return True
+
+
+def _renewal(values: dict[str, Any]) -> Update:
+    nodes = compute_nodes.c
+    return (
+        update(compute_nodes)
+        .values(values)
+        .where(
+            nodes.host == values["host"],
+            nodes.hypervisor_hostname == values["hypervisor_hostname"],
+        )
+    )
 
 
 def _of(host: str, binary: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -92,6 +92,11 @@ class Manager:
 
     target: ClassVar[oslo_messaging.Target] = oslo_messaging.Target(version="1.0")
 
+    @classmethod
+    def preload(cls, state_path: str) -> None:
+        """Called in the master, before the first fork: import, and go through, what each worker
+        needs for its start, so that they share the pages. Open nothing, start nothing."""
+
     def __init__(self, context: ManagerContext) -> None:
         """Store only: what takes time belongs into `init_host`."""
         self.context = context

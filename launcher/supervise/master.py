@@ -106,6 +106,7 @@ class Master:
         paths.check_socket_room("runtime_path", Path(conf.runtime_path))
         manager = loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
+        manager.preload(conf.state_path)
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         LOG.info("bus %s", mask_url(conf.transport_url))
