@@ -79,10 +79,15 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         ) from error
     except cfg.ConfigSourceValueError as error:
         raise _wrong_value("", error) from error
-    except (cfg.Error, OSError) as error:
+    except OSError as error:
+        problem = f"configuration file {error.filename} cannot be read: {error.strerror}"
+        raise ConfigError(problem=problem) from error
+    except cfg.Error as error:
         raise ConfigError(problem=one_line(error)) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(problem=f"a configuration file is no UTF-8: {error}") from error
+        named = [arg.partition("=")[2] for arg in args if arg.startswith("--config-file=")]
+        files = " or ".join(named) or "one of those that are found by themselves"
+        raise ConfigError(problem=f"configuration file {files} is no UTF-8: {error}") from error
 
 
 def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
