@@ -2,7 +2,7 @@
 
     python -m tests.bench.faults [--rounds N]
 
-Under the time limits of `tests.functional.service.faults.FAST`. A line of JSON a fault, in seconds.
+Under the time limits of `tests.functional.service.faults.FAST`; a line of JSON a fault, in s.
 """
 
 import argparse
