@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import put_text, with_options
+from tests.functional.service.faults import put_text, with_options, workers
 from tests.functional.service.test_innocent import calls_without_pause
 from tests.functional.service.test_lead import read_sweeps
 from tests.support.notify_socket import NotifySocket
@@ -49,13 +49,13 @@ class Chaos:
     chance: random.Random
     done: list[str] = field(default_factory=list)
 
-    def strike(self) -> None:
-        """One fault, of any kind."""
+    def strike(self) -> list[int]:
+        """One fault, of any kind; the workers that will not survive it."""
         fault = self.chance.choice(self.faults())
         self.done.append(fault.__name__)
-        fault()
+        return fault() or []
 
-    def faults(self) -> list[Callable[[], object]]:
+    def faults(self) -> list[Callable[[], list[int] | None]]:
         return [
             *(3 * [self.kill_one]),
             self.stop_one,
@@ -73,26 +73,31 @@ class Chaos:
     def victim(self) -> int:
         return self.chance.choice(self.service.workers())
 
-    def kill_one(self) -> None:
-        os.kill(self.victim(), signal.SIGKILL)
+    def kill_one(self) -> list[int]:
+        return self.send(signal.SIGKILL, [self.victim()])
 
-    def stop_one(self) -> None:
-        os.kill(self.victim(), signal.SIGSTOP)
+    def stop_one(self) -> list[int]:
+        return self.send(signal.SIGSTOP, [self.victim()])
 
-    def terminate_one(self) -> None:
-        os.kill(self.victim(), signal.SIGTERM)
+    def terminate_one(self) -> list[int]:
+        return self.send(signal.SIGTERM, [self.victim()])
 
-    def crash_one(self) -> None:
-        os.kill(self.victim(), signal.SIGSEGV)
+    def crash_one(self) -> list[int]:
+        return self.send(signal.SIGSEGV, [self.victim()])
 
-    def kill_several(self) -> None:
-        for pid in self.chance.sample(self.service.workers(), 2):
-            os.kill(pid, signal.SIGKILL)
+    def kill_several(self) -> list[int]:
+        return self.send(signal.SIGKILL, self.chance.sample(self.service.workers(), 2))
 
-    def command(self) -> None:
+    def send(self, number: signal.Signals, pids: list[int]) -> list[int]:
+        for pid in pids:
+            os.kill(pid, number)
+        return pids
+
+    def command(self) -> list[int]:
         method = self.chance.choice(IN_COMMAND)
         self.done[-1] += f":{method}"
         put_text(self.service, "fault-command", method)
+        return [int(workers(self.service)[1]["pid"])]
 
     def pause_all(self) -> None:
         everybody = [self.service.pid, *self.service.workers()]
@@ -131,13 +136,13 @@ def test_whatever_befalls_it_the_service_comes_back(
     end = time.monotonic() + SECONDS
     with calls_without_pause(rabbit.url) as answered:
         while time.monotonic() < end:
-            before = len(answered)
-            chaos.strike()
-            what = f"all serve; seed {SEED}, {chaos.done}"
+            before, doomed = len(answered), chaos.strike()
+            what = f"seed {SEED}, {chaos.done}"
+            wait_until(lambda: not set(doomed) & set(service.workers()), BACK_SECONDS, what)  # noqa: B023
             wait_until(lambda: all_serve(notify), BACK_SECONDS, what, show=lambda: seen(notify))
             wait_until(lambda: len(answered) > before, BACK_SECONDS, f"calls go on; {what}")  # noqa: B023
+            wait_until(lambda: ready_is_true(notify), 10, f"READY=1 is told; {what}")
             assert service.status is None, what
-            assert notify.lines.count("READY=1") == 1 + notify.lines.count("RELOADING=1"), what
             assert zombies(service) == [], what
     assert_one_lead_at_a_time(service.state_path, chaos)
     assert "WATCHDOG=trigger" not in notify.lines
@@ -148,6 +153,11 @@ def test_whatever_befalls_it_the_service_comes_back(
 
 def all_serve(notify: NotifySocket) -> bool:
     return notify.values("STATUS")[-1] == f"{WORKERS}/{WORKERS} workers serving"
+
+
+def ready_is_true(notify: NotifySocket) -> bool:
+    """Told once, and again at the end of each reload; never besides."""
+    return notify.lines.count("READY=1") == 1 + notify.lines.count("RELOADING=1")
 
 
 def seen(notify: NotifySocket) -> list[str]:
