@@ -126,7 +126,9 @@ HEALTH_OPTS = [
         max=86400,
         help="Seconds for which the round trips of one worker may fail, while those of another "
         "one all succeed, before it is late. It is found at most two probe_intervals and a "
-        "probe_timeout after that. While they fail in all workers, none is: the bus is away.",
+        "probe_timeout after that. While they fail in all workers, none is: the bus is away. "
+        "When it is back, workers find it one after the other: let this be longer than the "
+        "pauses between two attempts ([oslo_messaging_rabbit] rabbit_interval_max).",
     ),
 ]
 

@@ -14,6 +14,8 @@ FAST: dict[str, dict[str, object]] = {
     "health": {"beat_timeout": 1, "probe_interval": 1, "probe_timeout": 1, "wedged_after": 4},
     "supervision": {"backoff_max": 1},
 }
+# Workers look for a broker that is back more often than the one is found out of reach.
+RABBIT = {"rabbit_retry_interval": 1, "rabbit_interval_max": 2}
 Fault = Callable[[Launcher, int], object]
 
 
