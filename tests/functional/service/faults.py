@@ -15,7 +15,7 @@ FAST: dict[str, dict[str, object]] = {
     "supervision": {"backoff_max": 1},
 }
 # Workers look for a broker that is back more often than the one is found out of reach.
-RABBIT = {"rabbit_retry_interval": 1, "rabbit_interval_max": 2}
+RABBIT: dict[str, object] = {"rabbit_retry_interval": 1, "rabbit_interval_max": 2}
 Fault = Callable[[Launcher, int], object]
 
 

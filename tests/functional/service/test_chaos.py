@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import put_text, with_options, workers
+from tests.functional.service.faults import RABBIT, put_text, with_options, workers
 from tests.functional.service.test_innocent import calls_without_pause
 from tests.functional.service.test_lead import read_sweeps
 from tests.support.notify_socket import NotifySocket
@@ -37,6 +37,8 @@ IN_COMMAND = ("exit", "hold_the_gil", "hang", "lose_the_loop", "break_the_loop",
 CONFIG = with_options(
     DEFAULT={"report_interval": 1, "service_down_time": 3},
     supervision={"stable_after": 0, "backoff_max": 0.5, "restart_limit": 100},
+    health={"wedged_after": 10},
+    oslo_messaging_rabbit=RABBIT,
 )
 
 

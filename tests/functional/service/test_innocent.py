@@ -11,7 +11,7 @@ import pytest
 from oslo_config import cfg
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import status, with_options
+from tests.functional.service.faults import RABBIT, status, with_options
 from tests.support.busy import busy
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
@@ -82,7 +82,12 @@ def test_workers_that_are_starved_of_processor_time(start: Start) -> None:
 
 def test_a_broker_that_is_away_under_load(start: Start, rabbit: Vhost) -> None:
     """Nobody is killed for it, and all are back by themselves when it is."""
-    config = with_options(DEFAULT={"transport_url": rabbit.url}, supervision={"restart_limit": 0})
+    config = with_options(
+        DEFAULT={"transport_url": rabbit.url},
+        supervision={"restart_limit": 0},
+        health={"wedged_after": 15},
+        oslo_messaging_rabbit=RABBIT,
+    )
     service = start("Slow", config=config)
     service.wait_ready()
     before = service.workers()
