@@ -98,8 +98,9 @@ class Chaos:
     def command(self) -> list[int]:
         method = self.chance.choice(IN_COMMAND)
         self.done[-1] += f":{method}"
+        victim = int(workers(self.service)[1]["pid"])  # who obeys at once, and is another one then
         put_text(self.service, "fault-command", method)
-        return [int(workers(self.service)[1]["pid"])]
+        return [victim]
 
     def pause_all(self) -> None:
         everybody = [self.service.pid, *self.service.workers()]
