@@ -26,6 +26,7 @@ _FIELDS = (
     "stepped_at",  # when the step began
     "deadline",  # when the slot counts as late; 0: never
     "deadline_task",  # number of the task whose deadline it is, plus 1; 0: the loop's or a step's
+    "deadline_since",  # when that began which has this deadline
     "served_since",  # when this process proved itself; 0: not yet
     "not_before",  # written by the master: no start of the sequence before this time
     "beats",  # rounds of the periodic loop
@@ -62,6 +63,7 @@ class SlotView:
     stepped_at: int
     deadline: int
     deadline_task: int
+    deadline_since: int
     served_since: int
     not_before: int
     last_task: int
@@ -158,6 +160,7 @@ class Slot:
             stepped_at=self.get("stepped_at"),
             deadline=self.get("deadline"),
             deadline_task=self.get("deadline_task"),
+            deadline_since=self.get("deadline_since"),
             served_since=self.get("served_since"),
             not_before=self.get("not_before"),
             last_task=self.get("last_task"),
@@ -203,21 +206,21 @@ class Slot:
         self.put("stepped_at", now)
         self.put("deadline", now + seconds(timeout))
 
-    def serve(self, deadline: int, deadline_task: int) -> None:
+    def serve(self, deadline: int, deadline_task: int, since: int = 0) -> None:
         """Called in the worker, once it has proven itself."""
         with self._lock:
-            self._set_deadline(deadline, deadline_task)
+            self._set_deadline(deadline, deadline_task, since)
             self.put("step", Step.DONE)
             self.put("served_since", time.monotonic_ns())
             self.enter(WorkerState.SERVING)
 
-    def beat(self, deadline: int, deadline_task: int) -> None:
+    def beat(self, deadline: int, deadline_task: int, since: int = 0) -> None:
         """Called in the worker's periodic loop: the loop runs, and is late from `deadline` on;
         while the worker starts or drains another deadline counts."""
         with self._lock:
             self.put("beats", self.get("beats") + 1)
             if self.state is WorkerState.SERVING:
-                self._set_deadline(deadline, deadline_task)
+                self._set_deadline(deadline, deadline_task, since)
 
     def note_probe(self, *, succeeded: bool) -> None:
         """Called in the worker, after each round trip to itself through the bus."""
@@ -231,10 +234,12 @@ class Slot:
     def drain(self, timeout: float) -> None:
         """Called in the worker: it stops, and may take `timeout` seconds (0: without end)."""
         with self._lock:
-            self._set_deadline(time.monotonic_ns() + seconds(timeout) if timeout else 0, 0)
+            now = time.monotonic_ns()
+            self._set_deadline(now + seconds(timeout) if timeout else 0, 0, now)
             self.enter(WorkerState.STOPPING)
 
-    def _set_deadline(self, deadline: int, deadline_task: int) -> None:
+    def _set_deadline(self, deadline: int, deadline_task: int, since: int) -> None:
+        self.put("deadline_since", since)
         self.put("deadline_task", deadline_task)
         self.put("deadline", deadline)
 

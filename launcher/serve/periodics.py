@@ -78,8 +78,12 @@ class Task:
     @property
     def deadline(self) -> int:
         """When it counts as stuck: while running, or when the loop forgets to start it."""
-        since = self.due if self.started is None else self.started
-        return since + seconds(self.spec.timeout)
+        return self.since + seconds(self.spec.timeout)
+
+    @property
+    def since(self) -> int:
+        """When its run began, or has to begin."""
+        return self.due if self.started is None else self.started
 
 
 class PeriodicTasks:
@@ -138,6 +142,9 @@ class PeriodicTasks:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+        with self._wake:  # else the lock would be ours until the process ends
+            if not any(task.host_wide and task.started for task in self._tasks):
+                self._lead.release()
 
     def wait(self) -> None:
         """Block until the loop has ended; raises what it died of."""
@@ -145,8 +152,9 @@ class PeriodicTasks:
         if self.crashed is not None:
             raise self.crashed
 
-    def deadline(self) -> tuple[int, int]:
-        """(when this worker is late, the number + 1 of the task to blame or 0 for the loop)."""
+    def deadline(self) -> tuple[int, int, int]:
+        """(when this worker is late, the number + 1 of the task to blame or 0 for the loop, when
+        that began)."""
         with self._wake:
             return self._deadline(time.monotonic_ns())
 
@@ -222,7 +230,11 @@ class PeriodicTasks:
             self._wake.notify()
 
     def _log_failure(self, task: Task, error: BaseException) -> None:
-        """The traceback once, when the failures begin: a task may fail every second for hours."""
+        """The traceback once, when the failures begin: a task may fail every second for hours. In
+        a stop what it stands on may have gone already."""
+        if self._board.stopping:
+            LOG.info("periodic task %s did not end well in the stop: %s", task.spec.name, error)
+            return
         if task.failing:
             LOG.error("periodic task %s failed again", task.spec.name)  # oslo.log adds the error
         else:
@@ -238,9 +250,9 @@ class PeriodicTasks:
         task.due = max(begun + seconds(spacing), now)
         task.started = None
 
-    def _deadline(self, now: int) -> tuple[int, int]:
-        loop = (now + seconds(self._timing.beat_timeout), 0)
-        return min([loop, *((task.deadline, task.number + 1) for task in self._tasks)])
+    def _deadline(self, now: int) -> tuple[int, int, int]:
+        loop = (now + seconds(self._timing.beat_timeout), 0, now)
+        return min([loop, *((task.deadline, task.number + 1, task.since) for task in self._tasks)])
 
     def _pause(self, now: int) -> float:
         """Seconds until something is due, or the next beat is."""

@@ -10,7 +10,7 @@ from launcher.board import Board
 from launcher.errors import DatabaseUnavailable, ServiceNotFound
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceState, is_up
-from launcher.states import WorkerState
+from launcher.states import Step, WorkerState
 
 __all__ = ["ServiceGroup", "is_up"]
 
@@ -92,6 +92,7 @@ class ServiceGroup:
         self._board.slot(self._slot).put("left", 1)
         return any(
             slot.state is not WorkerState.EMPTY
+            and slot.get("step") > Step.SERVICE_GROUP  # else it never joined
             and not slot.get("left")
             and _lives(slot.get("pid"))
             for slot in self._board.slots()

@@ -1,6 +1,7 @@
 """A worker as cotyledon sees it: one process, in which one service runs."""
 
 import ctypes
+import faulthandler
 import logging
 import os
 import signal
@@ -66,6 +67,7 @@ class Worker(cotyledon.Service):
             close()
         slot = inheritance.board.slot(worker_id)
         log.name_actor(f"worker={worker_id} pid={os.getpid()}", partial(_journal_fields, slot))
+        faulthandler.enable()  # inherited, but for a master that has given up
         threading.excepthook = _log_thread_crash
         sys.stderr = sys.__stderr__  # a thread of the master may have been catching it
         threading.current_thread().name = "worker-main"

@@ -14,6 +14,9 @@ from launcher.supervise.memory import oom_kills
 
 LOG = logging.getLogger(__name__)
 
+MEMORY_LOOK_SECONDS = 5.0
+MOST_KEPT = 1000  # deaths of one slot
+
 
 class Deaths:
     """Keeps the deaths of each slot and decides by restarts.decide what follows."""
@@ -37,13 +40,24 @@ class Deaths:
         self._give_up = give_up
         self._tasks = tasks
         self._deaths: dict[int, list[restarts.Death]] = defaultdict(list)
-        self._accused: dict[int, tuple[int, str]] = {}  # slot: pid, cause
+        self._accused: dict[int, tuple[int, str, int]] = {}  # slot: pid, cause, when that began
         self._oom_kills = oom_kills()
+        self._looked_at = time.monotonic()
         self.restarts: dict[int, int] = defaultdict(int)
 
-    def accuse(self, slot: int, pid: int, cause: str) -> None:
-        """In the monitor's thread: the master is about to end this worker, for this cause."""
-        self._accused[slot] = (pid, cause)
+    def accuse(self, slot: int, pid: int, cause: str, began: int) -> None:
+        """In the monitor's thread: the master is about to end this worker, for this cause, which
+        began at `began` (monotonic nanoseconds): what it served from then on was no service."""
+        self._accused[slot] = (pid, cause, began)
+
+    def look_at_memory(self, now: float) -> None:
+        """In the monitor's thread, each round: an old kill of the kernel's explains no new death.
+
+        :param now: monotonic seconds.
+        """
+        if now - self._looked_at >= MEMORY_LOOK_SECONDS:
+            self._looked_at = now
+            self._oom_kills = oom_kills()
 
     def last(self, slot: int) -> restarts.Death | None:
         """The last death in a slot. Any thread."""
@@ -72,20 +86,24 @@ class Deaths:
 
     def _note(self, number: int, status: int) -> restarts.Death:
         slot = self._board.slot(number).view()
-        accused, cause = self._accused.pop(number, (0, ""))
+        accused, cause, began = self._accused.pop(number, (0, "", 0))
         kills, self._oom_kills = self._oom_kills, oom_kills()
         now = time.monotonic()
+        ours = accused == slot.pid
+        served_until = began / 1e9 if ours and began else now
         death = restarts.Death(
             now,
             status,
-            served_for=now - slot.served_since / 1e9 if slot.served_since else 0.0,
+            served_for=max(0.0, served_until - slot.served_since / 1e9)
+            if slot.served_since
+            else 0.0,
             reason=self._board.slot(number).explanation(),
-            accusation=cause if accused == slot.pid else "",
+            accusation=cause if ours else "",
             place=self._place(slot, now),
             starved=self._oom_kills > kills,
         )
-        self._deaths[number].append(death)
-        del self._deaths[number][: -(self._policy.limit + 2)]
+        kept = [one for one in self._deaths[number] if now - one.at <= self._policy.window]
+        self._deaths[number] = [*kept[-MOST_KEPT:], death]
         return death
 
     def _place(self, slot: SlotView, now: float) -> str:

@@ -4,9 +4,11 @@ One private name is overridden, `_start_worker`; tests/unit/test_forking.py fail
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
@@ -46,8 +48,21 @@ class ForkingManager(cotyledon.ServiceManager):
                 return self._forker.submit(fork).result()
             except OSError as error:
                 LOG.error("worker %d cannot be forked: %s; trying again", worker_id, error)
-                time.sleep(RETRY_SECONDS)
+                self._wait_for_room()
+                self.reconfigure(service_id, self._board.workers)  # clears its fork times
         return None
+
+    def _wait_for_room(self) -> None:
+        """Until a fork succeeds, or a stop comes: a bare one, since multiprocessing leaves four
+        descriptors behind with each that fails."""
+        while not self._board.stopping:
+            time.sleep(RETRY_SECONDS)
+            with suppress(OSError):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                return
 
     def _note_pid(self, pid: int) -> None:
         """In the master, right after the fork: a worker that is stuck before it could say who it

@@ -1,7 +1,7 @@
 """Judges the board. Pure: a look at the slots and the time in, a verdict out."""
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.board import NO_LEAD, SlotView
@@ -17,12 +17,14 @@ class Suspicion:
 
     slot: SlotView
     what: str
-    since: int  # monotonic nanoseconds
+    since: int  # when it was late, monotonic nanoseconds
+    began: int  # when that began; 0: not known
 
     def sentence(self, now: int) -> str:
         """As log and STATUS say it."""
         slot, overdue = self.slot, (now - self.since) / SECOND
-        return f"worker {slot.slot} pid {slot.pid}: {self.what} late by {overdue:.0f} s"
+        after = f", {(now - self.began) / SECOND:.1f} s after it began" if self.began else ""
+        return f"worker {slot.slot} pid {slot.pid}: {self.what} late by {overdue:.0f} s{after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Verdict:
     late: tuple[Suspicion, ...]
     lead: int
     headline: str
+    remarkable: bool  # whether the headline tells of anything but numbers
 
     @property
     def all_serve(self) -> bool:
@@ -54,6 +57,7 @@ def assess(
     stopping: bool = False,
     tasks: Sequence[str] = (),
     wedged_after: float = math.inf,
+    judged_from: int = 0,
 ) -> Verdict:
     """Judge all slots at `now` (monotonic nanoseconds).
 
@@ -61,17 +65,18 @@ def assess(
     :param stopping: whether the master is on its way out.
     :param tasks: names of the tasks by their number, for the headline.
     :param wedged_after: seconds; see `wedged_since`.
+    :param judged_from: what happened before proves nothing: the machine was away until then.
     """
-    late = tuple(_suspicions(slots, now, tasks, wedged_after))
-    serving = sum(slot.state is WorkerState.SERVING for slot in slots)
+    wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in slots}
+    late = tuple(_suspicions(slots, now, tasks, wedged))
+    details = list(_details(slots, now, late))
     return Verdict(
-        serving=serving,
+        serving=sum(slot.state is WorkerState.SERVING for slot in slots),
         wanted=len(slots),
         late=late,
         lead=choose_lead(slots, {suspicion.slot.slot for suspicion in late}),
-        headline=_draining(slots)
-        if stopping
-        else _headline(slots, now, late, was_ready=was_ready),
+        headline=_draining(slots) if stopping else _headline(slots, details, was_ready=was_ready),
+        remarkable=stopping or bool(details),
     )
 
 
@@ -80,7 +85,9 @@ def is_late(slot: SlotView, now: int) -> bool:
     return 0 < slot.deadline < now
 
 
-def wedged_since(slot: SlotView, siblings: Sequence[SlotView], patience: float) -> int:
+def wedged_since(
+    slot: SlotView, siblings: Sequence[SlotView], patience: float, judged_from: int
+) -> int:
     """When a worker was found out of reach by the bus, though its loop goes on; 0: it is not.
 
     That is when its round trips have failed for `patience` seconds during which another worker's
@@ -90,20 +97,27 @@ def wedged_since(slot: SlotView, siblings: Sequence[SlotView], patience: float) 
         return 0
     for other in siblings:
         if other.state is WorkerState.SERVING and other.probe_ok_since:
-            begun = max(slot.probe_failing_since, other.probe_ok_since)
+            begun = max(slot.probe_failing_since, other.probe_ok_since, judged_from)
             if other.probe_ok_at - begun >= patience * SECOND:
                 return other.probe_ok_at
     return 0
 
 
 def _suspicions(
-    slots: Sequence[SlotView], now: int, tasks: Sequence[str], wedged_after: float
+    slots: Sequence[SlotView], now: int, tasks: Sequence[str], wedged: Mapping[int, int]
 ) -> Iterator[Suspicion]:
     for slot in slots:
         if is_late(slot, now):
-            yield Suspicion(slot, _occupation(slot, tasks), slot.deadline)
-        elif since := wedged_since(slot, slots, wedged_after):
-            yield Suspicion(slot, "call to itself through the bus", since)
+            yield Suspicion(slot, _occupation(slot, tasks), slot.deadline, _began(slot))
+        elif since := wedged[slot.slot]:
+            what = "call to itself through the bus"
+            yield Suspicion(slot, what, since, slot.probe_failing_since)
+
+
+def _began(slot: SlotView) -> int:
+    """When that began for which it is late."""
+    starts = slot.state in {WorkerState.EMPTY, WorkerState.STARTING}
+    return slot.stepped_at if starts else slot.deadline_since
 
 
 def _occupation(slot: SlotView, tasks: Sequence[str]) -> str:
@@ -129,25 +143,24 @@ def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
     return NO_LEAD
 
 
-def _headline(
-    slots: Sequence[SlotView], now: int, late: Sequence[Suspicion], *, was_ready: bool
-) -> str:
+def _headline(slots: Sequence[SlotView], details: Sequence[str], *, was_ready: bool) -> str:
     serving = sum(slot.state is WorkerState.SERVING for slot in slots)
     summary = f"{serving}/{len(slots)} workers serving"
-    suspects = [suspicion.slot for suspicion in late]
-    others = [slot for slot in slots if slot not in suspects]
-    details = [suspicion.sentence(now) for suspicion in late]
-    details += [describe(slot, now) for slot in others if slot.state is not WorkerState.SERVING]
-    details += [
-        f"worker {slot.slot}: {_count(slot.tasks_failing, 'periodic task')} failing"
-        for slot in others
-        if slot.tasks_failing
-    ]
     if not details:
         return summary
     if not was_ready:
         return "; ".join([f"starting: {serving}/{len(slots)} serving", *details])
     return "; ".join([f"degraded: {summary}", *details])
+
+
+def _details(slots: Sequence[SlotView], now: int, late: Sequence[Suspicion]) -> Iterator[str]:
+    suspects = [suspicion.slot for suspicion in late]
+    others = [slot for slot in slots if slot not in suspects]
+    yield from (suspicion.sentence(now) for suspicion in late)
+    yield from (describe(slot, now) for slot in others if slot.state is not WorkerState.SERVING)
+    for slot in others:
+        if slot.tasks_failing:
+            yield f"worker {slot.slot}: {_count(slot.tasks_failing, 'periodic task')} failing"
 
 
 def _draining(slots: Sequence[SlotView]) -> str:

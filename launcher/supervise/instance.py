@@ -21,8 +21,8 @@ class Place:
         """Whether it was removed or replaced."""
         try:
             return self.path.stat().st_ino != self._inode
-        except (FileNotFoundError, NotADirectoryError):
-            return True
+        except OSError as error:
+            return _is_gone(error)
 
 
 class Instance:
@@ -53,8 +53,8 @@ class Instance:
         """Whether the directory was removed or replaced: then the lock keeps nobody out."""
         try:
             there = Path(self._runtime_path, LOCK).stat().st_ino
-        except (FileNotFoundError, NotADirectoryError):
-            return True
+        except OSError as error:
+            return _is_gone(error)
         return there != os.fstat(self._descriptor).st_ino
 
     def _claim(self, path: Path) -> int:
@@ -74,3 +74,8 @@ class Instance:
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork."""
         os.close(self._descriptor)
+
+
+def _is_gone(error: OSError) -> bool:
+    """Whether what was looked for is not there; an error that tells nothing of that is let be."""
+    return isinstance(error, FileNotFoundError | NotADirectoryError)

@@ -190,6 +190,7 @@ class Master:
             # Its stop begins with a pool of threads, and none is to be had.
             LOG.error("the workers are killed, since cotyledon cannot stop them: %s", error)
             self._stop.kill_all()
+        self._stop.end()
         self._monitor.end()
         watching.join()
 
@@ -226,9 +227,9 @@ class Master:
 
     def _on_round(self, now: float) -> None:
         """In the monitor's thread."""
-        self._stop.kill_when_overdue(now)
         if self._board.stopping:
             return
+        self._deaths.look_at_memory(now)
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
         elif self._bus is not None and self._bus.lost():
@@ -244,9 +245,8 @@ class Master:
         if not self._monitor.was_ready or not self._notifier.watchdog_seconds:
             self._stop.fail(error, serves=self._monitor.was_ready)
             return
-        LOG.critical("%s; systemd is asked to act", error)
-        faulthandler.disable()  # of the master's abort that follows there is nothing to learn
-        self._monitor.give_up(str(error))
+        if self._monitor.give_up(str(error)):
+            LOG.critical("%s; systemd is asked to act", error)
 
     def _on_stuck_start(self, reason: str) -> None:
         """In the monitor's thread."""

@@ -3,6 +3,7 @@
 One thread of the master. It catches nothing: a bug here must stop the pings.
 """
 
+import faulthandler
 import logging
 import math
 import threading
@@ -21,7 +22,7 @@ LOG = logging.getLogger(__name__)
 ROUND_SECONDS = 1.0
 FAST_ROUND_SECONDS = 0.02  # while somebody starts or stops
 PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
-OVERSLEPT_SECONDS = 2.0  # later than this for a round: the machine was away, not the workers
+OVERSLEPT_SECONDS = 0.5  # so much later for a round than planned: the machine was away
 EXTENSION_SECONDS = 10.0
 UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
 
@@ -61,13 +62,15 @@ class Monitor:
         self._last_ping = 0
         self._last_extension = 0
         self._gave_up = ""
+        self._planned = 0.0  # seconds of the pause after the last round
         self.was_ready = False
         self.remark = ""  # what else STATUS is to say; set by other threads
 
     def run(self) -> None:
         """Rounds until `end` is called."""
         while not self._ended:
-            self._nudge.wait(self.round())
+            self._planned = self.round()
+            self._nudge.wait(self._planned)
             self._nudge.clear()
 
     def end(self) -> None:
@@ -79,11 +82,15 @@ class Monitor:
         """Called from another thread: something has happened, look at once."""
         self._nudge.set()
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> bool:
         """Called from another thread: the service goes on as it can, but for no pings any more,
-        and systemd is asked to act."""
+        and systemd is asked to act. Once; whether it was this time."""
+        if self._gave_up:
+            return False
         self._gave_up = reason
+        faulthandler.disable()  # of our own abort, which follows, there is nothing to learn
         self._notifier.give_up(f"degraded: {reason}")
+        return True
 
     def round(self) -> float:
         """Look, judge, act; returns the seconds until the next round."""
@@ -96,6 +103,7 @@ class Monitor:
             stopping=self._board.stopping,
             tasks=self._tasks,
             wedged_after=self._wedged_after,
+            judged_from=self._pauses.until,
         )
         self.verdict = verdict
         self._board.appoint(verdict.lead)
@@ -109,10 +117,11 @@ class Monitor:
     def _look(self, now: int) -> list[SlotView]:
         """The slots, with the time in which we did not run ourselves held against nobody."""
         slots = [slot.view() for slot in self._board.slots()]
-        away, self._last_round = now - self._last_round, now
+        away = now - self._last_round - seconds(self._planned)
+        self._last_round = now
         if away > seconds(OVERSLEPT_SECONDS):
             LOG.warning("nobody is judged by the last %.1f s: the master did not run", away / 1e9)
-            self._pauses.forgive(slots, away)
+            self._pauses.forgive(slots, away, now)
         return self._pauses.adjusted(slots)
 
     def _tell(self, verdict: health.Verdict) -> None:
@@ -124,6 +133,12 @@ class Monitor:
             self._last_ping = self._last_round
             self._on_ready(verdict)
         self._notifier.status(self.summary)
+
+    @property
+    def well(self) -> bool:
+        """Whether all serve and there is nothing to remark. Any thread."""
+        quiet = not (self.verdict.remarkable or self._gave_up or self.remark)
+        return self.was_ready and quiet
 
     @property
     def summary(self) -> str:

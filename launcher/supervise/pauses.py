@@ -15,9 +15,11 @@ class Pauses:
 
     def __init__(self) -> None:
         self._credits: dict[int, tuple[int, int]] = {}  # slot: (deadline as it was, nanoseconds)
+        self.until = 0  # when the last one ended, monotonic nanoseconds
 
-    def forgive(self, slots: Sequence[SlotView], pause: int) -> None:
+    def forgive(self, slots: Sequence[SlotView], pause: int, now: int) -> None:
         """There was a pause of so many nanoseconds, and these slots are as it left them."""
+        self.until = now
         for slot in slots:
             self._credits[slot.slot] = (slot.deadline, self._credit(slot) + pause)
 

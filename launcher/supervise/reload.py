@@ -32,6 +32,7 @@ class Reload:
         self._check = check
         self._take = take
         self._lock = threading.Lock()
+        self._waiting = threading.Semaphore()
 
     def run(self) -> LauncherError | None:
         """Reload; the error for which the old configuration stays in force, or None.
@@ -41,21 +42,31 @@ class Reload:
         the service is ready it is told nothing: READY=1 would be a lie.
         """
         with self._lock:
-            LOG.info("reloading the configuration")
-            announced = self._monitor.was_ready
-            if announced:
-                self._notifier.reloading()
-            error = self._try()
-            if error is not None:
-                LOG.error("reload failed, the old configuration stays in force: %s", error)
-            self._monitor.remark = f"reload failed: {error}" if error else ""
-            if announced:
-                self._notifier.reloaded()
+            return self._run()
+
+    def _run(self) -> LauncherError | None:
+        LOG.info("reloading the configuration")
+        announced = self._monitor.was_ready
+        if announced:
+            self._notifier.reloading()
+        error = self._try()
+        if error is not None:
+            LOG.error("reload failed, the old configuration stays in force: %s", error)
+        self._monitor.remark = f"reload failed: {error}" if error else ""
+        if announced:
+            self._notifier.reloaded()
         return error
 
     def on_signal(self, number: signal.Signals) -> None:
-        """In the signal thread; the verdict is in the log and in STATUS."""
-        self.run()
+        """In the signal thread, which has to stay free for a stop; the verdict is in the log and
+        in STATUS. One that waits while another one runs will read what is there then."""
+        if self._waiting.acquire(blocking=False):
+            threading.Thread(target=self._run_later, name="reload", daemon=True).start()
+
+    def _run_later(self) -> None:
+        with self._lock:
+            self._waiting.release()
+            self._run()
 
     def handle_request(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """POST /reload: answered when the reload is over."""

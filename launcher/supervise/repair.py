@@ -20,8 +20,9 @@ from launcher.supervise.health import Suspicion
 LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0  # for writing the stacks and dying of the abort
-# Whoever is in one of these runs no signal handler: stopped, traced, waiting for a device.
-DEAF = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK_SLEEP})
+# Whoever is in one of these runs no signal handler. (Nor does one that waits for a device, but
+# that may be over in a moment.)
+DEAF = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
 
 @dataclass(slots=True)
@@ -36,13 +37,14 @@ class Repair:
 
     def __init__(
         self,
-        accuse: Callable[[int, int, str], None] = lambda slot, pid, cause: None,
+        accuse: Callable[[int, int, str, int], None] = lambda slot, pid, cause, began: None,
         *,
         send: Callable[[int, signal.Signals], None] = os.kill,
         state_of: Callable[[int], str] | None = None,
     ) -> None:
         """
-        :param accuse: told slot, pid and reason before a worker is ended, for who buries it.
+        :param accuse: told slot, pid, reason and when that began, before a worker is ended, for
+            who buries it.
         """
         self._accuse = accuse
         self._send = send
@@ -81,7 +83,7 @@ class Repair:
 
     def _begin(self, suspicion: Suspicion, now: int) -> _Case:
         slot, sentence = suspicion.slot, suspicion.sentence(now)
-        self._accuse(slot.slot, slot.pid, sentence.partition(": ")[2])
+        self._accuse(slot.slot, slot.pid, sentence.partition(": ")[2], suspicion.began)
         state = self._state_of(slot.pid)
         if state in DEAF:
             LOG.error("%s; the process is %s and cannot show its stacks: killed", sentence, state)

@@ -80,19 +80,24 @@ def decide(deaths: Sequence[Death], policy: Policy, *, was_ready: bool, jitter: 
     :param jitter: 0 … 1, drawn by the caller; spreads the pauses of siblings.
     """
     last = deaths[-1]
+    pause = _pause(deaths, policy, jitter)
     if not was_ready and last.status in HOPELESS | WAITED:
-        return Decision(exit_status=ExitStatus(last.status))
-    counted = counted_deaths(deaths, policy)
-    if counted > policy.limit:
-        return Decision(exit_status=ExitStatus.WORKERS_DYING)
+        return Decision(pause, ExitStatus(last.status))
+    if counted_deaths(deaths, policy) > policy.limit:
+        return Decision(pause, ExitStatus.WORKERS_DYING)
+    return Decision(pause)
+
+
+def _pause(deaths: Sequence[Death], policy: Policy, jitter: float) -> float:
+    last, counted = deaths[-1], counted_deaths(deaths, policy)
     # One that has waited for the bus in vain has paused by that; one that failed at once has not.
     quick = sum(last.at - death.at <= policy.longest_pause for death in deaths)
     row = max(counted, quick) if last.status in WAITED else counted
     if row <= 1:
-        return Decision()
+        return 0.0
     doublings = min(row - 2, MOST_DOUBLINGS)
     pause = min(policy.longest_pause, policy.first_pause * 2.0**doublings)
-    return Decision(pause=pause * (0.5 + jitter / 2))
+    return pause * (0.5 + jitter / 2)
 
 
 def counted_deaths(deaths: Sequence[Death], policy: Policy) -> int:

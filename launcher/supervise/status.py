@@ -31,8 +31,7 @@ class Status:
         return 200, {
             "pid": os.getpid(),
             "headline": self._monitor.summary,
-            "healthy": self._monitor.was_ready
-            and self._monitor.summary == f"{verdict.serving}/{verdict.wanted} workers serving",
+            "healthy": self._monitor.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
             "workers": [
                 self._worker(slot.view(), late=slot.number in late) for slot in self._board.slots()

@@ -23,6 +23,7 @@ STACKS_SECONDS = (
     0.5  # after the graceful time, for those that will not stop to show where they are
 )
 FAILED_START_SECONDS = 5.0  # for a start that has failed as a whole to undo what it did
+LOOK_SECONDS = 0.05
 LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
 
 
@@ -42,6 +43,8 @@ class Stop:
         self._killed = False
         self._told: set[int] = set()
         self._impatient: signal.Signals | None = None
+        self._signals = 0
+        self._over = threading.Event()
         self.failure: LauncherError | None = None
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
@@ -62,6 +65,7 @@ class Stop:
         if patience:
             self._abort_at = time.monotonic() + patience
             self._kill_at = self._abort_at + STACKS_SECONDS
+        self._enforce()
         signals.hand_on_to_cotyledon()
         return True
 
@@ -75,21 +79,45 @@ class Stop:
         self._begin(str(error), error, min(patience, self._graceful_seconds or patience))
 
     def on_signal(self, number: signal.Signals) -> None:
-        """In the signal thread: the first one stops gracefully, the second at once."""
+        """In the signal thread: the first one stops gracefully, the second at once. A stop that
+        has begun by itself is no reason to take the first for the second."""
+        self._signals += 1
         if self.begin(f"{number.name} received"):
+            return
+        if self._signals == 1:
+            LOG.info("%s received; the service is stopping already", number.name)
             return
         LOG.warning("%s again: the workers are killed, whatever they do", number.name)
         self._impatient = number
         self._kill_at = time.monotonic()
         self.kill_when_overdue(self._kill_at)
 
+    def end(self) -> None:
+        """Called in the master: all workers are gone."""
+        self._over.set()
+
+    def _enforce(self) -> None:
+        """In a thread of its own, which nothing else can hold up, not even the monitor's death."""
+        thread = threading.Thread(target=self._run, name="stop", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the kernel has no thread to give: no grace, then
+            LOG.error("the stop cannot be bounded, so that the workers are killed at once")
+            self.kill_all()
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            try:
+                self.kill_when_overdue(time.monotonic())
+            except OSError as error:  # of /proc, when descriptors are short: again
+                LOG.error("the workers cannot be looked for: %s", error)
+
     def kill_when_overdue(self, now: float) -> None:
-        """In the monitor's thread, each round: whoever is left after the graceful time shows its
-        stacks and is killed; cotyledon's join returns then, and if it does not, we end as we are.
-        """
+        """Whoever is left after the graceful time shows its stacks and is killed; cotyledon's join
+        returns then, and if it does not, we end as we are."""
         if now < min(self._abort_at, self._kill_at):
             return
-        children = psutil.Process(os.getpid()).children()
+        children = _living_children()
         if now < self._kill_at:
             self._have_stacks_shown(children)
             return
@@ -103,7 +131,7 @@ class Stop:
 
     def kill_all(self) -> None:
         """All workers, at once. Any thread of the master."""
-        children = psutil.Process(os.getpid()).children()
+        children = _living_children()
         self._kill(children)
         psutil.wait_procs(children, timeout=LAST_RESORT_SECONDS)
 
@@ -153,3 +181,13 @@ class Stop:
                 if slot.get("pid") not in self._told:
                     LOG.error("worker %d pid %d died in the stop", slot.number, slot.get("pid"))
                 self._killed = True
+
+
+def _living_children() -> list[psutil.Process]:
+    """Not those that have stopped as told, and that cotyledon has yet to bury."""
+    found = []
+    for child in psutil.Process(os.getpid()).children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+    return found

@@ -67,6 +67,8 @@ def test_a_fork_that_fails_is_tried_again(
     manager: ForkingManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(forking, "RETRY_SECONDS", 0.001)
+    cleared: list[tuple[object, int]] = []
+    monkeypatch.setattr(manager, "reconfigure", lambda *args: cleared.append(args))
     results = [OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), None]
 
     def fork(*_: object) -> None:
@@ -77,6 +79,7 @@ def test_a_fork_that_fails_is_tried_again(
     manager._start_worker("service", 1)
 
     assert results == []
+    assert cleared == [("service", 2)]  # else cotyledon sleeps 5 s before a later fork
     assert "worker 1 cannot be forked: " in caplog.text
 
 

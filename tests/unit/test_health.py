@@ -19,6 +19,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "stepped_at": NOW - fields.pop("ago", 0) * SECOND,
         "deadline": NOW + 60 * SECOND,
         "deadline_task": 0,
+        "deadline_since": 0,
         "served_since": 0,
         "not_before": 0,
         "last_task": 0,
@@ -113,8 +114,8 @@ def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
             ]
         ),
         (
-            [late(0, STARTING, by=2, step=Step.MANAGER), slot(1)],
-            "starting: 1/2 serving; worker 0 pid 4000: manager late by 2 s",
+            [late(0, STARTING, by=2, step=Step.MANAGER, ago=5), slot(1)],
+            "starting: 1/2 serving; worker 0 pid 4000: manager late by 2 s, 5.0 s after it began",
         ),
     ],
 )
@@ -230,3 +231,20 @@ def test_a_drain_that_takes_too_long_is_called_one() -> None:
     (suspicion,) = judge(slot(0), late(1, STOPPING, by=3), was_ready=True).late
 
     assert suspicion.sentence(NOW) == "worker 1 pid 4001: drain late by 3 s"
+
+
+def test_what_was_before_a_pause_does_not_make_a_worker_wedged() -> None:
+    """It failed once before the machine was paused, and its sibling is the first to go on."""
+    slots = [failing(0, ago=601), well(1, since=700, last=0)]
+
+    assert assess(slots, NOW, wedged_after=90).late
+    assert not assess(slots, NOW, wedged_after=90, judged_from=NOW - 80 * SECOND).late
+
+
+def test_how_long_a_task_has_been_running_is_told() -> None:
+    hung = late(0, by=2, deadline_task=3, deadline_since=NOW - 7 * SECOND)
+
+    (suspicion,) = judge(hung, was_ready=True).late
+
+    sentence = "task update_available_resource late by 2 s, 7.0 s after it began"
+    assert suspicion.sentence(NOW) == f"worker 0 pid 4000: {sentence}"

@@ -72,7 +72,7 @@ class World:
     rounds: list[float] = field(default_factory=list)
     hopeless: list[str] = field(default_factory=list)
     ended: list[tuple[int, signal.Signals]] = field(default_factory=list)
-    accused: list[tuple[int, int, str]] = field(default_factory=list)
+    accused: list[tuple[int, int, str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.notifier = Recorder(self.clock, self.watchdog)
@@ -259,6 +259,18 @@ def test_a_deadline_set_after_a_pause_counts_as_it_is(world: World) -> None:
     assert world.ended == [(4000, SIGABRT)]
 
 
+def test_a_pause_of_a_second_or_so_is_one_too(world: World) -> None:
+    """Longer than a loop may be silent, where beat_timeout is short."""
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now + seconds(1), 0)
+    world.go_on(0.6)
+    world.clock.move(OVERSLEPT_SECONDS + 0.9)
+
+    world.clock.move(world.monitor.round())
+
+    assert world.ended == []
+
+
 def test_several_pauses_add_up(world: World) -> None:
     world.be_ready()
     world.board.slot(0).beat(world.clock.now + seconds(5), 1)
@@ -315,7 +327,7 @@ def test_a_late_worker_is_accused_aborted_and_killed_after_a_grace(world: World)
 
     world.monitor.round()
     assert world.ended == [(4001, SIGABRT)]
-    assert world.accused == [(1, 4001, "task report late by 0 s")]
+    assert world.accused == [(1, 4001, "task report late by 0 s", 0)]
 
     world.go_on(GRACE_SECONDS + 1)
     assert world.ended == [(4001, SIGABRT), (4001, SIGKILL)]
@@ -372,6 +384,9 @@ def test_a_service_that_gave_up_asks_systemd_to_act_and_is_pinged_for_no_more(
     assert len(triggers) == 1
     assert max(world.notifier.times("WATCHDOG=1")) <= triggers[0]
     assert world.notifier.statuses[-1] == "degraded: 2/2 workers serving; worker 1 keeps dying"
+    assert not world.monitor.well
+    assert not world.monitor.give_up("worker 1 died once more")
+    assert len(world.notifier.times("WATCHDOG=trigger")) == 1
 
 
 def test_a_hurried_monitor_looks_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,12 @@ def test_no_pause_is_longer_than_the_cap(many: list[Death], count: int, jitter: 
     assert 0 <= judge(many[:count], patient, jitter=jitter).pause <= 8
 
 
+def test_who_goes_on_after_a_spent_budget_pauses_as_well() -> None:
+    """systemd has been asked to act, and may take its time."""
+    assert judge(dead(6)).pause == 8
+    assert judge(dead(50)).pause == 8
+
+
 @pytest.mark.parametrize("was_ready", [False, True])
 def test_a_spent_budget_ends_the_service(was_ready: bool) -> None:
     assert judge(dead(5), was_ready=was_ready).exit_status is None
