@@ -139,8 +139,29 @@ class Periodic(Traced):
             raise OSError("stumbled")
 
 
+class SlowToLeave(Periodic):
+    """Takes as long for its clean-up as there is no file `cleaned`."""
+
+    def cleanup_host(self) -> None:
+        super().cleanup_host()
+        self.wait_for("cleaned")
+
+
 class Faulty(Periodic):
     """Does to its worker what a test asks for."""
+
+    @classmethod
+    def preload(cls, state_path: str) -> None:
+        os.register_at_fork(after_in_child=lambda: cls.hang_in_the_fork(state_path))
+
+    @staticmethod
+    def hang_in_the_fork(state_path: str) -> None:
+        """Before the worker has run a line of its own, where there is a file `fault-fork`."""
+        try:
+            Path(state_path, "fault-fork").unlink()
+        except FileNotFoundError:
+            return
+        threading.Event().wait()
 
     def __init__(self, context: ManagerContext) -> None:
         super().__init__(context)
@@ -149,6 +170,14 @@ class Faulty(Periodic):
     def init_host(self, service: ServiceRecord | None) -> None:
         super().init_host(service)
         self.misbehave("init_host")
+
+    def pre_start_hook(self, service: ServiceRecord) -> None:
+        super().pre_start_hook(service)
+        self.misbehave("pre_start_hook")
+
+    def post_start_hook(self) -> None:
+        super().post_start_hook()
+        self.misbehave("post_start_hook")
 
     @periodic_task(spacing=0.1, run_immediately=True, timeout=2)
     def obey(self, context: Any) -> None:

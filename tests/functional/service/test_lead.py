@@ -11,7 +11,9 @@ import pytest
 
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import status, with_options
+from tests.functional.service.traces import put
 from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
 
 SECONDS = float(os.environ.get("LEAD_SECONDS", "20"))  # minutes, by hand
 SPACING = 0.2  # of managers.Periodic.sweep
@@ -45,6 +47,25 @@ def test_host_wide_tasks_neither_overlap_nor_pause_while_workers_are_killed(star
     assert overlaps == [], f"seed {SEED}, {killed} killed"
     pauses = [two[0] - one[0] for one, two in pairwise(sweeps)]
     assert max(pauses) < SPACING + TAKEOVER + ROUND + SLACK, f"seed {SEED}, {killed} killed"
+
+
+def test_a_lead_that_takes_long_to_leave_is_succeeded_meanwhile(start: Start) -> None:
+    service = start("SlowToLeave", "--workers=2", config=with_options(health={"beat_timeout": 60}))
+    service.wait_ready()
+    first = lead(service)
+    wait_until(lambda: sweepers(service) == {first}, 30, "it sweeps")
+
+    os.kill(first, signal.SIGTERM)
+
+    wait_until(lambda: sweepers(service) - {first}, 10, "another one sweeps")
+    assert first in service.workers()
+    put(service, "cleaned")
+    wait_until(lambda: first not in service.workers(), 10, "it has left")
+
+
+def sweepers(service: Launcher) -> set[int]:
+    """Pids of those that ever ran the host-wide task."""
+    return {pid for _, _, pid in read_sweeps(service.state_path)}
 
 
 def lead(service: Launcher) -> int:

@@ -63,6 +63,20 @@ def test_a_drain_is_called_one_and_its_end_is_down(start: Start) -> None:
     caller.join(30)
 
 
+def test_it_is_down_at_once_though_a_sibling_never_joined(start: Start) -> None:
+    config = {**QUICK, "DEFAULT": QUICK["DEFAULT"] | {"service_down_time": 600}}
+    service = start("Held", "--workers=2", config=config)
+    wait_until(lambda: trace(service)["post_start_hook"] == 2, 30, "worker 1 is held")
+    wait_until(lambda: row(service)["workers_serving"] == 1, 30, "worker 0 reports")
+
+    service.signal(signal.SIGTERM)
+    service.wait_for_line("worker=0 .* stopped$")
+    put(service, "go")
+    assert service.wait() == 0
+
+    assert row(service)["state"] == "down"
+
+
 def test_what_is_killed_as_a_whole_is_down_when_its_reports_have_ceased(start: Start) -> None:
     service = start("Traced", "--workers=2", config=QUICK)
     service.wait_ready()

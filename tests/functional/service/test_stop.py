@@ -68,7 +68,7 @@ def test_a_worker_that_hangs_in_its_start_is_killed_when_the_drain_is_over(start
     service = start("Hung", "--workers=2", config=config)
     wait_until(lambda: trace(service)["init_host"] == 2, 30, "all hang")
     service.signal(signal.SIGTERM)
-    assert service.wait(10) == 4
+    assert service.wait(1 + STOP_SECONDS) == 4
     service.assert_nothing_left()
 
 
@@ -154,6 +154,7 @@ def test_a_worker_killed_in_the_stop_is_told_and_the_row_is_down(start: Start) -
     os.kill(victim, signal.SIGKILL)
     assert service.wait() == 4
     assert f"pid {victim} died in the stop" in service.output
+    assert " down " in service.run_command("services", "list").stdout
 
 
 def test_a_runtime_directory_that_is_removed_ends_the_service(start: Start) -> None:
@@ -163,6 +164,40 @@ def test_a_runtime_directory_that_is_removed_ends_the_service(start: Start) -> N
     assert service.wait() == 1
     assert "was removed or replaced" in service.output.splitlines()[-1]
     service.assert_nothing_left()
+
+
+def test_a_reload_that_hangs_holds_up_no_stop(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    service.config_file.unlink()
+    os.mkfifo(service.config_file)  # whoever reads it waits for a writer
+    service.signal(signal.SIGHUP)
+    service.wait_for_line("reloading the configuration")
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    service.assert_nothing_left()
+
+
+def test_a_first_signal_does_not_cut_short_a_stop_that_began_by_itself(start: Start) -> None:
+    config = with_options(supervision={"restart_limit": 0})
+    service = start("Faulty", "--workers=2", config=config)
+    service.wait_ready()
+    caller = threading.Thread(target=slow_call, args=(service,))
+    caller.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "the call is in hand")
+    busy = next(one for one in workers(service) if one["calls"]["in_hand"])
+    idle = next(one for one in workers(service) if not one["calls"]["in_hand"])
+    assert busy["pid"] != idle["pid"]
+
+    os.kill(idle["pid"], signal.SIGKILL)
+    service.wait_for_line("stopping: .* gave up: ")
+    service.signal(signal.SIGTERM)
+    service.wait_for_line("SIGTERM received; the service is stopping already")
+    put(service, "done")
+
+    assert service.wait() == 3
+    caller.join(30)
+    assert "not stopped yet: killed" not in service.output
 
 
 def test_a_bus_that_is_removed_ends_the_service(start: Start) -> None:

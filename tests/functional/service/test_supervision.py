@@ -17,7 +17,6 @@ from tests.functional.service.faults import (
     workers,
 )
 from tests.support.notify_socket import NotifySocket
-from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
 FOUND_SECONDS = 30.0  # more than any of the time limits of FAST
@@ -66,8 +65,17 @@ def test_a_worker_at_fault_is_found_explained_and_replaced(
         assert shown in service.output[since:]
 
 
-@pytest.mark.parametrize("place", ["__init__", "init_host"])
-@pytest.mark.parametrize("fault", ["hang", "hold_the_gil"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("__init__", "hang"),
+        ("__init__", "hold_the_gil"),
+        ("init_host", "hang"),
+        ("init_host", "hold_the_gil"),
+        ("pre_start_hook", "hang"),
+        ("post_start_hook", "hang"),
+    ],
+)
 def test_a_replacement_that_hangs_in_its_start_is_replaced_too(
     start: Start, place: str, fault: str
 ) -> None:
@@ -87,26 +95,18 @@ def test_a_replacement_that_hangs_in_its_start_is_replaced_too(
     assert f"in {fault}" in service.output[found.end() :]
 
 
-def test_a_worker_that_is_stopped_before_its_own_first_line_is_found(start: Start) -> None:
-    """In the fork, so to say."""
-    config = with_options(DEFAULT={"start_timeout": 2})
-    service = start("Faulty", config=config)
+def test_a_worker_that_hangs_in_the_fork_is_found(start: Start) -> None:
+    """It has not run a line of its own, and shows its stacks all the same."""
+    service = start("Faulty", config=with_options(DEFAULT={"start_timeout": 2}))
     service.wait_ready()
-    victim = workers(service)[1]["pid"]
-    since = len(service.output)
+    put_text(service, "fault-fork", "")
 
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: stopped_newborn(service, {victim}), 10, "the next one is stopped")
+    os.kill(workers(service)[1]["pid"], signal.SIGKILL)
 
-    service.wait_for_line(r"worker 1 pid (\d+): .* late by", since=since)
-    service.wait_for_line(r"worker=1 pid=\d+ serving", since=since)
-
-
-def stopped_newborn(service: Launcher, old: set[int]) -> bool:
-    newborn = [pid for pid in service.workers() if pid not in old]
-    for pid in newborn[1:]:
-        os.kill(pid, signal.SIGSTOP)
-    return len(newborn) > 1
+    found = service.wait_for_line(r"worker 1 pid (\d+): fork late by")
+    service.wait_for_line(rf"worker 1 pid {found[1]} ended: .*fork late by")
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=found.end())
+    assert "in hang_in_the_fork" in service.output[found.end() :]
 
 
 def test_a_worker_that_is_killed_in_its_start_is_forked_again(start: Start) -> None:
@@ -126,6 +126,7 @@ def test_a_service_that_cannot_be_kept_asks_systemd_to_act(
     config = with_options(supervision={"restart_limit": 0})
     service = start("Faulty", config=config, notify=notify, watchdog_seconds=60)
     service.wait_ready()
+    since = len(service.output)
 
     commands("hang")(service, workers(service)[1]["pid"])
 
@@ -133,7 +134,7 @@ def test_a_service_that_cannot_be_kept_asks_systemd_to_act(
     assert "task obey late by" in message.fields["STATUS"]
     assert message.fields["STATUS"].startswith("degraded: ")
     pings = notify.lines.count("WATCHDOG=1")
-    service.wait_for_line(r"worker=1 pid=\d+ serving", since=len(service.output))
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=since)
     assert service.status is None  # the others serve until systemd has decided
     assert service.run_command("status").status == 1
     assert notify.lines.count("WATCHDOG=1") == pings
@@ -156,9 +157,9 @@ def test_status_tells_of_what_a_worker_died(start: Start) -> None:
     service = start("Faulty", config=FAST)
     service.wait_ready()
     assert service.run_command("status").status == 0
-    victim = workers(service)[1]["pid"]
+    victim, since = workers(service)[1]["pid"], len(service.output)
     os.kill(victim, signal.SIGKILL)
-    service.wait_for_line(r"worker=1 pid=\d+ serving", since=len(service.output))
+    service.wait_for_line(r"worker=1 pid=\d+ serving", since=since)
 
     shown = service.run_command("status").stdout
 
