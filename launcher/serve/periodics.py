@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 DEFAULT_SPACING_SECONDS = 60
 BEATS_PER_TIMEOUT = 4  # rounds of the loop within beat_timeout, even when nothing is due
-OVERSLEPT_NS = seconds(2.0)
+OVERSLEPT_SECONDS = 0.5
 TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
 
 
@@ -165,17 +165,20 @@ class PeriodicTasks:
                     now = time.monotonic_ns()
                     pause = self._round(now)
                     self._wake.wait(pause)
-                    self._forgive(time.monotonic_ns() - now - seconds(pause))
+                    self._forgive(time.monotonic_ns() - now, pause)
         except BaseException as error:  # noqa: BLE001  # handed to wait(), which raises it
             self.crashed = error
 
-    def _forgive(self, overslept: int) -> None:
+    def _forgive(self, away: int, planned: float) -> None:
         """Time in which this loop did not run is held against no task: the process was stopped,
-        the machine paused or starved."""
-        if overslept > OVERSLEPT_NS:
+        the machine paused or starved.
+
+        :param away: nanoseconds since the last round. :param planned: seconds of them.
+        """
+        if away > seconds(planned + OVERSLEPT_SECONDS):
             for task in self._tasks:
                 if task.started is not None:
-                    task.started += overslept
+                    task.started += away
 
     def _round(self, now: int) -> float:
         """Start what is due, beat, and return the seconds until the next round."""

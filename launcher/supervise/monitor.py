@@ -117,9 +117,8 @@ class Monitor:
     def _look(self, now: int) -> list[SlotView]:
         """The slots, with the time in which we did not run ourselves held against nobody."""
         slots = [slot.view() for slot in self._board.slots()]
-        away = now - self._last_round - seconds(self._planned)
-        self._last_round = now
-        if away > seconds(OVERSLEPT_SECONDS):
+        away, self._last_round = now - self._last_round, now
+        if away > seconds(self._planned + OVERSLEPT_SECONDS):
             LOG.warning("nobody is judged by the last %.1f s: the master did not run", away / 1e9)
             self._pauses.forgive(slots, away, now)
         return self._pauses.adjusted(slots)
