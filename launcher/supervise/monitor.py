@@ -23,6 +23,7 @@ ROUND_SECONDS = 1.0
 FAST_ROUND_SECONDS = 0.02  # while somebody starts or stops
 PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
 OVERSLEPT_SECONDS = 0.5  # so much later for a round than planned: the machine was away
+LONG_SECONDS = 5.0  # an absence that an operator may want to know of; a busy machine has others
 EXTENSION_SECONDS = 10.0
 UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
 
@@ -119,7 +120,10 @@ class Monitor:
         slots = [slot.view() for slot in self._board.slots()]
         away, self._last_round = now - self._last_round, now
         if away > seconds(self._planned + OVERSLEPT_SECONDS):
-            LOG.warning("nobody is judged by the last %.1f s: the master did not run", away / 1e9)
+            level = logging.WARNING if away > seconds(LONG_SECONDS) else logging.INFO
+            LOG.log(
+                level, "nobody is judged by the last %.1f s: the master did not run", away / 1e9
+            )
             self._pauses.forgive(slots, away, now)
         return self._pauses.adjusted(slots)
 

@@ -19,9 +19,7 @@ from launcher.supervise.notify import Notifier
 
 LOG = logging.getLogger(__name__)
 
-STACKS_SECONDS = (
-    0.5  # after the graceful time, for those that will not stop to show where they are
-)
+STACKS_SECONDS = 0.5  # after the graceful time: for who will not stop to show its stacks
 FAILED_START_SECONDS = 5.0  # for a start that has failed as a whole to undo what it did
 LOOK_SECONDS = 0.05
 LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
