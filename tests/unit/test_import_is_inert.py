@@ -16,7 +16,7 @@ OURS = re.compile(r"NOTIFY_SOCKET|WATCHDOG_|(STATE|RUNTIME|CREDENTIALS)_DIRECTOR
 PLANTED = {
     "descriptors": "global f; f = open('/dev/null')",
     "threads": "import threading; threading.Timer(60, print).start()",
-    "signal handlers": "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    "signal handlers": "import signal; signal.signal(signal.SIGHUP, print)",
     "children": "import subprocess; child = subprocess.Popen('true')",
     "log handlers": "import logging; logging.warning('hello')",
     "working directory": "import os; os.chdir('/')",
