@@ -245,8 +245,7 @@ class Master:
         if not self._monitor.was_ready or not self._notifier.watchdog_seconds:
             self._stop.fail(error, serves=self._monitor.was_ready)
             return
-        if self._monitor.give_up(str(error)):
-            LOG.critical("%s; systemd is asked to act", error)
+        self._monitor.give_up(str(error))
 
     def _on_stuck_start(self, reason: str) -> None:
         """In the monitor's thread."""

@@ -83,15 +83,15 @@ class Monitor:
         """Called from another thread: something has happened, look at once."""
         self._nudge.set()
 
-    def give_up(self, reason: str) -> bool:
+    def give_up(self, reason: str) -> None:
         """Called from another thread: the service goes on as it can, but for no pings any more,
-        and systemd is asked to act. Once; whether it was this time."""
+        and systemd is asked to act, once."""
         if self._gave_up:
-            return False
+            return
         self._gave_up = reason
+        LOG.critical("%s; systemd is asked to act", reason)  # which it does before the next line
         faulthandler.disable()  # of our own abort, which follows, there is nothing to learn
         self._notifier.give_up(f"degraded: {reason}")
-        return True
 
     def round(self) -> float:
         """Look, judge, act; returns the seconds until the next round."""

@@ -1,5 +1,6 @@
 """The container itself: what it leaves behind is nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.systemd.conftest import miss
 from tests.systemd.container import CGROUPS, booted, why_not
 
-NAME = "launcher-test-of-its-own"
+NAME = f"launcher-test-of-its-own-{os.getpid()}"
 
 
 @pytest.fixture(autouse=True)
