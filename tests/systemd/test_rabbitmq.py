@@ -1,6 +1,7 @@
 """RabbitMQ as a unit beside ours, on the container's own loopback."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePath
 from subprocess import CompletedProcess
 
@@ -79,6 +80,8 @@ def test_one_transaction_starts_the_broker_first_and_a_restart_of_it_is_survived
     assert_secret_is_seen_nowhere(unit)
     broker.control("restart", deadline=BROKER_DEADLINE)
     wait_until(lambda: answers(unit), 60, "calls are answered again")
+    for slot in range(2):  # each finds the broker in its own time
+        wait_until(partial(answers, unit, f"--worker={slot}"), 60, f"worker {slot} answers again")
     assert pids_over_rabbit(unit) == before
     unit.wait_for("^2/2 workers serving$", "StatusText", 60)  # their probes succeed again
     assert unit.restarts == 0
@@ -96,9 +99,9 @@ def assert_secret_is_seen_nowhere(unit: Unit) -> None:
     assert len(masked) > 1  # the service itself
 
 
-def answers(unit: Unit) -> bool:
-    """Whether a call reaches the service."""
-    return ask_over_rabbit(unit, "ping", "--timeout", "2").returncode == 0
+def answers(unit: Unit, *options: str) -> bool:
+    """Whether a call reaches the service, or a worker of it."""
+    return ask_over_rabbit(unit, "ping", "--timeout", "2", *options).returncode == 0
 
 
 def pids_over_rabbit(unit: Unit) -> list[int]:
