@@ -13,9 +13,8 @@ VENV := .venv$(if $(PYTHON),-$(version))
 PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
 PROJECT = --no-build-isolation --use-pep517 --editable
 
-# Most tests wait for processes most of their time. The scenarios on systemd share one container
-# and so one of the two; the others are handed out one by one.
-PARALLEL = --numprocesses=2 --dist=loadgroup
+# Most of these wait for processes most of their time; the scenarios on systemd share a container.
+PARALLEL = --numprocesses=3
 
 DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd
 PYTHONS = python3.11 python3.12 python3.13
@@ -28,10 +27,11 @@ run: $(VENV)/.installed ## run compute-launcher with four workers in the foregro
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
 
 test: $(VENV)/.tested packages ## all tests; installs what is missing
-	@$(VENV)/bin/pytest $(PARALLEL) $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) tests/unit tests/functional $(ARGS)
+	@$(VENV)/bin/pytest tests/systemd $(ARGS)
 
 unit: $(VENV)/.tested ## the tests that need nothing but Python
-	@$(VENV)/bin/pytest $(PARALLEL) tests/unit $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
 
 functional: $(VENV)/.tested packages ## the tests with real processes and RabbitMQ
 	@$(VENV)/bin/pytest $(PARALLEL) tests/functional $(ARGS)

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -106,9 +105,11 @@ def take_anew(binary: str) -> None:
 
 def complain(binary: str, error: LauncherError) -> int:
     """One sentence on stderr; returns the exit status that goes with it."""
-    with suppress(OSError):  # the status says it too, where nobody can read this
+    try:
         sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
         sys.stderr.flush()
+    except OSError:  # the status says it too, and must not become that of a failed flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return error.exit_status
 
 

@@ -5,6 +5,7 @@ One private name is overridden, `_start_worker`; tests/unit/test_forking.py fail
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,12 @@ class ForkingManager(cotyledon.ServiceManager):
             graceful_shutdown_timeout=0,
             mp_context=_Context(self._note_pid),
         )
+
+    def begin_stop(self) -> None:
+        """Any thread of the master: have `run` stop all workers and return. The byte is what the
+        interpreter writes for a SIGTERM (signal.set_wakeup_fd); a real one would have to be
+        unblocked for it, and one that somebody else sends in that moment would be lost."""
+        os.write(self.signal_pipe_w, bytes([signal.SIGTERM]))
 
     def _start_worker(self, service_id: Any, worker_id: Any) -> None:
         """In cotyledon's supervisor thread, which an error would end for good: no worker would be

@@ -168,6 +168,7 @@ class Master:
 
     def _fork_and_watch(self, manager: type[Manager], control: Control) -> None:
         forking = self._make_cotyledon(manager, control)
+        self._stop.stop_workers = forking.begin_stop
         gc.collect()
         gc.freeze()  # else the collector touches, and so copies, the pages that workers share
         watching = threading.Thread(target=self._monitor.run, name="monitor", daemon=True)

@@ -44,14 +44,6 @@ def take(handlers: Mapping[signal.Signals, Handler]) -> threading.Thread:
     return thread
 
 
-def hand_on_to_cotyledon() -> None:
-    """Begin cotyledon's own stop, from any thread of the master: SIGTERM reaches its handler in
-    this thread and no other (os.kill from here would be a race)."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-
 def _run(handlers: Mapping[signal.Signals, Handler]) -> None:
     while True:
         number = signal.Signals(signal.sigwait(TAKEN))

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import psutil
@@ -14,7 +14,6 @@ import psutil
 from launcher.board import Board
 from launcher.errors import ExitStatus, LauncherError
 from launcher.states import WorkerState
-from launcher.supervise import signals
 from launcher.supervise.notify import Notifier
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +43,7 @@ class Stop:
         self._signals = 0
         self._over = threading.Event()
         self.failure: LauncherError | None = None
+        self.stop_workers: Callable[[], None] = lambda: None  # set when there is who can
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
         """Stop all workers; returns whether it was this call that began it.
@@ -64,7 +64,7 @@ class Stop:
             self._abort_at = time.monotonic() + patience
             self._kill_at = self._abort_at + STACKS_SECONDS
         self._enforce()
-        signals.hand_on_to_cotyledon()
+        self.stop_workers()
         return True
 
     def fail(self, error: LauncherError, *, serves: bool = True) -> None:

@@ -43,9 +43,10 @@ class Terminal:
     def start(
         self, command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program as a login does: it leads a session, and this is its terminal."""
+        """Start a program as a login does: it leads a session, this is its terminal, and no signal
+        is ignored, as SIGINT is in what a script has started with &."""
         return subprocess.Popen(
-            ["setsid", "--ctty", *command],
+            ["env", "--default-signal", "setsid", "--ctty", *command],
             env=dict(env),
             cwd=cwd,
             stdin=self.theirs,

@@ -94,14 +94,11 @@ def prepared(container: Container, name: str, request: pytest.FixtureRequest) ->
         unit.reset()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first scenario pays for boot and installation, within its own time limit; where tests
-    run in several processes, all scenarios are for one of them, which has the container."""
+    """The first scenario pays for boot and installation, within its own time limit."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(SCENARIO_SECONDS))
-            item.add_marker(pytest.mark.xdist_group("systemd"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,6 +43,14 @@ def test_cotyledon_still_forks_by_the_method_that_is_overridden() -> None:
     assert "self.mp_context" in inspect.getsource(overridden)
 
 
+def test_cotyledon_still_takes_its_signals_from_the_pipe_that_is_written_to() -> None:
+    read = inspect.getsource(cotyledon.ServiceManager._wait_forever)
+    assert "os.read(self.signal_pipe_r" in read
+    made = inspect.getsource(cotyledon._utils.SignalManager.__init__)
+    assert "self.signal_pipe_r, self.signal_pipe_w = os.pipe()" in made
+    assert "self._shutdown()" in inspect.getsource(cotyledon.ServiceManager._on_signal_received)
+
+
 def test_all_forks_come_from_one_thread_that_goes_on(
     manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

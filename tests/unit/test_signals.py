@@ -78,37 +78,3 @@ def test_what_is_blocked_stays_so_across_a_fork() -> None:
         in_child(check_mask)
 
     in_child(check)
-
-
-def test_cotyledon_s_handler_gets_the_term_that_is_handed_on() -> None:
-    """Python runs handlers in the main thread, whichever thread the kernel interrupts."""
-
-    def check() -> None:
-        handled = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: handled.set())
-        signals.block()
-        sender = threading.Thread(target=signals.hand_on_to_cotyledon)
-        sender.start()
-        sender.join(SOON)
-        assert handled.wait(SOON)
-
-    in_child(check)
-
-
-def test_after_handing_on_the_next_term_comes_to_us_again() -> None:
-    def check() -> None:
-        seen = threading.Semaphore(0)
-
-        def handle(number: signal.Signals) -> None:
-            signals.hand_on_to_cotyledon()
-            if number in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-                seen.release()
-
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        signals.block()
-        signals.take({signal.SIGTERM: handle})
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert seen.acquire(timeout=SOON)
-
-    in_child(check)
