@@ -14,7 +14,7 @@ PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c 
 PROJECT = --no-build-isolation --use-pep517 --editable
 
 # Most of these wait for processes most of their time; the scenarios on systemd share a container.
-PARALLEL = --numprocesses=3
+PARALLEL = --numprocesses=2
 
 DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd
 PYTHONS = python3.11 python3.12 python3.13

@@ -80,15 +80,20 @@ class Stop:
         """In the signal thread: the first one stops gracefully, the second at once. A stop that
         has begun by itself is no reason to take the first for the second."""
         self._signals += 1
-        if self.begin(f"{number.name} received"):
-            return
         if self._signals == 1:
-            LOG.info("%s received; the service is stopping already", number.name)
+            _in_a_thread(self._begin_for, number)
             return
+        self.begin(f"{number.name} received")
         LOG.warning("%s again: the workers are killed, whatever they do", number.name)
         self._impatient = number
         self._kill_at = time.monotonic()
         self.kill_when_overdue(self._kill_at)
+
+    def _begin_for(self, number: signal.Signals) -> None:
+        """Not in the signal thread, which has to be back and waiting at once: cotyledon's stop
+        has SIGTERM ignored, and that discards one that is pending (sigaction(2))."""
+        if not self.begin(f"{number.name} received"):
+            LOG.info("%s received; the service is stopping already", number.name)
 
     def end(self) -> None:
         """Called in the master: all workers are gone."""
@@ -179,6 +184,13 @@ class Stop:
                 if slot.get("pid") not in self._told:
                     LOG.error("worker %d pid %d died in the stop", slot.number, slot.get("pid"))
                 self._killed = True
+
+
+def _in_a_thread(action: Callable[[signal.Signals], None], number: signal.Signals) -> None:
+    try:
+        threading.Thread(target=action, args=(number,), name="begin-stop", daemon=True).start()
+    except RuntimeError:  # the kernel has no thread to give
+        action(number)
 
 
 def _living_children() -> list[psutil.Process]:

@@ -30,8 +30,8 @@ from tests.support.rabbitmq import Vhost
 from tests.support.traces import ZOMBIE, all_processes
 from tests.support.waiting import elapse, wait_until
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
-RESPAWNS = int(os.environ.get("RESPAWNS", "500"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
+RESPAWNS = int(os.environ.get("RESPAWNS", "200"))
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 WORKERS = 4
 # From a fault to all serving again: beat_timeout or a task's timeout or wedged_after with its two

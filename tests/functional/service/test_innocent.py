@@ -17,7 +17,7 @@ from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 from tests.support.waiting import elapse, wait_until
 
-OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "25"))  # 120 in the issue
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "15"))  # 120 in the issue
 BUSY_LOOPS_PER_CORE = 10
 PATIENT = with_options(supervision={"restart_limit": 0})
 CALLERS = 4

@@ -15,7 +15,7 @@ from tests.functional.service.traces import put
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
-SECONDS = float(os.environ.get("LEAD_SECONDS", "20"))  # minutes, by hand
+SECONDS = float(os.environ.get("LEAD_SECONDS", "10"))  # minutes, by hand
 SPACING = 0.2  # of managers.Periodic.sweep
 TAKEOVER = 0.5  # how often a worker looks whether it has become the lead
 ROUND = 1.0  # of the monitor

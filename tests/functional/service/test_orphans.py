@@ -11,7 +11,7 @@ from tests.functional.service.faults import with_options
 from tests.support.processes import Launcher
 from tests.support.waiting import elapse, wait_until
 
-MOMENTS = int(os.environ.get("ORPHAN_MOMENTS", "24"))  # 200 by hand
+MOMENTS = int(os.environ.get("ORPHAN_MOMENTS", "12"))  # 200 by hand
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 ORPHAN_SECONDS = 2.0
 
