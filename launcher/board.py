@@ -18,6 +18,7 @@ from launcher.states import Step, WorkerState, check
 WORD_BYTES = 8
 CAPACITY = 512  # slots; the pages of those that are never used cost nothing
 TEXT_BYTES = 320  # a sentence, kept for the master by a worker that gives up
+NAME_BYTES = 64  # of the method that has been in hand for the longest time
 
 _FIELDS = (
     "pid",  # written by the master when it has forked, and by the worker
@@ -39,6 +40,8 @@ _FIELDS = (
     "calls_in_hand",
     "calls_done",
     "calls_failed",
+    "oldest_call_since",  # when that began which has been in hand for the longest time
+    "oldest_call_bytes",
     "waiting",  # 1 while a step waits for bus or database
     "left",  # 1 when the worker has done all it had to do
     "text_bytes",
@@ -46,7 +49,7 @@ _FIELDS = (
 _PLACE = {field: place for place, field in enumerate(_FIELDS)}
 _HEADER_FIELDS = ("stopping", "lead", "workers")  # written by the master only
 _TASKS = 512  # host-wide tasks whose last start is remembered across workers
-_SLOT_WORDS = len(_FIELDS) + TEXT_BYTES // WORD_BYTES
+_SLOT_WORDS = len(_FIELDS) + (TEXT_BYTES + NAME_BYTES) // WORD_BYTES
 _HEADER_WORDS = len(_HEADER_FIELDS) + _TASKS
 NO_LEAD = -1
 CENTURY_SECONDS = 3_155_760_000
@@ -74,6 +77,8 @@ class SlotView:
     calls_in_hand: int
     calls_done: int
     calls_failed: int
+    oldest_call: str
+    oldest_call_since: int
     waiting: bool
 
 
@@ -92,7 +97,13 @@ class Board:
         start = _HEADER_WORDS + number * _SLOT_WORDS
         text = (start + len(_FIELDS)) * WORD_BYTES
         words = self._words[start : start + len(_FIELDS)]
-        return Slot(number, words, self._bytes[text : text + TEXT_BYTES])
+        name = text + TEXT_BYTES
+        return Slot(
+            number,
+            words,
+            self._bytes[text : text + TEXT_BYTES],
+            self._bytes[name : name + NAME_BYTES],
+        )
 
     def slots(self) -> Iterator["Slot"]:
         """The slots that are wanted: 0 … workers-1."""
@@ -144,10 +155,13 @@ class Board:
 class Slot:
     """One worker's place on the board, as its writer sees it."""
 
-    def __init__(self, number: int, words: "memoryview[int]", text: memoryview) -> None:
+    def __init__(
+        self, number: int, words: "memoryview[int]", text: memoryview, name: memoryview
+    ) -> None:
         self.number = number
         self._words = words
         self._text = text
+        self._name = name
         self._lock = threading.Lock()  # drain and beat come from two threads of the worker
 
     def view(self) -> SlotView:
@@ -171,6 +185,8 @@ class Slot:
             calls_in_hand=self.get("calls_in_hand"),
             calls_done=self.get("calls_done"),
             calls_failed=self.get("calls_failed"),
+            oldest_call=_decode(self._name[: self.get("oldest_call_bytes")]),
+            oldest_call_since=self.get("oldest_call_since"),
             waiting=bool(self.get("waiting")),
         )
 
@@ -255,6 +271,14 @@ class Slot:
         self.put("deadline", max(now, not_before) + seconds(start_timeout))
         self.enter(WorkerState.EMPTY)
 
+    def show_oldest_call(self, name: str, since: int) -> None:
+        """Called in the worker. Whoever reads meanwhile may see half of the old name, once."""
+        data = name.encode("utf-8", "replace")[:NAME_BYTES]
+        self.put("oldest_call_bytes", 0)
+        self._name[: len(data)] = data
+        self.put("oldest_call_since", since)
+        self.put("oldest_call_bytes", len(data))
+
     def explain(self, reason: str) -> None:
         """Called in a worker that gives up: one sentence that the master will read."""
         # What came from file names may hold surrogates, which UTF-8 has no code for.
@@ -264,7 +288,11 @@ class Slot:
 
     def explanation(self) -> str:
         """What the dead worker said, or nothing."""
-        return bytes(self._text[: self.get("text_bytes")]).decode("utf-8", "ignore")
+        return _decode(self._text[: self.get("text_bytes")])
+
+
+def _decode(data: memoryview) -> str:
+    return bytes(data).decode("utf-8", "ignore")
 
 
 def seconds(value: float) -> int:

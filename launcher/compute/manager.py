@@ -11,7 +11,7 @@ from launcher.errors import (
     ServiceNotFound,
 )
 from launcher.registry.records import ComputeNode, ReasonUnusable, ServiceRecord
-from launcher.serve.manager import Manager, expected_exceptions, expose, periodic_task
+from launcher.serve.manager import Manager, expected_exceptions, expose, idempotent, periodic_task
 
 _MIB = 2**20
 _GIB = 2**30
@@ -42,6 +42,7 @@ class ComputeManager(Manager):
         self._save()
 
     @expose
+    @idempotent
     def get_available_resource(self, context: Any) -> dict[str, object]:
         """The host's resources, measured now: MiB of memory, GiB of disk, seconds of uptime."""
         node = self._measure()
@@ -62,11 +63,13 @@ class ComputeManager(Manager):
         }
 
     @expose
+    @idempotent
     def get_host_uptime(self, context: Any) -> str:
         """A line as uptime(1) prints it."""
         return host_uptime()
 
     @expose
+    @idempotent
     @expected_exceptions(  # type: ignore[untyped-decorator]
         ArgumentUnusable, ReasonUnusable, ServiceNotFound, DatabaseUnavailable, DatabaseUnusable
     )

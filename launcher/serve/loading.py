@@ -16,6 +16,7 @@ from launcher.config import mask_url, one_line
 from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError
 from launcher.serve import rpc
 from launcher.serve.manager import Manager
+from launcher.serve.server import speaks_amqp
 
 GROUP = "launcher.managers"
 SUFFIX = "-launcher"
@@ -94,6 +95,8 @@ def _preload_bus(conf: cfg.ConfigOpts) -> None:
         raise OptionError(option="transport_url", problem=problem)
     rpc.get_transport(conf)
     rpc.check_hosts(conf)
+    if speaks_amqp(conf):
+        importlib.import_module("launcher.bus.amqp")
     if conf.transport_url.startswith("unix:"):
         _check_bus(conf)
     stevedore_driver.DriverManager("oslo.messaging.executors", "threading")

@@ -1,11 +1,12 @@
 """The application in a worker: a base class of hooks that do nothing, in the order of their call.
 
 Derive from `Manager`, decorate methods with `@periodic_task` and, for methods that clients may
-call, `@expose`; name the class in the entry-point group `launcher.managers` or with
-`--manager package.module:Class`.
+call, `@expose`, with `@idempotent` where a second execution does no harm; name the class in the
+entry-point group `launcher.managers` or with `--manager package.module:Class`.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -15,7 +16,7 @@ from oslo_messaging import expected_exceptions
 
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceRecord
-from launcher.serve.rpc import expose
+from launcher.serve.rpc import expose, idempotent, skip_tracking
 
 __all__ = [
     "Manager",
@@ -23,7 +24,9 @@ __all__ = [
     "TaskSpec",
     "expected_exceptions",
     "expose",
+    "idempotent",
     "periodic_task",
+    "skip_tracking",
 ]
 
 Scope = Literal["worker", "host"]
@@ -32,7 +35,11 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class ManagerContext:
-    """What a manager is told of its place. Made in the worker, after the fork."""
+    """What a manager is told of its place. Made in the worker, after the fork.
+
+    :ivar track: `track(future, name)` has a drain wait for work that a call left behind, as it
+        waits for calls, within manager_shutdown_timeout; gives the future back. Any thread.
+    """
 
     host: str
     binary: str
@@ -41,6 +48,7 @@ class ManagerContext:
     state_path: str
     registry: Registry
     conf: cfg.ConfigOpts
+    track: Callable[["Future[Any]", str], "Future[Any]"] = lambda future, _: future
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,13 @@ import oslo_messaging
 
 from launcher.serve import rpc
 from launcher.serve.manager import Manager
+from launcher.serve.server import Server, speaks_amqp
 from launcher.serve.settings import Settings
+from launcher.serve.tracking import Tracker
 
 LOG = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 5.0
 
 
 class Servers:
@@ -30,29 +34,41 @@ class Servers:
         shared = rpc.main_target(settings.topic, settings.host)
         self.transport = transport
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
-        self.main = rpc.Server(transport, shared, endpoints)
-        self.alt = rpc.Server(transport, self.own_target, endpoints)
+        self.main = Server(transport, shared, endpoints)
+        self.alt = Server(transport, self.own_target, endpoints)
         self._manager_timeout = settings.manager_shutdown_timeout
 
     def leave_bus(self) -> None:
         """The last thing done with it. Not while a start still waits for a broker: that would
-        wait too."""
-        if self.main.ever_started:
-            self.transport.cleanup()
+        wait too; and not for longer than a broker in its senses takes."""
+        if not self.main.ever_started:
+            return
+        leave = self.transport.cleanup
+        if speaks_amqp(self.transport.conf):
+            from launcher.bus import amqp  # noqa: PLC0415  # not for who has no RabbitMQ
 
-    def shut_down(self, manager: Manager) -> None:
+            leave = partial(amqp.leave, self.transport)
+        thread = threading.Thread(target=leave, name="leave-bus", daemon=True)
+        thread.start()
+        thread.join(LEAVE_SECONDS)
+
+    def shut_down(self, manager: Manager, tracker: Tracker) -> None:
         """Have the manager wait for its work, when no more calls are taken. Bounded: a manager
         that hangs must not keep the calls in hand from being answered."""
         if not self.main.started:
             return
-        work = partial(manager.graceful_shutdown, self._manager_timeout)
+        timeout = self._manager_timeout
+        work = partial(_shut_down, manager, tracker, timeout)
         thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
         thread.start()
-        thread.join(self._manager_timeout or None)
+        thread.join(timeout or None)
         if thread.is_alive():
-            LOG.warning(
-                "the manager's graceful_shutdown goes on after %g s", self._manager_timeout
-            )
+            LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
+
+
+def _shut_down(manager: Manager, tracker: Tracker, timeout: float) -> None:
+    manager.graceful_shutdown(timeout)
+    tracker.wait_for_background()
 
 
 def identity(settings: Settings, slot: int) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from launcher.serve.manager import Manager, ManagerContext, TaskSpec
 from launcher.serve.patience import Patience
 from launcher.serve.periodics import PeriodicTasks
 from launcher.serve.probe import Probe
+from launcher.serve.server import Server
 from launcher.serve.servers import Servers, identity
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
+from launcher.serve.tracking import Reminder, TrackedEndpoint, Tracker, describe
 from launcher.states import Step
 
 LOG = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Service:
         self._stop = threading.Event()
         self._start_ended = threading.Event()
         self._patience = Patience(slot, self._stop, settings.start_timeout)
-        self._tracker = rpc.Tracker(slot)
+        self._tracker = Tracker(slot)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
         self._tasks = PeriodicTasks(board, slot, lead, settings.timing)
         self._undo = ExitStack()
@@ -114,9 +116,10 @@ class Service:
         """Interrupt a start, or drain: no new calls, calls in hand finished, in nova's order."""
         self._stop.set()
         self._start_ended.wait()
-        LOG.info("stopping; calls in hand: %s", ", ".join(self._tracker.in_hand()) or "none")
+        LOG.info("stopping; %s", describe(self._tracker.in_hand()))
         self._slot.drain(self._settings.graceful_shutdown_timeout)
-        self._undo.close()
+        with Reminder(self._tracker):
+            self._undo.close()
         self._slot.put("left", 1)
         LOG.info("stopped")
 
@@ -148,6 +151,7 @@ class Service:
             state_path=settings.state_path,
             registry=registry,
             conf=self._conf,
+            track=self._tracker.track,
         )
         return settings.manager(context)
 
@@ -190,12 +194,12 @@ class Service:
         undo.callback(servers.leave_bus)
         undo.callback(servers.alt.finish)
         undo.callback(servers.main.finish)
-        undo.callback(servers.shut_down, manager)
+        undo.callback(servers.shut_down, manager, self._tracker)
         undo.callback(servers.main.stop_taking)
         self._listen(servers.main)
         return servers
 
-    def _listen(self, server: rpc.Server) -> None:
+    def _listen(self, server: Server) -> None:
         try:
             server.start(self._wait_for_bus)
         except oslo_messaging.MessagingException as error:
@@ -211,7 +215,7 @@ class Service:
             socket = open_backdoor(settings.runtime_path, slot, names)
         own = [manager, *manager.additional_endpoints]
         traced = [profiling.traced(self._conf, endpoint) for endpoint in own]
-        tracked = [rpc.TrackedEndpoint(endpoint, self._tracker) for endpoint in traced]
+        tracked = [TrackedEndpoint(endpoint, self._tracker) for endpoint in traced]
         return [*tracked, rpc.BaseRPCAPI(identity(settings, slot), socket)]
 
     def _wait_for_bus(self, event: threading.Event) -> None:

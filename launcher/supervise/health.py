@@ -70,12 +70,13 @@ def assess(
     wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in slots}
     late = tuple(_suspicions(slots, now, tasks, wedged))
     details = list(_details(slots, now, late))
+    headline = _headline(slots, details, was_ready=was_ready)
     return Verdict(
         serving=sum(slot.state is WorkerState.SERVING for slot in slots),
         wanted=len(slots),
         late=late,
         lead=choose_lead(slots, {suspicion.slot.slot for suspicion in late}),
-        headline=_draining(slots) if stopping else _headline(slots, details, was_ready=was_ready),
+        headline=_draining(slots, now) if stopping else headline,
         remarkable=stopping or bool(details),
     )
 
@@ -163,8 +164,13 @@ def _details(slots: Sequence[SlotView], now: int, late: Sequence[Suspicion]) -> 
             yield f"worker {slot.slot}: {_count(slot.tasks_failing, 'periodic task')} failing"
 
 
-def _draining(slots: Sequence[SlotView]) -> str:
+def _draining(slots: Sequence[SlotView], now: int) -> str:
     calls = sum(slot.calls_in_hand for slot in slots)
+    busy = [slot for slot in slots if slot.oldest_call]
+    if busy:
+        oldest = min(busy, key=lambda slot: slot.oldest_call_since)
+        age = max(0, now - oldest.oldest_call_since) // SECOND
+        return f"draining: {_count(calls, 'call')}, oldest {oldest.oldest_call} {age} s"
     alive = sum(slot.state is not WorkerState.EMPTY for slot in slots)
     return f"draining: {_count(calls, 'call')} in {_count(alive, 'worker')}"
 

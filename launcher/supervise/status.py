@@ -52,6 +52,8 @@ class Status:
                 "in_hand": slot.calls_in_hand,
                 "done": slot.calls_done,
                 "failed": slot.calls_failed,
+                "oldest": slot.oldest_call or None,
+                "oldest_age": _ago(slot.oldest_call_since),
             },
             "last_probe": _ago(slot.probe_ok_at),
             "restarts": self._deaths.restarts[slot.slot],

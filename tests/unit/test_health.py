@@ -1,5 +1,7 @@
 """The judgement of the board, as tables."""
 
+from dataclasses import replace
+
 import pytest
 
 from launcher.board import NO_LEAD, SlotView
@@ -28,11 +30,19 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "probe_failing_since": 0,
         "tasks_failing": 0,
         "calls_in_hand": 0,
+        "oldest_call": "",
+        "oldest_call_since": 0,
         "calls_done": 0,
         "calls_failed": 0,
         "waiting": False,
     }
     return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def busy(number: int, state: WorkerState, *, calls: int, oldest: str, ago: int) -> SlotView:
+    """Its oldest call is so many seconds old."""
+    view = slot(number, state, calls_in_hand=calls, oldest_call_since=NOW - ago * SECOND)
+    return replace(view, oldest_call=oldest)
 
 
 def starting(number: int, step: Step, ago: int, **fields: int) -> SlotView:
@@ -175,6 +185,13 @@ def test_status_after_ready(slots: list[SlotView], headline: str) -> None:
             "draining: 3 calls in 2 workers",
         ),
         ([slot(0, STOPPING, calls_in_hand=1), slot(1, EMPTY)], "draining: 1 call in 1 worker"),
+        (
+            [
+                busy(0, STOPPING, calls=2, oldest="resize", ago=1),
+                busy(1, STOPPING, calls=1, oldest="live_migration", ago=42),
+            ],
+            "draining: 3 calls, oldest live_migration 42 s",
+        ),
         ([slot(0, EMPTY)], "draining: 0 calls in 0 workers"),
     ],
 )

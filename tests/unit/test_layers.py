@@ -27,11 +27,11 @@ LAYERS = (
     launcher.supervise.deaths launcher.supervise.signals launcher.supervise.terminal
     launcher.supervise.instance launcher.supervise.memory launcher.supervise.pauses
     launcher.supervise.repair launcher.supervise.forking
-    launcher.serve.rpc launcher.serve.lead launcher.serve.patience launcher.serve.backdoor
-    launcher.serve.profiling
+    launcher.serve.rpc launcher.serve.tracking launcher.serve.lead launcher.serve.patience
+    launcher.serve.backdoor launcher.serve.profiling
     launcher.registry.* launcher.bus.*
     """,
-    "launcher.serve.manager",
+    "launcher.serve.manager launcher.serve.server",
     """
     launcher.serve.service launcher.serve.servicegroup launcher.serve.periodics
     launcher.serve.probe launcher.serve.loading launcher.serve.settings launcher.serve.servers

@@ -10,7 +10,9 @@ from oslo_messaging.rpc import dispatcher
 
 from launcher.board import Board, Slot
 from launcher.serve import rpc
-from launcher.serve.rpc import BaseRPCAPI, Server, TrackedEndpoint, Tracker, expose
+from launcher.serve.rpc import BaseRPCAPI, expose
+from launcher.serve.server import Server
+from launcher.serve.tracking import TrackedEndpoint, Tracker
 
 IDENTITY = {"service": "compute", "host": "node-1", "slot": 3, "pid": 4242}
 
@@ -25,7 +27,7 @@ class Endpoint:
     @expose
     def double(self, context: dict[str, Any], number: int) -> int:
         assert self.tracker is not None
-        self.seen = self.tracker.in_hand()
+        self.seen = [work.name for work in self.tracker.in_hand()]
         return 2 * number
 
     @expose
@@ -124,7 +126,7 @@ def test_calls_in_hand_are_known_oldest_first(slot: Slot, tracker: Tracker) -> N
         thread.start()
         assert begun.acquire(timeout=5)
 
-    assert tracker.in_hand() == ["one", "two", "three"]
+    assert [work.name for work in tracker.in_hand()] == ["one", "two", "three"]
     assert counts(slot) == (3, 0, 0)
     release.set()
     for thread in threads:

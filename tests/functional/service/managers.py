@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.registry.records import ServiceRecord
-from launcher.serve.manager import Manager, ManagerContext, expose, periodic_task
+from launcher.serve.manager import Manager, ManagerContext, expose, idempotent, periodic_task
 from launcher.serve.periodics import PeriodicTasks
 from launcher.serve.rpc import BaseRPCAPI
 
@@ -90,6 +90,36 @@ class Traced(Manager):
     def hidden(self, context: Any) -> str:
         """Not exposed: nobody may call it."""
         return "seen"
+
+
+class Working(Traced):
+    """Writes each execution of a call into a ledger, before it does anything else."""
+
+    @expose
+    @idempotent
+    def work(self, context: Any, key: str, seconds: float = 0.02) -> str:
+        """The key again, after a while."""
+        return self._work(key, seconds)
+
+    @expose
+    def once(self, context: Any, key: str, seconds: float = 0.02) -> str:
+        """The same, but never to be executed twice."""
+        return self._work(key, seconds)
+
+    @expose
+    @idempotent
+    def poison(self, context: Any, key: str) -> None:
+        """Kills its worker."""
+        self._work(key, 0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _work(self, key: str, seconds: float) -> str:
+        path = Path(self.context.state_path, "ledger")
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, f"{key}\n".encode())
+        os.close(descriptor)
+        time.sleep(seconds)  # work
+        return key
 
 
 class Held(Traced):

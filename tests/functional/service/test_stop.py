@@ -35,7 +35,7 @@ def test_a_call_in_hand_is_answered_before_the_stop_ends(
     caller.start()
     wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "the call is in hand")
     service.signal(number)
-    service.wait_for_line("stopping; calls in hand: slow_echo")
+    service.wait_for_line("stopping; 1 call in hand, oldest slow_echo")
     put(service, "done")
     assert service.wait() == 0
     caller.join(30)

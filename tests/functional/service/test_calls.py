@@ -1,0 +1,153 @@
+"""No call is lost: neither in a stop nor, where that may be, in a death. On both buses."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import workers
+from tests.support.callers import Callers, Ledger, Tally
+from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
+
+EVENTS = int(os.environ.get("CALL_EVENTS", "20"))  # the issue asks for 100, by hand
+KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "15"))  # and for 60
+KILL_INTERVAL = 0.7  # seconds
+CALLERS = 8
+WORKERS = 4
+CONFIG = {"supervision": {"stable_after": 0, "restart_limit": 1000, "backoff_max": 0}}
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, transport: str | None) -> Callable[[Launcher], str]:
+    """The transport_url of a service."""
+    return lambda service: transport or f"unix://{service.runtime_path}/bus"
+
+
+@pytest.fixture
+def service(start: Start) -> Launcher:
+    service = start("Working", f"--workers={WORKERS}", "--host=node-1", config=CONFIG)
+    service.wait_ready()
+    return service
+
+
+def test_stops_lose_no_call(service: Launcher, url: Callable[[Launcher], str]) -> None:
+    """Of workers and of the whole service, under calls without pause."""
+    ledger = Ledger(service.state_path)
+    with Callers(url(service), "node-1", ("work", "once"), threads=CALLERS) as callers:
+        for event in range(EVENTS):
+            served = len(ledger.executions())
+            (restart_service if event % 4 == 3 else restart_worker)(service)
+            ledger.wait_for(served + CALLERS)
+        tally = callers.end()
+    assert_all_answered_once(tally, ledger)
+
+
+def restart_worker(service: Launcher) -> None:
+    """A graceful end of one worker, and its successor."""
+    pid = random.choice([worker["pid"] for worker in workers(service)])
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: serves_without(service, pid), 60, "another worker serves in its place")
+
+
+def serves_without(service: Launcher, pid: int) -> bool:
+    """Whether all serve, and that process is none of them."""
+    found = workers(service)
+    return all(each["state"] == "serving" for each in found) and pid not in [
+        each["pid"] for each in found
+    ]
+
+
+def restart_service(service: Launcher) -> None:
+    """As `systemctl restart` does."""
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    service.start_again()
+    service.wait_ready()
+
+
+def assert_all_answered_once(tally: Tally, ledger: Ledger) -> None:
+    """Nothing failed, nothing was executed twice, each got its own answer."""
+    doubled = {key: count for key, count in ledger.executions().items() if count > 1}
+    assert not tally.failed
+    assert not tally.wrong
+    assert not doubled
+    assert len(ledger.executions()) == len(tally.answered)
+
+
+def test_kills_lose_no_idempotent_call(service: Launcher, url: Callable[[Launcher], str]) -> None:
+    """Other calls are lost with the worker that had them in hand, and only those."""
+    ledger = Ledger(service.state_path)
+    with (
+        Callers(url(service), "node-1", ("work",), threads=CALLERS // 2) as safe,
+        Callers(url(service), "node-1", ("once",), threads=CALLERS // 2, timeout=10) as unsafe,
+    ):
+        kills = kill_workers(service, KILL_SECONDS)
+        tallies = safe.end(), unsafe.end()
+    for tally in tallies:
+        assert not tally.wrong
+    assert not tallies[0].failed
+    for key, (error, began, ended) in tallies[1].failed.items():
+        assert error.startswith("MessagingTimeout"), (key, error)
+        assert any(began <= kill <= ended for kill in kills), (key, error)
+    assert len(tallies[1].failed) <= len(kills) * CALLERS // 2
+    executions = ledger.executions()
+    assert not [key for key in executions if key.startswith("once") and executions[key] > 1]
+
+
+def kill_workers(service: Launcher, seconds: float) -> list[float]:
+    """One each KILL_INTERVAL, for so long; the times of the kills."""
+    kills = []
+    rounds = int(seconds / KILL_INTERVAL)
+    began = time.monotonic()
+    for number in range(rounds):
+        due = began + number * KILL_INTERVAL
+        wait_until(partial(is_past, due), 30, "it is time")
+        pids = service.workers()
+        if pids:
+            kills.append(time.monotonic())
+            os.kill(random.choice(pids), signal.SIGKILL)
+    return kills
+
+
+def is_past(due: float) -> bool:
+    """Whether that time, of the monotonic clock, has come."""
+    return time.monotonic() >= due
+
+
+def test_a_call_that_kills_workers_kills_two(
+    service: Launcher, url: Callable[[Launcher], str]
+) -> None:
+    """Then it is nobody's any more; its siblings, and other calls, go on."""
+    before = set(service.workers())
+    ledger = Ledger(service.state_path)
+    with Callers(url(service), "node-1", ("poison",), threads=1, timeout=8) as callers:
+        ledger.wait_for(1)
+        service.wait_for_line(r"poison \(poison-.*executed once more and never again")
+        tally = callers.end()
+    assert [error[0].split(":")[0] for error in tally.failed.values()] == ["MessagingTimeout"]
+    assert ledger.executions() == dict.fromkeys(tally.failed, 2)
+    wait_until(lambda: len(workers(service)) == WORKERS, 60, "all are replaced")
+    assert len(before & set(service.workers())) == WORKERS - 2
+
+
+@pytest.mark.usefixtures("transport")
+def test_calls_wait_while_nobody_listens(
+    service: Launcher, url: Callable[[Launcher], str]
+) -> None:
+    ledger = Ledger(service.state_path)
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    with Callers(url(service), "node-1", ("once",), threads=CALLERS) as callers:
+        service.start_again()
+        service.wait_ready()
+        ledger.wait_for(CALLERS)
+        tally = callers.end()
+    assert_all_answered_once(tally, ledger)
