@@ -37,6 +37,7 @@ _FIELDS = (
     "probe_failing_since",  # the first of those that failed in a row; 0: the last one succeeded
     "tasks_failed",  # runs that raised, since the process started
     "tasks_failing",  # tasks whose last run raised
+    "call_threads",  # how many calls can be in hand before others wait
     "calls_in_hand",
     "calls_done",
     "calls_failed",
@@ -74,6 +75,7 @@ class SlotView:
     probe_ok_since: int
     probe_failing_since: int
     tasks_failing: int
+    call_threads: int
     calls_in_hand: int
     calls_done: int
     calls_failed: int
@@ -182,6 +184,7 @@ class Slot:
             probe_ok_since=self.get("probe_ok_since"),
             probe_failing_since=self.get("probe_failing_since"),
             tasks_failing=self.get("tasks_failing"),
+            call_threads=self.get("call_threads"),
             calls_in_hand=self.get("calls_in_hand"),
             calls_done=self.get("calls_done"),
             calls_failed=self.get("calls_failed"),

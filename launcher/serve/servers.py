@@ -36,6 +36,7 @@ class Servers:
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
         self.main = Server(transport, shared, endpoints)
         self.alt = Server(transport, self.own_target, endpoints)
+        self.threads: int = transport.conf.executor_thread_pool_size
         self._manager_timeout = settings.manager_shutdown_timeout
 
     def leave_bus(self) -> None:

@@ -196,6 +196,7 @@ class Service:
         undo.callback(servers.main.finish)
         undo.callback(servers.shut_down, manager, self._tracker)
         undo.callback(servers.main.stop_taking)
+        self._slot.put("call_threads", servers.threads)
         self._listen(servers.main)
         return servers
 

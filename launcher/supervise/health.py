@@ -146,12 +146,20 @@ def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
 
 def _headline(slots: Sequence[SlotView], details: Sequence[str], *, was_ready: bool) -> str:
     serving = sum(slot.state is WorkerState.SERVING for slot in slots)
-    summary = f"{serving}/{len(slots)} workers serving"
+    summary = f"{serving}/{len(slots)} workers serving{_saturation(slots)}"
     if not details:
         return summary
     if not was_ready:
         return "; ".join([f"starting: {serving}/{len(slots)} serving", *details])
     return "; ".join([f"degraded: {summary}", *details])
+
+
+def _saturation(slots: Sequence[SlotView]) -> str:
+    """Whether calls have to wait, in all workers: nothing is wrong, but for the load."""
+    serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
+    if not serving or any(slot.calls_in_hand < slot.call_threads for slot in serving):
+        return ""
+    return f", saturated: {_count(sum(slot.calls_in_hand for slot in serving), 'call')} in hand"
 
 
 def _details(slots: Sequence[SlotView], now: int, late: Sequence[Suspicion]) -> Iterator[str]:

@@ -29,6 +29,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "probe_ok_since": NOW - 600 * SECOND,
         "probe_failing_since": 0,
         "tasks_failing": 0,
+        "call_threads": 64,
         "calls_in_hand": 0,
         "oldest_call": "",
         "oldest_call_since": 0,
@@ -175,6 +176,16 @@ def test_status_before_ready(slots: list[SlotView], headline: str) -> None:
 )
 def test_status_after_ready(slots: list[SlotView], headline: str) -> None:
     assert judge(*slots, was_ready=True).headline == headline
+
+
+def test_a_service_whose_calls_wait_is_saturated_and_well() -> None:
+    full, busy = slot(0, calls_in_hand=64), slot(1, calls_in_hand=63)
+
+    assert judge(full, busy, was_ready=True).headline == "2/2 workers serving"
+    verdict = judge(full, replace(full, slot=1), was_ready=True)
+    assert verdict.headline == "2/2 workers serving, saturated: 128 calls in hand"
+    assert verdict.healthy
+    assert not verdict.remarkable
 
 
 @pytest.mark.parametrize(

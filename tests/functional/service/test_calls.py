@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import workers
+from tests.functional.service.faults import status, with_options, workers
 from tests.support.callers import Callers, Ledger, Tally
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -151,3 +151,26 @@ def test_calls_wait_while_nobody_listens(
         ledger.wait_for(CALLERS)
         tally = callers.end()
     assert_all_answered_once(tally, ledger)
+
+
+def test_more_calls_than_threads_wait_and_harm_nobody(
+    start: Start, url: Callable[[Launcher], str]
+) -> None:
+    """Three times what there is room for: STATUS says so, nobody is taken for hung, periodic
+    tasks and round trips go on, and each call is answered in the end."""
+    config = with_options(DEFAULT={"executor_thread_pool_size": 2})
+    service = start("Working", "--workers=2", "--host=node-1", config=config)
+    service.wait_ready()
+    before = service.workers()
+    work = {"seconds": 0.2}
+    with Callers(url(service), "node-1", ("work",), threads=12, arguments=work) as callers:
+        saturated = "2/2 workers serving, saturated: 4 calls in hand"
+        wait_until(lambda: status(service)["headline"] == saturated, 30, "it is saturated")
+        for _ in range(10):  # longer than any worker may be out of reach
+            number = len(Ledger(service.state_path).executions())
+            Ledger(service.state_path).wait_for(number + 10)
+            assert all(one["calls"]["in_hand"] <= 2 for one in workers(service))
+            assert all(one["last_probe"] < 3 for one in workers(service))
+        tally = callers.end()
+    assert not tally.failed
+    assert service.workers() == before

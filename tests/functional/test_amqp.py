@@ -1,0 +1,297 @@
+"""Our servers on a real RabbitMQ: what they take, what they give back, what they do twice.
+
+All that `launcher.bus.amqp` uses of oslo.messaging's private names is exercised here.
+"""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import oslo_messaging
+import pytest
+
+from launcher.board import Board
+from launcher.bus import amqp
+from launcher.serve.rpc import expose, idempotent
+from launcher.serve.server import Server
+from launcher.serve.tracking import TrackedEndpoint, Tracker
+from tests.support.rabbitmq import Vhost, binary
+from tests.support.transports import configuration
+from tests.support.waiting import wait_until
+
+DEADLINE = 30.0
+THREADS = 2
+TARGET = oslo_messaging.Target(topic="compute", server="node-1")
+QUEUE = "compute.node-1"
+
+
+class Endpoint:
+    """Its calls last until they are released."""
+
+    target = oslo_messaging.Target(version="1.0")
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.released = threading.Event()
+
+    @expose
+    @idempotent
+    def work(self, context: Any, number: int) -> int:
+        return self._work(number)
+
+    @expose
+    def once(self, context: Any, number: int) -> int:
+        return self._work(number)
+
+    @expose
+    def unspeakable(self, context: Any) -> object:
+        around: list[object] = []
+        around.append(around)
+        return around
+
+    def _work(self, number: int) -> int:
+        self.begun.append(number)
+        assert self.released.wait(DEADLINE)
+        return number
+
+
+class Side:
+    """A transport of its own, as another process would have it; a server, once it is asked for."""
+
+    def __init__(self, url: str, threads: int = THREADS) -> None:
+        conf = configuration(url)
+        self.transport = oslo_messaging.get_rpc_transport(conf)
+        self.endpoint = Endpoint()
+        board = Board()
+        board.want(1, start_timeout=90)
+        self._tracker = Tracker(board.slot(0))
+        self.server = Server(
+            self.transport, TARGET, [TrackedEndpoint(self.endpoint, self._tracker)]
+        )
+        conf.set_override("executor_thread_pool_size", threads)
+
+    def serve(self) -> "Side":
+        self.server.start(lambda event: _require(event.wait(DEADLINE)))
+        return self
+
+    @property
+    def listener(self) -> amqp.AmqpListener:
+        found: amqp.AmqpListener = self.server._server.listener
+        return found
+
+    def close(self) -> None:
+        self.endpoint.released.set()
+        self.server.finish()
+        amqp.leave(self.transport)
+
+
+def _require(condition: bool) -> None:
+    assert condition
+
+
+class Calls:
+    """Calls from threads of this process; each has its own answer or error."""
+
+    def __init__(self, url: str) -> None:
+        self._side = Side(url)
+        self._client = oslo_messaging.get_rpc_client(
+            self._side.transport, TARGET, timeout=DEADLINE
+        )
+        self._numbers = itertools.count()
+        self.answers: dict[int, object] = {}
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, count: int, method: str = "work") -> None:
+        for _ in range(count):
+            args = (next(self._numbers), method)
+            self._threads.append(threading.Thread(target=self._call, args=args, daemon=True))
+            self._threads[-1].start()
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        return self._client.call({}, method, **arguments)
+
+    def cast(self, method: str, **arguments: Any) -> None:
+        self._client.cast({}, method, **arguments)
+
+    def end(self) -> dict[int, object]:
+        for thread in self._threads:
+            thread.join(2 * DEADLINE)
+        return self.answers
+
+    def close(self) -> None:
+        amqp.leave(self._side.transport)
+
+    def _call(self, number: int, method: str) -> None:
+        try:
+            self.answers[number] = self._client.call({}, method, number=number)
+        except Exception as error:  # noqa: BLE001  # looked at by the test
+            self.answers[number] = error
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def side(rabbit: Vhost, stack: ExitStack) -> Callable[..., Side]:
+    def make(**settings: Any) -> Side:
+        side = Side(rabbit.url, **settings)
+        stack.callback(side.close)
+        return side
+
+    return make
+
+
+@pytest.fixture
+def calls(rabbit: Vhost, stack: ExitStack) -> Calls:
+    calls = Calls(rabbit.url)
+    stack.callback(calls.close)
+    return calls
+
+
+def counts(rabbit: Vhost, queue: str = QUEUE) -> tuple[int, int]:
+    """Messages of a queue that wait, and that somebody has not acknowledged."""
+    name = f"rabbit_misc:r({binary(rabbit.name)}, queue, {binary(queue)})"
+    text = rabbit.node.evaluate(
+        f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), "
+        "[{_, R}, {_, U}] = rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged]), "
+        "{R, U}"
+    )
+    ready, unacknowledged = text.strip().strip("{}").split(",")
+    return int(ready), int(unacknowledged)
+
+
+def fanout_queues(rabbit: Vhost) -> int:
+    names = rabbit.node.evaluate(
+        f"length([Q || Q <- rabbit_amqqueue:list({binary(rabbit.name)}), "
+        '<<"compute_fanout_", _/binary>> <- [element(4, element(2, Q))]])'
+    )
+    return int(names)
+
+
+@pytest.mark.parametrize("method", ["work", "once"])
+def test_no_more_is_taken_than_there_are_threads_and_as_many_again(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls, method: str
+) -> None:
+    server = side().serve()
+    calls.begin(12, method)
+    wait_until(lambda: len(server.endpoint.begun) == THREADS, DEADLINE, "two are in hand")
+    # Those that may be executed only once are acknowledged, so that as many wait here.
+    waiting = 12 - THREADS if method == "work" else 12 - 2 * THREADS
+    wait_until(lambda: counts(rabbit) == (waiting, THREADS), DEADLINE, "the rest waits")
+    server.endpoint.released.set()
+    assert calls.end() == {number: number for number in range(12)}
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "all are acknowledged")
+
+
+@pytest.mark.parametrize("method", ["work", "once"])
+def test_a_stop_gives_back_what_was_not_begun(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls, method: str
+) -> None:
+    server = side().serve()
+    calls.begin(10, method)
+    wait_until(lambda: sum(counts(rabbit)) >= 10 - THREADS, DEADLINE, "all have arrived")
+    wait_until(lambda: len(server.endpoint.begun) == THREADS, DEADLINE, "two are in hand")
+    server.server.stop_taking()
+    successor = side().serve()
+    successor.endpoint.released.set()
+    wait_until(lambda: len(calls.answers) == 8, DEADLINE, "the others are answered")
+    server.endpoint.released.set()
+    assert calls.end() == {number: number for number in range(10)}
+    both = server.endpoint.begun + successor.endpoint.begun
+    assert sorted(both) == list(range(10))
+
+
+def test_calls_in_hand_are_acknowledged_in_a_drain(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls
+) -> None:
+    server = side().serve()
+    calls.begin(THREADS)
+    wait_until(lambda: len(server.endpoint.begun) == THREADS, DEADLINE, "two are in hand")
+    server.server.stop_taking()
+    assert counts(rabbit) == (0, THREADS)
+    server.endpoint.released.set()
+    assert calls.end() == {0: 0, 1: 1}
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "they are acknowledged")
+
+
+def test_a_stop_leaves_no_fanout_queue(rabbit: Vhost, side: Callable[..., Side]) -> None:
+    server = side().serve()
+    assert fanout_queues(rabbit) == 1
+    server.server.stop_taking()
+    assert fanout_queues(rabbit) == 0
+
+
+def test_what_a_lost_connection_brings_again_is_not_executed_again(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls
+) -> None:
+    """The broker gives it to us once more, while the first is still in hand."""
+    server = side(threads=8).serve()
+    calls.begin(1)
+    wait_until(lambda: server.endpoint.begun == [0], DEADLINE, "it is in hand")
+    server.listener._connection.channel.connection.sock.shutdown(2)
+    wait_until(lambda: counts(rabbit) == (0, 1), DEADLINE, "it is delivered again")
+    first = next(iter(server.listener._in_hand.values()))
+    wait_until(
+        lambda: first.delivery.delivery_info["redelivered"], DEADLINE, "and known for what it is"
+    )
+    server.endpoint.released.set()
+    assert calls.end() == {0: 0}
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "it is acknowledged")
+    assert server.endpoint.begun == [0]
+
+
+def test_a_server_is_back_after_a_restart_of_the_broker(
+    rabbit: Vhost, side: Callable[..., Side]
+) -> None:
+    server = side().serve()
+    server.endpoint.released.set()
+    rabbit.node.restart()
+
+    def answered() -> bool:
+        later = Calls(rabbit.url)
+        try:
+            later.begin(1)
+            return later.end() == {0: 0}
+        finally:
+            later.close()
+
+    wait_until(answered, DEADLINE, "a call is answered")
+
+
+def test_a_stop_while_the_broker_is_away_ends(rabbit: Vhost, side: Callable[..., Side]) -> None:
+    server = side().serve()
+    rabbit.node.kill()
+    began = time.monotonic()
+    server.server.finish()
+    assert time.monotonic() - began < 3 * amqp.FAREWELL_SECONDS
+
+
+def test_a_stop_while_the_broker_hangs_ends(rabbit: Vhost, side: Callable[..., Side]) -> None:
+    server = side().serve()
+    rabbit.node.freeze()
+    began = time.monotonic()
+    server.server.finish()
+    assert time.monotonic() - began < 3 * amqp.FAREWELL_SECONDS
+    rabbit.node.start()
+
+
+def test_an_answer_that_cannot_be_told_is_an_error(
+    side: Callable[..., Side], calls: Calls
+) -> None:
+    side().serve()
+    with pytest.raises(Exception, match=r"(?i)circular|recursion"):
+        calls.call("unspeakable")
+
+
+def test_casts_and_fanouts_arrive(side: Callable[..., Side], calls: Calls) -> None:
+    server = side().serve()
+    server.endpoint.released.set()
+    calls.cast("work", number=7)
+    calls._client.prepare(fanout=True, server=None).cast({}, "work", number=8)
+    wait_until(lambda: sorted(server.endpoint.begun) == [7, 8], DEADLINE, "both are executed")

@@ -1,0 +1,166 @@
+"""The policy of acknowledgement, and the hooks of oslo.messaging that it hangs on."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import oslo_messaging
+import pytest
+from oslo_messaging._drivers import amqpdriver, base
+from oslo_messaging.rpc.server import RPCServer
+
+from launcher.bus import amqp
+from launcher.serve.rpc import expose, idempotent, is_idempotent
+from launcher.serve.server import CallServer, speaks_amqp
+from launcher.serve.tracking import TrackedEndpoint
+from tests.support.transports import configuration
+
+
+class Endpoint:
+    target = oslo_messaging.Target(version="1.0")
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    @expose
+    @idempotent
+    def safe(self, context: Any) -> str:
+        self.log.append("safe")
+        return "done"
+
+    @expose
+    def unsafe(self, context: Any) -> str:
+        self.log.append("unsafe")
+        return "done"
+
+    @idempotent
+    def hidden(self, context: Any) -> None:
+        self.log.append("hidden")
+
+
+@dataclass
+class Message:
+    """As far as a server uses it; writes down what is done with it."""
+
+    message: dict[str, Any]
+    log: list[str]
+    redelivered: bool = False
+    ctxt: dict[str, Any] = field(default_factory=lambda: {"request_id": "req-1"})
+    msg_id: str = "id-1"
+    client_timeout: float | None = None
+
+    def acknowledge(self) -> None:
+        self.log.append("acknowledge")
+
+    def reply(self, reply: Any = None, failure: Any = None) -> None:
+        self.log.append("reply")
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def call(self, name: str, request: str) -> Any:
+        return nullcontext()
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint()
+
+
+@pytest.fixture
+def server(endpoint: Endpoint) -> CallServer:
+    transport = oslo_messaging.get_rpc_transport(configuration("fake://"))
+    endpoints = [TrackedEndpoint(endpoint, NoTracker())]  # type: ignore[arg-type]
+    made = oslo_messaging.get_rpc_server(
+        transport,
+        oslo_messaging.Target(topic="compute", server="node-1"),
+        endpoints,
+        access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
+        server_cls=partial(CallServer, partial(is_idempotent, endpoints)),
+    )
+    assert isinstance(made, CallServer)
+    return made
+
+
+def message(endpoint: Endpoint, method: object, **fields: Any) -> Message:
+    body = {"method": method, "args": {}, "version": "1.0"}
+    return Message(body, endpoint.log, **fields)
+
+
+@pytest.mark.parametrize(
+    ("method", "redelivered", "order"),
+    [
+        ("safe", False, ["safe", "reply", "acknowledge"]),
+        ("safe", True, ["acknowledge", "safe", "reply"]),
+        ("unsafe", False, ["acknowledge", "unsafe", "reply"]),
+        ("unsafe", True, ["acknowledge", "unsafe", "reply"]),
+        ("hidden", False, ["acknowledge", "reply"]),
+        ("nope", False, ["acknowledge", "reply"]),
+        (["safe"], False, ["acknowledge", "reply"]),
+    ],
+)
+def test_when_a_call_is_acknowledged(
+    server: CallServer, endpoint: Endpoint, method: object, redelivered: bool, order: list[str]
+) -> None:
+    server._process_incoming([message(endpoint, method, redelivered=redelivered)])
+
+    assert endpoint.log == order
+
+
+def test_a_second_execution_is_logged_with_method_and_request(
+    server: CallServer, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        server._process_incoming([message(endpoint, "safe", redelivered=True)])
+
+    assert any(record.getMessage().startswith("safe (req-1) was") for record in caplog.records)
+
+
+@pytest.mark.parametrize("namespace", ["theirs", 7, None])
+def test_a_method_is_idempotent_in_its_own_namespace_only(
+    endpoint: Endpoint, namespace: object
+) -> None:
+    called = {"method": "safe", "namespace": namespace}
+
+    assert is_idempotent([endpoint], called) is (namespace is None)
+
+
+def test_the_hooks_of_oslo_messaging_are_there(server: CallServer) -> None:
+    """Fails when oslo.messaging renames what we override or use."""
+    for name in ("_create_listener", "_process_incoming"):
+        assert callable(getattr(RPCServer, name))
+    server._create_listener = _Listener  # type: ignore[method-assign]
+    server.start()
+    try:
+        assert isinstance(server._work_executor, ThreadPoolExecutor)
+    finally:
+        server.stop()
+        server.wait()
+
+
+class _Listener(base.Listener):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(1, None)
+
+    def cleanup(self) -> None:
+        """Nothing."""
+
+
+def test_the_names_of_the_amqp_driver_are_there() -> None:
+    driver = amqpdriver.AMQPDriverBase
+    for name in ("_get_connection", "_get_exchange", "listen", "cleanup"):
+        assert callable(getattr(driver, name)), name
+    assert issubclass(amqp.AmqpMessage, amqpdriver.AMQPIncomingMessage)
+    assert callable(amqpdriver.ReplyWaiter.listen)
+    assert callable(amqpdriver.ObsoleteReplyQueuesCache)
+
+
+@pytest.mark.parametrize(
+    ("url", "amqp_spoken"),
+    [("rabbit://guest@localhost/", True), ("unix:///run/bus", False), ("kombu+memory:///", True)],
+)
+def test_which_buses_speak_amqp(url: str, amqp_spoken: bool) -> None:
+    assert speaks_amqp(configuration(url)) is amqp_spoken
