@@ -16,7 +16,7 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 # Most of these wait for processes most of their time; the scenarios on systemd share a container.
 PARALLEL = --numprocesses=2
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd
+DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl
 PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help

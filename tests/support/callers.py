@@ -63,7 +63,9 @@ class Callers:
         threads: int = 8,
         timeout: float = CALL_TIMEOUT,
         arguments: Mapping[str, Any] | None = None,
+        config_file: Path | None = None,
     ) -> None:
+        """:param config_file: whose options of oslo.messaging the clients are to have."""
         self._command = [
             *DIE_WITH_US,
             *(sys.executable, "-m", "tests.support.callers", url, host),
@@ -71,6 +73,7 @@ class Callers:
             f"--timeout={timeout}",
             f"--arguments={json.dumps(dict(arguments or {}))}",
             *(f"--method={method}" for method in methods),
+            *((f"--config-file={config_file}",) if config_file else ()),
         ]
 
     def __enter__(self) -> Self:
@@ -122,7 +125,7 @@ class Ledger:
 def call_all(options: argparse.Namespace) -> Tally:
     """Call in threads until stdin is closed."""
     conf = cfg.CONF
-    conf([], project="callers", default_config_files=[])
+    conf([], project="callers", default_config_files=options.config_file)
     oslo_messaging.set_transport_defaults(EXCHANGE)
     transport = oslo_messaging.get_rpc_transport(conf, url=options.url)
     target = oslo_messaging.Target(topic="compute", server=options.host)
@@ -173,6 +176,7 @@ def _main() -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--timeout", type=float, default=CALL_TIMEOUT)
     parser.add_argument("--arguments", type=json.loads, default={})
+    parser.add_argument("--config-file", action="append", default=[])
     parser.add_argument("--method", action="append", required=True)
     tally = call_all(parser.parse_args())
     say(json.dumps(asdict(tally)))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.support.certificates import certificate
 from tests.support.directories import short_directory
 from tests.support.traces import DIE_WITH_US, kill_traces
 from tests.support.waiting import wait_until
@@ -29,6 +30,10 @@ COMMAND_DEADLINE = 30.0
 
 CONFIGURATION = """\
 listeners.tcp.1 = {host}:{port}
+listeners.ssl.1 = {host}:{tls_port}
+ssl_options.cacertfile = {tls.authority}
+ssl_options.certfile = {tls.certificate}
+ssl_options.keyfile = {tls.key}
 default_user = {user}
 default_pass = {password}
 log.console = true
@@ -53,8 +58,12 @@ class Vhost:
     @property
     def url(self) -> str:
         """For transport_url."""
-        address = f"{USER}:{self.node.password}@{LOCALHOST}:{self.node.port}"
-        return f"rabbit://{address}/{self.name}"
+        return self.url_of(f"{LOCALHOST}:{self.node.port}")
+
+    def url_of(self, *addresses: str) -> str:
+        """The same at other addresses, host:port each."""
+        hosts = ",".join(f"{USER}:{self.node.password}@{address}" for address in addresses)
+        return f"rabbit://{hosts}/{self.name}"
 
 
 class RabbitNode:
@@ -68,7 +77,7 @@ class RabbitNode:
         with ExitStack() as stack:
             self.directory = stack.enter_context(short_directory("rabbit-"))
             stack.callback(kill_traces, None, [str(self.directory)])
-            self.port, self._distribution_port, self.epmd_port = free_ports(3)
+            self.port, self.tls_port, self._distribution_port, self.epmd_port = free_ports(4)
             self.password = secrets.token_hex(8)
             self._cookie = secrets.token_hex(16)
             self._name = f"launcher-{os.getpid()}-{secrets.token_hex(4)}@localhost"
@@ -191,8 +200,14 @@ class RabbitNode:
         }
 
     def _lay_out(self) -> None:
+        self.tls = certificate(self.directory, LOCALHOST)
         text = CONFIGURATION.format(
-            host=LOCALHOST, port=self.port, user=USER, password=self.password
+            host=LOCALHOST,
+            port=self.port,
+            tls_port=self.tls_port,
+            tls=self.tls,
+            user=USER,
+            password=self.password,
         )
         Path(self.directory, "rabbitmq.conf").write_text(text)
         self._log.touch()

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
 
 # Time limits that a test can wait for; a fault is found within those that concern it.
 FAST: dict[str, dict[str, object]] = {
@@ -16,6 +18,7 @@ FAST: dict[str, dict[str, object]] = {
 }
 # Workers look for a broker that is back more often than the one is found out of reach.
 RABBIT: dict[str, object] = {"rabbit_retry_interval": 1, "rabbit_interval_max": 2}
+BACK_SECONDS = 30.0
 Fault = Callable[[Launcher, int], object]
 
 
@@ -56,3 +59,14 @@ def commands(method: str) -> Fault:
 def sends(number: signal.Signals) -> Fault:
     """A signal to worker 1."""
     return lambda service, pid: os.kill(pid, number)
+
+
+def wait_until_all_prove_themselves(service: Launcher) -> None:
+    """Each by a round trip that began after this was called."""
+    began = time.monotonic()
+
+    def proven() -> bool:
+        age = time.monotonic() - began
+        return all((one["last_probe"] or age) < age for one in workers(service))
+
+    wait_until(proven, BACK_SECONDS, "all are proven by a round trip")

@@ -1,0 +1,89 @@
+"""What operators use of RabbitMQ: TLS, quorum queues, several hosts, heartbeats."""
+
+from collections.abc import Mapping
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
+from tests.support.callers import Callers, Ledger
+from tests.support.processes import Launcher
+from tests.support.rabbitmq import LOCALHOST, Vhost, binary, free_ports
+
+CALLS = 50
+
+
+def serve(start: Start, url: str, **rabbit: object) -> Launcher:
+    config = with_options(DEFAULT={"transport_url": url}, oslo_messaging_rabbit=RABBIT | rabbit)
+    return start("Working", "--workers=2", "--host=node-1", config=config)
+
+
+def assert_calls_are_answered(service: Launcher, url: str) -> None:
+    """By clients that have the service's options."""
+    ledger = Ledger(service.state_path)
+    methods = ("work", "once")
+    with Callers(url, "node-1", methods, config_file=service.config_file) as callers:
+        ledger.wait_for(len(ledger.executions()) + CALLS)
+        tally = callers.end()
+    assert tally.answered
+    assert not tally.failed
+
+
+def tls(rabbit: Vhost) -> Mapping[str, object]:
+    """Options with which the server's certificate and name are checked."""
+    return {"ssl": True, "ssl_ca_file": rabbit.node.tls.authority}
+
+
+def test_tls(start: Start, rabbit: Vhost) -> None:
+    url = rabbit.url_of(f"{LOCALHOST}:{rabbit.node.tls_port}")
+    service = serve(start, url, **tls(rabbit))
+    service.wait_ready()
+    assert_calls_are_answered(service, url)
+
+
+def test_tls_with_a_name_that_is_not_in_the_certificate(start: Start, rabbit: Vhost) -> None:
+    """Nobody is told the password; the log says why."""
+    service = serve(start, rabbit.url_of(f"localhost:{rabbit.node.tls_port}"), **tls(rabbit))
+    service.wait_for_line("certificate verify failed: Hostname mismatch")
+    assert service.wait() == 69
+    assert rabbit.node.password not in service.output
+
+
+def test_tls_with_an_unknown_authority(start: Start, rabbit: Vhost) -> None:
+    other = {"ssl": True, "ssl_ca_file": "/etc/ssl/certs/ca-certificates.crt"}
+    service = serve(start, rabbit.url_of(f"{LOCALHOST}:{rabbit.node.tls_port}"), **other)
+    service.wait_for_line("certificate verify failed")
+    assert service.wait() == 69
+
+
+def test_quorum_queues(start: Start, rabbit: Vhost) -> None:
+    """Calls survive the broker's restart in them."""
+    service = serve(start, rabbit.url, rabbit_quorum_queue=True)
+    service.wait_ready()
+    assert_calls_are_answered(service, rabbit.url)
+    kind = rabbit.node.evaluate(
+        f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({binary(rabbit.name)}, queue, "
+        f"{binary('compute.node-1')})), amqqueue:get_type(Q)"
+    )
+    assert kind == "rabbit_quorum_queue"
+
+
+def test_several_hosts(start: Start, rabbit: Vhost) -> None:
+    """One of which has never been there."""
+    nobody, somebody = f"{LOCALHOST}:{free_ports(1)[0]}", f"{LOCALHOST}:{rabbit.node.port}"
+    service = serve(start, rabbit.url_of(nobody, somebody))
+    service.wait_ready()
+    assert_calls_are_answered(service, rabbit.url)
+    rabbit.node.restart()
+    wait_until_all_prove_themselves(service)
+    assert_calls_are_answered(service, rabbit.url)
+
+
+def test_a_broker_that_hangs_is_noticed_by_its_heartbeat(start: Start, rabbit: Vhost) -> None:
+    """In an idle worker too, whose connections nobody uses."""
+    service = serve(start, rabbit.url, heartbeat_timeout_threshold=4)
+    service.wait_ready()
+    before, since = service.workers(), len(service.output)
+    rabbit.node.freeze()
+    service.wait_for_line(r"missed heartbeat|Too many heartbeats missed", since=since)
+    rabbit.node.start()
+    assert_calls_are_answered(service, rabbit.url)
+    assert service.workers() == before

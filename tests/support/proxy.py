@@ -1,0 +1,67 @@
+"""A TCP proxy whose connections a test can cut, as a network does."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+LOCALHOST = "127.0.0.1"
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
+
+
+class Proxy:
+    """Between whoever connects to `port` and the port behind it; `cut` resets all connections
+    that there are, and those who come later are let through again."""
+
+    def __init__(self, behind: int) -> None:
+        self._behind = behind
+        self._listener = socket.create_server((LOCALHOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> int:
+        """Returns how many connections were cut."""
+        with self._lock:
+            cut, self._open = self._open, set()
+        for end in cut:
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        return len(cut) // 2
+
+    def close(self) -> None:
+        """No more."""
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection((LOCALHOST, self._behind))
+            except OSError:
+                return
+            with self._lock:
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):  # cut, or closed by one side: then the other is told
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def proxy(behind: int) -> Iterator[Proxy]:
+    """For one test."""
+    with ExitStack() as stack:
+        made = Proxy(behind)
+        stack.callback(made.close)
+        yield made
