@@ -13,22 +13,32 @@ VENV := .venv$(if $(PYTHON),-$(version))
 PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
 PROJECT = --no-build-isolation --use-pep517 --editable
 
-# Most of these wait for processes most of their time; the scenarios on systemd share a container.
+# Tests wait for processes most of their time: those that start some here, and the scenarios on
+# systemd, which share a container, run side by side.
 PARALLEL = --numprocesses=2
+SIDES = functional-side systemd-side
 
 DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl
 PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
+ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
-.PHONY: run test unit functional systemd install uninstall lint types coverage pythons lowest lock clean help packages
+endif
+.PHONY: run test unit functional systemd install uninstall lint types coverage pythons lowest lock clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
 
 test: $(VENV)/.tested packages ## all tests; installs what is missing
-	@$(VENV)/bin/pytest $(PARALLEL) tests/unit tests/functional $(ARGS)
-	@$(VENV)/bin/pytest tests/systemd $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(SIDES)
+
+functional-side:
+	@$(VENV)/bin/pytest $(PARALLEL) tests/functional $(ARGS)
+
+systemd-side:
+	@$(VENV)/bin/pytest --quiet tests/systemd $(ARGS)
 
 unit: $(VENV)/.tested ## the tests that need nothing but Python
 	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)

@@ -1,6 +1,7 @@
 """Stopping with work in hand, and stopping what is stuck."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ def test_a_drain_outlives_the_timeout_of_the_unit_and_the_call_is_answered(
     unit.wait_for_message("naps for", 10)
     begun = time.monotonic()
     unit.begin("stop")
-    unit.wait_for("^draining: 1 call in ", "StatusText", 5)
+    unit.wait_for("^draining: 1 call, oldest nap ", "StatusText", 5)
     unit.wait_for("^inactive$", "ActiveState", CALL_SECONDS + LOST_SECONDS)
     record_property(f"stop with a call of {CALL_SECONDS:g} s in hand", time.monotonic() - begun)
     assert unit.show("ExecMainStatus") == "0"
@@ -58,3 +59,25 @@ def test_a_call_that_never_ends_is_cut_off_after_the_graceful_time(unit: Unit) -
     assert time.monotonic() - begun < 3 + LOST_SECONDS
     assert (unit.show("ExecMainStatus"), unit.processes()) == ("4", [])
     caller.communicate()
+
+
+def test_a_restart_of_the_unit_loses_no_call(unit: Unit, record_property: Measure) -> None:
+    """Neither those in hand, nor those that come while nobody serves."""
+    unit.configure(manager="managers:Plain")
+    unit.start()
+    callers = [call_nap(unit, 3) for _ in range(2)]
+    unit.wait_for_message("naps for", 10)
+    begun = time.monotonic()
+    unit.begin("restart")
+    unit.wait_for("^deactivating$", "ActiveState", 10)
+    callers += [call_nap(unit, 0) for _ in range(4)]
+    unit.wait_for("^active$", "ActiveState", 30)
+    record_property("restart with calls of 3 s in hand", time.monotonic() - begun)
+    for caller in callers:
+        answer, _ = caller.communicate()
+        assert caller.returncode == 0, answer
+
+
+def call_nap(unit: Unit, seconds: float) -> subprocess.Popen[str]:
+    """A client that is patient."""
+    return unit.container.start(COMMAND, "call", "nap", f"seconds={seconds}", "--timeout", "60")

@@ -97,9 +97,11 @@ class Working(Traced):
 
     @expose
     @idempotent
-    def work(self, context: Any, key: str, seconds: float = 0.02) -> str:
-        """The key again, after a while."""
-        return self._work(key, seconds)
+    def work(
+        self, context: Any, key: str, seconds: float = 0.02, slow_slot: int | None = None
+    ) -> str:
+        """The key again, after a while, which is ten times as long in the slow slot."""
+        return self._work(key, seconds * (10 if self.context.slot == slow_slot else 1))
 
     @expose
     def once(self, context: Any, key: str, seconds: float = 0.02) -> str:

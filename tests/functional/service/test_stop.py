@@ -11,12 +11,12 @@ import pytest
 
 from launcher.supervise.control import CONNECTIONS
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import commands, with_options, workers
+from tests.functional.service.faults import commands, status, with_options, workers
 from tests.functional.service.traces import put, trace
 from tests.support.commands import Completed
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapse, wait_until
 
 ORPHAN_SECONDS = 2.0
 GRACEFUL_SECONDS = 2
@@ -118,6 +118,25 @@ def test_ctrl_z_does_not_stop_what_nobody_could_wake(start: Start, terminal: Ter
     assert service.run_command("ping").status == 0
     terminal.press(CTRL_C)
     assert service.wait() == 0
+
+
+def test_without_a_limit_a_stop_waits_for_a_call_as_it_takes(start: Start) -> None:
+    """graceful_shutdown_timeout = 0, which is "endless" in nova's words and 0 s in its deeds."""
+    config = {"DEFAULT": {"graceful_shutdown_timeout": 0, "manager_shutdown_timeout": 0}}
+    service = start("Traced", "--workers=2", config=config)
+    service.wait_ready()
+    answers: list[Completed] = []
+    caller = threading.Thread(target=lambda: answers.append(slow_call(service)))
+    caller.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "the call is in hand")
+    service.signal(signal.SIGTERM)
+    elapse(5)
+    assert service.status is None
+    assert status(service)["headline"].startswith("draining: 1 call, oldest slow_echo ")
+    put(service, "done")
+    assert service.wait() == 0
+    caller.join(30)
+    assert answers[0].stdout == "7\n", answers
 
 
 def slow_call(service: Launcher) -> Completed:
