@@ -157,7 +157,7 @@ def _headline(slots: Sequence[SlotView], details: Sequence[str], *, was_ready: b
 def _saturation(slots: Sequence[SlotView]) -> str:
     """Whether calls have to wait, in all workers: nothing is wrong, but for the load."""
     serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
-    if not serving or any(slot.calls_in_hand < slot.call_threads for slot in serving):
+    if not serving or any(slot.calls_in_hand < max(1, slot.call_threads) for slot in serving):
         return ""
     return f", saturated: {_count(sum(slot.calls_in_hand for slot in serving), 'call')} in hand"
 
