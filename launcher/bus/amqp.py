@@ -15,6 +15,7 @@ import random
 import select
 import sys
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -30,6 +31,7 @@ from launcher.bus.room import Room, ring
 LOG = logging.getLogger(__name__)
 
 AT_ONCE = 0.001  # seconds that we wait for the rest of a frame of which there is something
+AT_LEAST_EACH = 1.0  # seconds: heartbeats are looked after when calls keep us busy, too
 RECONNECT_SECONDS = 5.0  # given to one attempt to have the connection back
 TROUBLE_PAUSE = 1.0  # seconds, after an error that is none of the connection
 IDLE_SECONDS = 5.0  # the longest sleep; heartbeats may ask for a shorter one
@@ -104,6 +106,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._to_settle: deque[AmqpMessage] = deque()
         self._in_hand: dict[str, AmqpMessage] = {}  # those to be acknowledged late
         self._seen: OrderedDict[str, None] = OrderedDict()  # acknowledged a while ago
+        self._consumed = 0.0  # when, by time.monotonic()
         self._stopping = False
         self._closing = False
         self._unsubscribed = threading.Event()
@@ -123,11 +126,9 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         unless it is away or does not answer for a while."""
         self._stopping = True
         ring(self._bell)
-        while self._thread.is_alive() and self._connected():
-            if self._unsubscribed.wait(FAREWELL_SECONDS):
-                return
+        waits = self._thread.is_alive() and self._connected()
+        if waits and not self._unsubscribed.wait(FAREWELL_SECONDS):
             LOG.warning("RabbitMQ does not answer to the end of %s", self._topic)
-            break
 
     def cleanup(self) -> None:
         """Settle what is left, then disconnect. Waits for a broker that does not answer no longer
@@ -178,7 +179,11 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._settle_all()
         self._unsubscribe()
         self._context.close()  # it catches and logs what goes wrong
-        os.close(self._bell)
+
+    def __del__(self) -> None:
+        """Messages hold on to us: nobody is left who could ring."""
+        if hasattr(self, "_bell"):
+            os.close(self._bell)
 
     def _go_round(self) -> None:
         self._settle_all()
@@ -187,8 +192,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         else:
             self._hand_out()
         if self._connected():
-            self._sleep()
-            self._consume(AT_ONCE)
+            if self._sleep():
+                self._consume(AT_ONCE)
         elif self._stopping:  # nothing can be had or settled any more
             self._sleep_until_rung(IDLE_SECONDS)
         else:
@@ -197,12 +202,15 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
 
     def _consume(self, timeout: float) -> None:
         """Read what there is, send the heartbeat that is due, connect anew if need be."""
+        self._consumed = time.monotonic()
         with suppress(drivers.Timeout):
             self._connection.consume(timeout=timeout)
 
     def _hand_out(self) -> None:
-        while self._waiting and not self._room.full():
+        while self._waiting and not self._stopping and not self._room.full():
             message = self._waiting.popleft()
+            if not self._is_ours(message):  # and the broker gives it to somebody again
+                continue
             if self._late(message):
                 if message.unique_id:
                     self._in_hand[message.unique_id] = message
@@ -229,6 +237,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             message = self._to_settle.popleft()
             self._in_hand.pop(message.unique_id, None)
             self._acknowledge(message)
+            self._remember(message.unique_id)  # even if the broker is not to be told any more
 
     def _acknowledge(self, message: AmqpMessage) -> bool:
         """False: it is not ours any more, the broker gives it to somebody again."""
@@ -298,26 +307,29 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         connection = self._connection.connection
         return (*connection.connection_errors, *connection.channel_errors, OSError)
 
-    def _sleep(self) -> None:
-        """Until there may be something to do."""
+    def _sleep(self) -> bool:
+        """Until there may be something to do; whether that may be for the connection."""
         socket = self._socket()
         pending = hasattr(socket, "pending") and socket.pending()  # TLS has read ahead
         if socket is None or pending or self._connection._new_tags:  # consumers to be announced
-            return
+            return True
         heartbeat = self._connection.heartbeat_timeout_threshold
         pause = IDLE_SECONDS
         if heartbeat > 0:
             pause = min(pause, heartbeat / self._connection.heartbeat_rate / 2)
-        self._sleep_until_rung(pause, socket)
+        readable = self._sleep_until_rung(pause, socket)
+        return readable or time.monotonic() - self._consumed >= AT_LEAST_EACH
 
-    def _sleep_until_rung(self, seconds: float, socket: Any = None) -> None:
+    def _sleep_until_rung(self, seconds: float, socket: Any = None) -> bool:
+        """Whether there is something to be read from the socket."""
         poller = select.poll()
         poller.register(self._bell, select.POLLIN)
         if socket is not None:
             poller.register(socket, select.POLLIN)
-        poller.poll(seconds * 1000)
+        ready = [descriptor for descriptor, _ in poller.poll(seconds * 1000)]
         with suppress(BlockingIOError):
             os.eventfd_read(self._bell)
+        return any(descriptor != self._bell for descriptor in ready)
 
 
 def listen(transport: Any, target: Any, room: int, late: Policy) -> AmqpListener:

@@ -295,3 +295,27 @@ def test_casts_and_fanouts_arrive(side: Callable[..., Side], calls: Calls) -> No
     calls.cast("work", number=7)
     calls._client.prepare(fanout=True, server=None).cast({}, "work", number=8)
     wait_until(lambda: sorted(server.endpoint.begun) == [7, 8], DEADLINE, "both are executed")
+
+
+def test_what_was_answered_before_the_connection_was_lost_is_not_executed_again(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its acknowledgement could not be sent any more, so the broker gives it out once more."""
+    server = side(threads=8).serve()
+    calls.begin(1)
+    wait_until(lambda: server.endpoint.begun == [0], DEADLINE, "it is in hand")
+    acknowledge, lost = server.listener._acknowledge, threading.Event()
+
+    def lose(message: amqp.AmqpMessage) -> bool:
+        if not lost.is_set():
+            lost.set()
+            server.listener._connection.channel.connection.sock.shutdown(2)
+            return False
+        return acknowledge(message)
+
+    monkeypatch.setattr(server.listener, "_acknowledge", lose)
+    server.endpoint.released.set()
+    assert calls.end() == {0: 0}
+    assert lost.wait(DEADLINE)
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "it is acknowledged")
+    assert server.endpoint.begun == [0]
