@@ -53,7 +53,7 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
             listener,
             context.to_dict(),
             message,
-            unique_id if isinstance(unique_id, str) else None,
+            unique_id if isinstance(unique_id, str) and unique_id else None,
             context.msg_id,
             context.reply_q,
             context.client_timeout,
@@ -61,6 +61,7 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
             None,
         )
         self.delivery = message._raw_message
+        self.era = listener.era(self.delivery.channel)
         self.redelivered = bool(self.delivery.delivery_info.get("redelivered"))
         self.settled = False
 
@@ -107,6 +108,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._in_hand: dict[str, AmqpMessage] = {}  # those to be acknowledged late
         self._seen: OrderedDict[str, None] = OrderedDict()  # acknowledged a while ago
         self._consumed = 0.0  # when, by time.monotonic()
+        self._channel: Any = None
+        self._era = 0
         self._stopping = False
         self._closing = False
         self._unsubscribed = threading.Event()
@@ -137,6 +140,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         ring(self._bell)
         if self._thread.is_alive():
             self._thread.join(FAREWELL_SECONDS if self._connected() else TROUBLE_PAUSE)
+        elif self._thread.ident is None:  # never started
+            self._context.close()
 
     def settle(self, message: AmqpMessage) -> None:
         """Acknowledge. Any thread."""
@@ -150,8 +155,26 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     def __call__(self, message: Any) -> None:
         """A message arrives; called by the driver, in the connection's thread."""
         incoming = AmqpMessage(self, message)
-        if not self._is_copy(incoming):
+        if self._unsubscribed.is_set():
+            incoming.delivery.requeue()
+        elif not self._is_copy(incoming):
             self._waiting.append(incoming)
+
+    def era(self, channel: Any) -> int:
+        """The number of the life of a channel. One that the broker has closed (as it does when a
+        delivery is not acknowledged within its consumer_timeout) is brought to life again by
+        amqp, the same object, with delivery tags that begin at 1: what came before is void."""
+        if channel is not self._channel:
+            self._channel = channel
+            self._era += 1
+            revive = channel._do_revive
+
+            def revive_in_a_new_era() -> None:
+                self._era += 1
+                revive()
+
+            channel._do_revive = revive_in_a_new_era
+        return self._era
 
     def _limit_prefetch(self, room: int) -> None:
         """Unless the operator has: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. Per
@@ -211,6 +234,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             message = self._waiting.popleft()
             if not self._is_ours(message):  # and the broker gives it to somebody again
                 continue
+            if self._is_copy(message):  # of one that waited before it
+                continue
             if self._late(message):
                 if message.unique_id:
                     self._in_hand[message.unique_id] = message
@@ -229,7 +254,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             LOG.info("a second copy of message %s is dropped", incoming.unique_id)
             self._acknowledge(incoming)
         else:
-            twin.delivery = incoming.delivery  # acknowledged when the first is done
+            # Acknowledged when the first is done.
+            twin.delivery, twin.era = incoming.delivery, incoming.era
         return True
 
     def _settle_all(self) -> None:
@@ -261,7 +287,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     def _is_ours(self, message: AmqpMessage) -> bool:
         """Whether it came by the channel that there is now."""
         channel = message.delivery.channel
-        return channel is self._connection.channel and bool(channel.is_open)
+        current = channel is self._connection.channel and message.era == self._era
+        return current and bool(channel.is_open)
 
     def _unsubscribe(self) -> None:
         """Cancel first: what is given back earlier would come to us again."""
@@ -276,8 +303,9 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
                 consumer.cancel(tag)
             self._give_back()
             self._delete_fanout_queue(consumers)
-        except self._errors() as error:
-            LOG.info("the end of %s cannot be told to RabbitMQ: %s", self._topic, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, we have to be rid of it
+            LOG.warning("the end of %s cannot be told to RabbitMQ: %s", self._topic, error)
+            connection.connection.collect()  # then it takes back what it has given to us
         self._waiting.clear()
         self._unsubscribed.set()
 

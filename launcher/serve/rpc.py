@@ -4,11 +4,13 @@ The main server (topic, server=host) is shared by all workers of a host: any may
 server (topic-alt, server=host.slot) is the worker's own: what it answers, this process answered.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import oslo_messaging
 from oslo_config import cfg
+from oslo_utils import versionutils
 
 from launcher.config import mask_url, one_line
 from launcher.errors import ConfigError
@@ -45,13 +47,25 @@ def is_tracked(method: Callable[..., Any]) -> bool:
 
 def is_idempotent(endpoints: Iterable[Any], message: Mapping[str, Any]) -> bool:
     """Whether a message, which may be garbage, calls an idempotent method of the first endpoint
-    that has it."""
-    name, namespace = message.get("method"), message.get("namespace")
-    if isinstance(name, str):
-        for endpoint in endpoints:
-            if namespace in endpoint.target.accepted_namespaces and hasattr(endpoint, name):
-                return bool(getattr(getattr(endpoint, name), "idempotent", False))
+    that has it. Runs no code of the endpoint's: no property is looked at."""
+    name = message.get("method")
+    for endpoint in endpoints if isinstance(name, str) else ():
+        untracked = getattr(endpoint, "untracked", endpoint)
+        method = inspect.getattr_static(untracked, cast(str, name), None)
+        if method is not None and _is_meant(endpoint.target, message):
+            return getattr(method, "exposed", False) and getattr(method, "idempotent", False)
     return False
+
+
+def _is_meant(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:
+    """Whether namespace and version of a message are those of an endpoint."""
+    if message.get("namespace") not in target.accepted_namespaces:
+        return False
+    try:
+        version = message.get("version", "1.0")
+        return versionutils.is_compatible(version, target.version or "1.0")
+    except (ValueError, TypeError):  # garbage
+        return False
 
 
 def main_target(topic: str, host: str) -> oslo_messaging.Target:

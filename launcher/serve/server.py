@@ -40,6 +40,9 @@ class Server:
             access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
             server_cls=partial(CallServer, partial(is_idempotent, endpoints)),
         )
+        self._lock = threading.Lock()
+        self._listens = False
+        self._given_up = False
         self.started = False
         self.ever_started = False
 
@@ -55,7 +58,11 @@ class Server:
         name = f"start-{self._target.topic}"
         args = (raised, ended)
         threading.Thread(target=self._start, args=args, name=name, daemon=True).start()
-        wait(ended)
+        try:
+            wait(ended)
+        except BaseException:
+            self._give_up()
+            raise
         if raised:
             raise raised[0]
         self.started = self.ever_started = True
@@ -65,7 +72,23 @@ class Server:
             self._server.start()
         except Exception as error:  # noqa: BLE001  # raised again by start(), in the caller
             raised.append(error)
+        else:
+            with self._lock:
+                self._listens = True
+                if self._given_up:
+                    self._end()
         ended.set()
+
+    def _give_up(self) -> None:
+        """A start that ends later is to take no call: nobody would finish it."""
+        with self._lock:
+            self._given_up = True
+            if self._listens:
+                self._end()
+
+    def _end(self) -> None:
+        self._server.stop()
+        self._server.wait()
 
     def stop_taking(self) -> None:
         """Take no more calls; those in hand go on."""
@@ -75,8 +98,7 @@ class Server:
     def finish(self) -> None:
         """Wait until the calls in hand are answered, then close; stops taking first."""
         if self.started:
-            self._server.stop()
-            self._server.wait()
+            self._end()
             self.started = False
 
 

@@ -1,8 +1,10 @@
 """The two RPC servers of a worker, and who it says it is."""
 
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +15,7 @@ from launcher.serve import rpc
 from launcher.serve.manager import Manager
 from launcher.serve.server import Server, speaks_amqp
 from launcher.serve.settings import Settings
-from launcher.serve.tracking import Tracker
+from launcher.serve.tracking import Tracker, describe
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Servers:
         self.main = Server(transport, shared, endpoints)
         self.alt = Server(transport, self.own_target, endpoints)
         self.threads: int = transport.conf.executor_thread_pool_size
+        self._patient_until = 0.0  # by time.monotonic()
         self._manager_timeout = settings.manager_shutdown_timeout
 
     def leave_bus(self) -> None:
@@ -53,23 +56,26 @@ class Servers:
         thread.start()
         thread.join(LEAVE_SECONDS)
 
-    def shut_down(self, manager: Manager, tracker: Tracker) -> None:
+    def shut_down(self, manager: Manager) -> None:
         """Have the manager wait for its work, when no more calls are taken. Bounded: a manager
         that hangs must not keep the calls in hand from being answered."""
         if not self.main.started:
             return
         timeout = self._manager_timeout
-        work = partial(_shut_down, manager, tracker, timeout)
+        self._patient_until = time.monotonic() + timeout if timeout else math.inf
+        work = partial(manager.graceful_shutdown, timeout)
         thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
         thread.start()
         thread.join(timeout or None)
         if thread.is_alive():
             LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
 
-
-def _shut_down(manager: Manager, tracker: Tracker, timeout: float) -> None:
-    manager.graceful_shutdown(timeout)
-    tracker.wait_for_background()
+    def wait_for_background(self, tracker: Tracker) -> None:
+        """Wait for what calls have left behind, when the last of them is answered; within the
+        time that the manager has."""
+        left = self._patient_until - time.monotonic()
+        if not tracker.wait_for_background(None if math.isinf(left) else max(0.0, left)):
+            LOG.warning("not waited for any longer: %s", describe(tracker.in_hand()))
 
 
 def identity(settings: Settings, slot: int) -> dict[str, Any]:

@@ -72,10 +72,10 @@ class Tracker:
         future.add_done_callback(self._end)
         return future
 
-    def wait_for_background(self) -> None:
-        """Wait until no tracked future is left."""
+    def wait_for_background(self, timeout: float | None) -> bool:
+        """Wait until no tracked future is left; whether none is, after `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._background)
+            return self._changed.wait_for(lambda: not self._background, timeout)
 
     def _begin(self, key: object, name: str, request: str) -> None:
         with self._changed:
@@ -131,12 +131,12 @@ class TrackedEndpoint:
     """An endpoint whose exposed methods are tracked; everything else of it is not to be seen."""
 
     def __init__(self, endpoint: Any, tracker: Tracker) -> None:
-        self._endpoint = endpoint
+        self.untracked = endpoint
         self._tracker = tracker
         self.target = getattr(endpoint, "target", None) or oslo_messaging.Target()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._endpoint, name)
+        method = getattr(self.untracked, name)
         if not getattr(method, "exposed", False):
             raise AttributeError(name)
         tracked = self._guard(name, method)
@@ -152,7 +152,11 @@ class TrackedEndpoint:
             with self._tracker.call(name, request) if counted else nullcontext():
                 try:
                     return method(context, *args, **kwargs)
-                except SystemExit as error:  # which would end a thread, and answer nobody
+                except Exception:
+                    raise
+                except SystemExit as error:
                     raise RuntimeError(f"{name} called sys.exit({error.code!r})") from error
+                except BaseException as error:  # which oslo.messaging would answer to nobody
+                    raise RuntimeError(f"{name} raised {error!r}") from error
 
         return guarded

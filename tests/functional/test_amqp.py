@@ -4,6 +4,7 @@ All that `launcher.bus.amqp` uses of oslo.messaging's private names is exercised
 """
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import oslo_messaging
 import pytest
+from kombu.connection import Connection
 
 from launcher.board import Board
 from launcher.bus import amqp
@@ -61,7 +63,7 @@ class Endpoint:
 class Side:
     """A transport of its own, as another process would have it; a server, once it is asked for."""
 
-    def __init__(self, url: str, threads: int = THREADS) -> None:
+    def __init__(self, url: str, threads: int = THREADS, heartbeat: int = 60) -> None:
         conf = configuration(url)
         self.transport = oslo_messaging.get_rpc_transport(conf)
         self.endpoint = Endpoint()
@@ -71,6 +73,7 @@ class Side:
         self.server = Server(
             self.transport, TARGET, [TrackedEndpoint(self.endpoint, self._tracker)]
         )
+        conf.set_override("heartbeat_timeout_threshold", heartbeat, "oslo_messaging_rabbit")
         conf.set_override("executor_thread_pool_size", threads)
 
     def serve(self) -> "Side":
@@ -319,3 +322,76 @@ def test_what_was_answered_before_the_connection_was_lost_is_not_executed_again(
     assert lost.wait(DEADLINE)
     wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "it is acknowledged")
     assert server.endpoint.begun == [0]
+
+
+@pytest.fixture
+def impatient(rabbit: Vhost) -> Iterator[None]:
+    """A broker that closes the channel of whoever does not acknowledge within two seconds."""
+    rabbit.node.evaluate(
+        "application:set_env(rabbit, consumer_timeout, 2000), "
+        "application:set_env(rabbit, channel_tick_interval, 500)"
+    )
+    yield
+    rabbit.node.evaluate(
+        "application:set_env(rabbit, consumer_timeout, 1800000), "
+        "application:set_env(rabbit, channel_tick_interval, 60000)"
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("method", ["work", "once"])
+def test_a_channel_that_the_broker_closes_has_nothing_executed_twice(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls, method: str
+) -> None:
+    """amqp revives it: the same object, with delivery tags that begin anew."""
+    server = side(threads=1).serve()
+    calls.begin(4, method)
+    closed = f"'{rabbit.name}'"
+    wait_until(
+        lambda: "timed out" in rabbit.node.log and closed in rabbit.node.log,
+        DEADLINE,
+        "the broker has closed a channel",
+    )
+    wait_until(lambda: server.listener._era >= 2, DEADLINE, "and we know")
+    server.endpoint.released.set()
+    assert calls.end() == {number: number for number in range(4)}
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "all are acknowledged")
+    assert sorted(server.endpoint.begun) == list(range(4))
+
+
+def test_a_message_published_twice_is_executed_once(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls
+) -> None:
+    """Both copies wait here: its sender was not sure of the first."""
+    server = side().serve()
+    calls.begin(THREADS, "once")
+    wait_until(lambda: len(server.endpoint.begun) == THREADS, DEADLINE, "all threads are busy")
+    call = {"method": "once", "args": {"number": 77}, "version": "1.0", "_unique_id": "same"}
+    body = {"oslo.version": "2.0", "oslo.message": json.dumps(call)}
+    with Connection(rabbit.url.replace("rabbit:", "amqp:", 1)) as connection:
+        for _ in range(2):
+            connection.Producer().publish(body, routing_key=QUEUE)
+    wait_until(lambda: len(server.listener._waiting) == 2, DEADLINE, "both have arrived")
+    server.endpoint.released.set()
+    calls.end()
+    wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "both are acknowledged")
+    assert server.endpoint.begun.count(77) == 1
+
+
+def test_a_broker_that_thaws_after_a_stop_gets_all_back(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls
+) -> None:
+    """It did not hear that we listen no more."""
+    server = side(heartbeat=4).serve()
+    calls.begin(1)
+    wait_until(lambda: server.endpoint.begun == [0], DEADLINE, "one is in hand")
+    rabbit.node.freeze()
+    server.server.stop_taking()
+    wait_until(server.listener._unsubscribed.is_set, DEADLINE, "it has given up")
+    rabbit.node.start()
+    successor = side().serve()
+    successor.endpoint.released.set()
+    calls.begin(4)
+    wait_until(lambda: len(calls.answers) >= 4, DEADLINE, "others are answered by a successor")
+    server.endpoint.released.set()
+    assert calls.end() == {number: number for number in range(5)}

@@ -13,6 +13,7 @@ from launcher.serve import rpc
 from launcher.serve.rpc import BaseRPCAPI, expose
 from launcher.serve.server import Server
 from launcher.serve.tracking import TrackedEndpoint, Tracker
+from tests.support.waiting import wait_until
 
 IDENTITY = {"service": "compute", "host": "node-1", "slot": 3, "pid": 4242}
 
@@ -214,6 +215,20 @@ def test_a_start_that_takes_too_long_is_left_behind(server: Server, real: RealSe
         server.start(impatiently)
     assert not server.started
     real.connected.set()
+    wait_until(lambda: real.did == ["start", "stop", "wait"], 5, "it takes no call in the end")
+
+
+def test_a_start_that_is_given_up_when_it_has_ended_is_undone(
+    server: Server, real: RealServer
+) -> None:
+    def too_late(event: threading.Event) -> None:
+        assert event.wait(5)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        server.start(too_late)
+    assert real.did == ["start", "stop", "wait"]
+    assert not server.started
 
 
 def test_a_server_that_never_started_has_nothing_to_stop(server: Server, real: RealServer) -> None:

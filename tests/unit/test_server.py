@@ -128,6 +128,37 @@ def test_a_method_is_idempotent_in_its_own_namespace_only(
     assert is_idempotent([endpoint], called) is (namespace is None)
 
 
+class Newer:
+    """The same method, which is not to be called twice any more."""
+
+    target = oslo_messaging.Target(version="2.1")
+
+    @expose
+    def safe(self, context: Any) -> None: ...
+
+    @property
+    def trap(self) -> None:
+        raise AssertionError("a name that a client gave was looked at")
+
+
+@pytest.mark.parametrize(
+    ("version", "twice"),
+    [("1.0", True), ("1.1", False), ("2.0", False), ("x", False), (None, False), (7, False)],
+)
+def test_a_method_is_idempotent_in_its_own_version_only(
+    endpoint: Endpoint, version: object, twice: bool
+) -> None:
+    called = {"method": "safe", "version": version}
+
+    assert is_idempotent([endpoint, Newer()], called) is twice
+
+
+def test_the_policy_runs_no_code_of_an_endpoint() -> None:
+    tracked = TrackedEndpoint(Newer(), NoTracker())  # type: ignore[arg-type]
+
+    assert not is_idempotent([tracked], {"method": "trap", "version": "2.0"})
+
+
 def test_the_hooks_of_oslo_messaging_are_there(server: CallServer) -> None:
     """Fails when oslo.messaging renames what we override or use."""
     for name in ("_create_listener", "_process_incoming"):

@@ -1,5 +1,6 @@
 """What a worker has in hand, on the board and in words."""
 
+import asyncio
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -37,6 +38,10 @@ class Endpoint:
     @skip_tracking
     def quiet(self, context: Any) -> int:
         return self._slot.get("calls_in_hand")
+
+    @expose
+    def cancel(self, context: Any) -> None:
+        raise asyncio.CancelledError
 
     @expose
     @skip_tracking
@@ -83,6 +88,9 @@ def test_a_skipped_method_is_called_and_not_counted(slot: Slot, tracker: Tracker
     assert (slot.get("calls_done"), slot.get("calls_failed")) == (1, 0)
     with pytest.raises(RuntimeError, match=r"leave called sys\.exit"):
         endpoint.leave({})
+    with pytest.raises(RuntimeError, match="cancel raised CancelledError"):
+        endpoint.cancel({})
+    assert slot.get("calls_failed") == 1
 
 
 def test_background_work_is_in_hand_until_it_is_done(slot: Slot, tracker: Tracker) -> None:
@@ -90,7 +98,7 @@ def test_background_work_is_in_hand_until_it_is_done(slot: Slot, tracker: Tracke
     assert tracker.track(future, "image upload") is future
     assert slot.view().calls_in_hand == 1
     assert slot.view().oldest_call == "image upload"
-    waiting = threading.Thread(target=tracker.wait_for_background, daemon=True)
+    waiting = threading.Thread(target=tracker.wait_for_background, args=[10], daemon=True)
     waiting.start()
     assert waiting.is_alive()
     future.set_result(None)
@@ -104,7 +112,7 @@ def test_work_that_was_done_before_it_was_tracked_is_not_waited_for(tracker: Tra
     future.set_result(None)
     tracker.track(future, "done")
 
-    tracker.wait_for_background()
+    assert tracker.wait_for_background(0)
     assert tracker.in_hand() == []
 
 

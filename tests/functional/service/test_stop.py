@@ -169,7 +169,7 @@ def test_a_worker_killed_in_the_stop_is_told_and_the_row_is_down(start: Start) -
     victim = service.workers()[0]
     os.kill(victim, signal.SIGSTOP)
     service.signal(signal.SIGTERM)
-    service.wait_for_line("stopping; calls in hand")
+    service.wait_for_line("stopping; no calls in hand")
     os.kill(victim, signal.SIGKILL)
     assert service.wait() == 4
     assert f"pid {victim} died in the stop" in service.output
