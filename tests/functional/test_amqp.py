@@ -98,11 +98,9 @@ def _require(condition: bool) -> None:
 class Calls:
     """Calls from threads of this process; each has its own answer or error."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout: float = DEADLINE) -> None:
         self._side = Side(url)
-        self._client = oslo_messaging.get_rpc_client(
-            self._side.transport, TARGET, timeout=DEADLINE
-        )
+        self._client = oslo_messaging.get_rpc_client(self._side.transport, TARGET, timeout=timeout)
         self._numbers = itertools.count()
         self.answers: dict[int, object] = {}
         self._threads: list[threading.Thread] = []
@@ -257,7 +255,7 @@ def test_a_server_is_back_after_a_restart_of_the_broker(
     rabbit.node.restart()
 
     def answered() -> bool:
-        later = Calls(rabbit.url)
+        later = Calls(rabbit.url, timeout=2)  # the queue may not be there yet
         try:
             later.begin(1)
             return later.end() == {0: 0}

@@ -166,7 +166,7 @@ def test_more_calls_than_threads_wait_and_harm_nobody(
     with Callers(url(service), "node-1", ("work",), threads=12, arguments=work) as callers:
         saturated = "2/2 workers serving, saturated: 4 calls in hand"
         wait_until(lambda: status(service)["headline"] == saturated, 30, "it is saturated")
-        for _ in range(10):  # longer than any worker may be out of reach
+        for _ in range(4):  # longer than any worker may be out of reach
             number = len(Ledger(service.state_path).executions())
             Ledger(service.state_path).wait_for(number + 10)
             assert all(one["calls"]["in_hand"] <= 2 for one in workers(service))
