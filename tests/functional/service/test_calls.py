@@ -83,7 +83,8 @@ def assert_all_answered_once(tally: Tally, ledger: Ledger) -> None:
 
 
 def test_kills_lose_no_idempotent_call(service: Launcher, url: Callable[[Launcher], str]) -> None:
-    """Other calls are lost with the worker that had them in hand, and only those."""
+    """But for one that two workers died with. Other calls are lost with the worker that had them
+    in hand, and only those."""
     ledger = Ledger(service.state_path)
     with (
         Callers(url(service), "node-1", ("work",), threads=CALLERS // 2) as safe,
@@ -93,12 +94,13 @@ def test_kills_lose_no_idempotent_call(service: Launcher, url: Callable[[Launche
         tallies = safe.end(), unsafe.end()
     for tally in tallies:
         assert not tally.wrong
-    assert not tallies[0].failed
+    executions = ledger.executions()
+    # One redelivery, then at most once: what two workers died of is not given to a third.
+    assert [key for key in tallies[0].failed if executions[key] != 2] == []
     for key, (error, began, ended) in tallies[1].failed.items():
         assert error.startswith("MessagingTimeout"), (key, error)
         assert any(began <= kill <= ended for kill in kills), (key, error)
     assert len(tallies[1].failed) <= len(kills) * CALLERS // 2
-    executions = ledger.executions()
     assert not [key for key in executions if key.startswith("once") and executions[key] > 1]
 
 
