@@ -15,7 +15,7 @@ class Lead:
 
     The lock is flock(2) on a file that each worker opens itself, after the fork: the kernel
     releases it when the worker dies, and not before, so that there are never two leads even when
-    the master takes a stopped worker for dead. Used from the periodic loop only.
+    the master takes a stopped worker for dead. Used under the lock of the periodic tasks.
     """
 
     def __init__(self, board: Board, slot: int, lock_file: Path) -> None:

@@ -142,9 +142,17 @@ class PeriodicTasks:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
-        with self._wake:  # else the lock would be ours until the process ends
-            if not any(task.host_wide and task.started for task in self._tasks):
-                self._lead.release()
+        with self._wake:
+            self._leave_lead()
+
+    def _leave_lead(self) -> None:
+        """In a stop: now, or when the last host-wide run has ended. Else the lock would be ours
+        until the process ends, and nobody would do what is the host's."""
+        if not self._busy():
+            self._lead.release()
+
+    def _busy(self) -> bool:
+        return any(task.host_wide and task.started for task in self._tasks)
 
     def wait(self) -> None:
         """Block until the loop has ended; raises what it died of."""
@@ -182,7 +190,7 @@ class PeriodicTasks:
 
     def _round(self, now: int) -> float:
         """Start what is due, beat, and return the seconds until the next round."""
-        self._lead.update(busy=any(task.host_wide and task.started for task in self._tasks))
+        self._lead.update(busy=self._busy())
         for task in self._tasks:
             if task.started is None and self._is_due(task, now) and self._may_start(task, now):
                 self._start(task, now)
@@ -230,6 +238,8 @@ class PeriodicTasks:
             self._log_failure(task, error)
         with self._wake:
             self._finish(task, failed)
+            if self._stopping:
+                self._leave_lead()
             self._wake.notify()
 
     def _log_failure(self, task: Task, error: BaseException) -> None:

@@ -367,6 +367,28 @@ def test_stopping_does_not_wait_for_a_run_in_progress(loops: Loops) -> None:
     release.set()
 
 
+def test_a_stop_gives_back_the_lead_when_the_last_host_wide_run_has_ended(
+    loops: Loops, board: Board
+) -> None:
+    """Else nobody would be the lead for as long as the worker takes to leave."""
+    tasks, begun, release = loops.make(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        release.wait(SOON)
+
+    tasks.add(0, spec(spacing=60, scope="host"), hang)
+    board.appoint(0)
+    tasks.start()
+    assert begun.wait(SOON)
+    tasks.stop()
+    assert tasks._lead.held
+
+    release.set()
+
+    wait_until(lambda: not tasks._lead.held, SOON, "the lead is given back")
+
+
 def test_stopping_before_the_start_is_harmless(loops: Loops) -> None:
     loops.make().stop()
 
