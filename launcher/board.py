@@ -82,6 +82,7 @@ class SlotView:
     oldest_call: str
     oldest_call_since: int
     waiting: bool
+    left: bool
 
 
 class Board:
@@ -191,6 +192,7 @@ class Slot:
             oldest_call=_decode(self._name[: self.get("oldest_call_bytes")]),
             oldest_call_since=self.get("oldest_call_since"),
             waiting=bool(self.get("waiting")),
+            left=bool(self.get("left")),
         )
 
     def get(self, field: str) -> int:

@@ -154,6 +154,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
 
     def __call__(self, message: Any) -> None:
         """A message arrives; called by the driver, in the connection's thread."""
+        self._connection.stop_consuming()
         incoming = AmqpMessage(self, message)
         if self._unsubscribed.is_set():
             incoming.delivery.requeue()
@@ -224,8 +225,10 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._consume(RECONNECT_SECONDS)
 
     def _consume(self, timeout: float) -> None:
-        """Read what there is, send the heartbeat that is due, connect anew if need be."""
+        """Read what there is, send the heartbeat that is due, connect anew if need be. What comes
+        while it subscribes anew is not to wait until more comes."""
         self._consumed = time.monotonic()
+        self._connection._consume_loop_stopped = False
         with suppress(drivers.Timeout):
             self._connection.consume(timeout=timeout)
 

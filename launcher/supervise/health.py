@@ -136,10 +136,10 @@ def task_name(number_plus_1: int, tasks: Sequence[str]) -> str:
 
 def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
     """The lowest serving slot that is not late; in a stop, when none serves, the lowest one that
-    still drains, since reports go on until the end."""
+    still drains, since reports go on until the end; nobody buries those that have left by then."""
     for state in (WorkerState.SERVING, WorkerState.STOPPING):
         for slot in slots:
-            if slot.state is state and slot.slot not in late:
+            if slot.state is state and not slot.left and slot.slot not in late:
                 return slot.slot
     return NO_LEAD
 

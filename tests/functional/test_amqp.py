@@ -247,6 +247,21 @@ def test_what_a_lost_connection_brings_again_is_not_executed_again(
     assert server.endpoint.begun == [0]
 
 
+def test_what_comes_while_a_connection_is_made_anew_is_handed_out_at_once(
+    side: Callable[..., Side], calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that may be delivered here nothing else would come that it could wait for."""
+    server = side(threads=1).serve()
+    calls.begin(3, "once")
+    wait_until(lambda: server.listener._waiting, DEADLINE, "one is in hand, one waits here")
+    consume, seconds = server.listener._consume, iter([1000.0])
+    monkeypatch.setattr(server.listener, "_consume", lambda s: consume(next(seconds, s)))
+    server.listener._connection.channel.connection.sock.shutdown(2)
+    wait_until(lambda: server.listener._era == 2, DEADLINE, "the connection is another one")
+    server.endpoint.released.set()
+    assert calls.end() == {0: 0, 1: 1, 2: 2}
+
+
 def test_a_server_is_back_after_a_restart_of_the_broker(
     rabbit: Vhost, side: Callable[..., Side]
 ) -> None:

@@ -36,6 +36,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "calls_done": 0,
         "calls_failed": 0,
         "waiting": False,
+        "left": False,
     }
     return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
 
@@ -90,6 +91,7 @@ def test_all_serve_only_when_the_slowest_does() -> None:
         ([slot(0, STOPPING), slot(1)], 1),
         ([slot(0, EMPTY), slot(1, STOPPING), slot(2, STOPPING)], 1),
         ([late(0, STOPPING), slot(1, STOPPING)], 1),
+        ([slot(0, STOPPING, left=True), slot(1, STOPPING)], 1),
         ([], NO_LEAD),
     ],
 )
