@@ -113,7 +113,7 @@ class Mailbox:
             self._socket.shutdown(socket.SHUT_RDWR)  # ends the reader's poll
         for slot in waiting:
             slot.put(_READ)  # to find that it is closed
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):  # gone, with the bus perhaps
             os.unlink(self._path)
         shutil.rmtree(self._large, ignore_errors=True)
 

@@ -40,7 +40,7 @@ class Presence:
 
     def end(self) -> None:
         """Remove the entry; nobody has to clean up after us."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self._path)
         self.forsake()
 

@@ -13,16 +13,24 @@ class Place:
     """A directory that is to stay the same one."""
 
     def __init__(self, path: Path) -> None:
-        """It is there now; else OSError."""
+        """It is there now; one that is not is lost."""
         self.path = path
-        self._inode = path.stat().st_ino
+        self._inode = self._look()
 
     def lost(self) -> bool:
         """Whether it was removed or replaced."""
         try:
-            return self.path.stat().st_ino != self._inode
+            return self._inode is None or self._look() != self._inode
+        except OSError:  # tells nothing of that
+            return False
+
+    def _look(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
         except OSError as error:
-            return _is_gone(error)
+            if _is_gone(error):
+                return None
+            raise
 
 
 class Instance:

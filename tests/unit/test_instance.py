@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import AlreadyRunning, DirectoryUnusable
-from launcher.supervise.instance import LOCK, Instance
+from launcher.supervise.instance import LOCK, Instance, Place
 
 
 def claim(directory: Path) -> Instance:
@@ -116,6 +116,15 @@ def test_a_lock_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> No
 
     with pytest.raises(DirectoryUnusable, match=rf"runtime_path = {tmp_path}: {LOCK} in it: "):
         claim(tmp_path)
+
+
+def test_a_place_that_is_gone_when_it_is_first_looked_at_is_lost(tmp_path: Path) -> None:
+    """A directory may go in the moment in which the service becomes ready."""
+    (tmp_path / "file").touch()
+    assert Place(tmp_path / "nowhere").lost()
+    assert Place(tmp_path / "file" / "bus").lost()
+    place = Place(tmp_path)
+    assert not place.lost()
 
 
 def test_a_program_does_not_inherit_the_lock(tmp_path: Path) -> None:
