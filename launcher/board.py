@@ -48,7 +48,7 @@ _FIELDS = (
     "text_bytes",
 )
 _PLACE = {field: place for place, field in enumerate(_FIELDS)}
-_HEADER_FIELDS = ("stopping", "lead", "workers")  # written by the master only
+_HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent")  # written by the master only
 _TASKS = 512  # host-wide tasks whose last start is remembered across workers
 _SLOT_WORDS = len(_FIELDS) + (TEXT_BYTES + NAME_BYTES) // WORD_BYTES
 _HEADER_WORDS = len(_HEADER_FIELDS) + _TASKS
@@ -109,38 +109,69 @@ class Board:
         )
 
     def slots(self) -> Iterator["Slot"]:
-        """The slots that are wanted: 0 … workers-1."""
-        return (self.slot(number) for number in range(self.workers))
+        """The slots in use: those that are wanted, and those that are not any more but have yet to
+        be left."""
+        return (self.slot(number) for number in range(self._read("extent")))
 
     @property
     def workers(self) -> int:
         """How many workers are wanted."""
-        return self._words[_HEADER_FIELDS.index("workers")]
+        return self._read("workers")
+
+    def wants(self, slot: int) -> bool:
+        """Whether there is to be a worker in this slot: 0 … workers-1, and the surge."""
+        return slot < self.workers + self._read("surge")
 
     def want(self, workers: int, start_timeout: float) -> None:
         """Called in the master, before the fork: each slot gets its first deadline here, so that
         a worker that hangs on its way to its own code is late as well."""
-        self._words[_HEADER_FIELDS.index("workers")] = workers
-        for slot in self.slots():
-            slot.vacate(start_timeout, not_before=0)
+        self._write("workers", workers)
+        self._extend(start_timeout)
+
+    def want_surge(self, start_timeout: float) -> int:
+        """Called in the master: one worker more for a while, in the slot that is returned."""
+        self._write("surge", 1)
+        self._extend(start_timeout)
+        return self.workers
+
+    def dismiss_surge(self) -> None:
+        """Called in the master: that worker is not wanted any more."""
+        self._write("surge", 0)
+
+    def _extend(self, start_timeout: float) -> None:
+        """Slots that were not in use are made ready first, then looked at."""
+        before, after = self._read("extent"), self.workers + self._read("surge")
+        for number in range(before, after):
+            self.slot(number).vacate(start_timeout, not_before=0)
+        self._write("extent", max(before, after))
+
+    def trim(self) -> None:
+        """Called in the master: nobody is left in the slots that are not wanted."""
+        self._write("extent", self.workers + self._read("surge"))
 
     @property
     def stopping(self) -> bool:
         """Whether the master is on its way out."""
-        return bool(self._words[_HEADER_FIELDS.index("stopping")])
+        return bool(self._read("stopping"))
 
     def announce_stop(self) -> None:
         """Called in the master."""
-        self._words[_HEADER_FIELDS.index("stopping")] = 1
+        self._write("stopping", 1)
 
     @property
     def lead(self) -> int:
         """The slot that runs host-wide tasks, or NO_LEAD."""
-        return self._words[_HEADER_FIELDS.index("lead")]
+        return self._read("lead")
 
     def appoint(self, slot: int) -> None:
         """Called in the master."""
-        self._words[_HEADER_FIELDS.index("lead")] = slot
+        self._write("lead", slot)
+
+    def _read(self, field: str) -> int:
+        return self._words[_HEADER_FIELDS.index(field)]
+
+    def _write(self, field: str, value: int) -> None:
+        self._words[_HEADER_FIELDS.index(field)] = value
 
     def host_task_started(self, task: int) -> int:
         """When a host-wide task last started in any worker; 0: never."""
@@ -151,7 +182,7 @@ class Board:
         self._words[len(_HEADER_FIELDS) + task % _TASKS] = now
 
     def serving(self) -> int:
-        """How many workers serve."""
+        """How many workers serve; with a surge it may be one more than are wanted."""
         return sum(slot.state is WorkerState.SERVING for slot in self.slots())
 
 

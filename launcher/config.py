@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(actor)s%(messag
 CONTEXT_LOG_FORMAT = LOG_FORMAT.replace("%(message)s", "[%(request_id)s] %(message)s")
 CREDENTIALS = {"transport_url": None, "connection": "database"}  # option: its group
 CREDENTIAL_FILES = {"transport_url": "transport_url", "connection": "database_connection"}
+
+Place = tuple[str, str]  # of an option in the files: section and name
+# What can change without a new process.
+MUTABLE: frozenset[Place] = frozenset(
+    {
+        ("DEFAULT", "debug"),
+        *(
+            (group or "DEFAULT", opt.dest)
+            for group, opts in GROUPS.items()
+            for opt in opts
+            if opt.mutable
+        ),
+    }
+)
 
 
 def register(conf: cfg.ConfigOpts) -> None:
@@ -145,6 +160,38 @@ def _read_credential(file: Path) -> str:
     if not text:
         raise ConfigError(problem=f"credential {file} is empty")
     return text
+
+
+def contents(conf: cfg.ConfigOpts) -> dict[Place, object]:
+    """What the files and credentials say at this moment, options of libraries included; to be
+    compared with what they said before.
+
+    :raises ConfigError: one cannot be read.
+    """
+    sections: dict[str, dict[str, object]] = {}
+    directories = [sorted(Path(name).glob("*.conf")) for name in conf.config_dir or []]
+    try:
+        for file in [*(conf.config_file or []), *chain.from_iterable(directories)]:
+            cfg.ConfigParser(str(file), sections).parse()
+    except (OSError, UnicodeDecodeError, cfg.ParseError) as error:
+        raise ConfigError(problem=one_line(error)) from error
+    found = {
+        (section, name): value for section in sections for name, value in sections[section].items()
+    }
+    return found | {
+        ("credential", name): conf[group][name] if group else conf[name]
+        for name, group in CREDENTIALS.items()
+    }
+
+
+def differences(one: dict[Place, object], other: dict[Place, object]) -> set[Place]:
+    """Where two contents are not the same."""
+    missing = object()
+    return {
+        place
+        for place in one.keys() | other.keys()
+        if one.get(place, missing) != other.get(place, missing)
+    }
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:

@@ -132,3 +132,21 @@ class NotRunning(LauncherError):
 
 class ReloadFailed(LauncherError):
     """reload failed, the old configuration stays in force: {reason}"""
+
+
+class ReplacementFailed(LauncherError):
+    """{worker} does not become ready: {reason}"""
+
+
+class ServiceStopping(LauncherError):
+    """the service stops"""
+
+
+class WrongNumber(LauncherError):
+    """{what} {value!r} is not {wanted}"""
+
+    exit_status = ExitStatus.USAGE
+
+
+class CommandFailed(LauncherError):
+    """{command} failed: {reason}"""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
+MOST_WORKERS = 400
+
 DEFAULT_OPTS = [
     cfg.HostDomainOpt(
         "host",
@@ -16,7 +18,8 @@ DEFAULT_OPTS = [
         default=len(os.sched_getaffinity(0)),
         sample_default="<processors available>",
         min=1,
-        max=400,
+        max=MOST_WORKERS,
+        mutable=True,
         help="Number of worker processes.",
     ),
     cfg.StrOpt(
@@ -122,6 +125,7 @@ HEALTH_OPTS = [
     cfg.FloatOpt(
         "wedged_after",
         default=120,
+        mutable=True,
         min=1,
         max=86400,
         help="Seconds for which the round trips of one worker may fail, while those of another "
@@ -136,6 +140,7 @@ SUPERVISION_OPTS = [
     cfg.IntOpt(
         "restart_limit",
         default=5,
+        mutable=True,
         min=0,
         help="Deaths of one worker within restart_window seconds before the master gives up. A "
         "death is found at once when the process ends; when it hangs, after the time limit that "
@@ -145,10 +150,13 @@ SUPERVISION_OPTS = [
         "monitor, 1 s at most. It is aborted, shows its stacks, and is killed 2 s later if need "
         "be.",
     ),
-    cfg.FloatOpt("restart_window", default=120, min=1, help="Seconds; see restart_limit."),
+    cfg.FloatOpt(
+        "restart_window", default=120, min=1, mutable=True, help="Seconds; see restart_limit."
+    ),
     cfg.FloatOpt(
         "stable_after",
         default=30,
+        mutable=True,
         min=0,
         help="Seconds of serving after which a worker's death is not counted and it is replaced "
         "at once.",
@@ -156,6 +164,7 @@ SUPERVISION_OPTS = [
     cfg.FloatOpt(
         "backoff_max",
         default=30,
+        mutable=True,
         min=0,
         help="Seconds: the longest pause before a worker that keeps dying is started again.",
     ),

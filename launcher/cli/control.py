@@ -3,41 +3,117 @@
 import argparse
 import http.client
 import json
-import os
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oslo_config import cfg
-
-from launcher import paths
 from launcher.cli.client import print_line
-from launcher.errors import ConfigError, NotRunning, ReloadFailed
+from launcher.errors import CommandFailed, ConfigError, NotRunning, ReloadFailed
 
 SOCKET = "control.sock"
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 STATUS_SECONDS = 10.0
-PATIENCE_SECONDS = 90.0  # the default of start_timeout
 
 
-def reload(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service that is asked.
+
+    :ivar problem: why the configuration cannot be read; the service is looked for then where it
+        is without any file, since it may run with what it read before.
+    """
+
+    binary: str
+    runtime_path: Path
+    problem: ConfigError | None = None
+
+    def ask(
+        self,
+        verb: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """HTTP status and JSON of the answer.
+
+        :param timeout: seconds; None: as long as it takes, a drain without end perhaps, or until
+            the service ends.
+        :raises NotRunning: nobody answers.
+        :raises ConfigError: the same, where that may be for want of the configuration.
+        """
+        place = self.runtime_path / SOCKET
+        connection = UnixConnection(place, timeout)
+        try:
+            connection.request(verb, path, body=None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no JSON
+            if self.problem is not None:
+                raise self.problem from None
+            raise NotRunning(binary=self.binary, path=place, reason=error) from error
+        finally:
+            connection.close()
+        return response.status, answer
+
+    def command(self, words: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What it answers when it has done as it was told.
+
+        :param words: the command, as the operator gave it.
+        :raises CommandFailed: it has not.
+        """
+        status, answer = self.ask("POST", path, body)
+        if status != 200:
+            raise CommandFailed(command=words, reason=_reason(status, answer))
+        return answer
+
+
+def _reason(status: int, answer: dict[str, Any]) -> str:
+    return str(answer.get("error", f"HTTP status {status}"))
+
+
+def reload(service: Service, args: argparse.Namespace) -> int:
     """Have the configuration read anew; returns when that is done.
 
     :raises ReloadFailed: the old one stays in force.
     """
-    return _reload(Path(conf.runtime_path), conf.prog, conf.start_timeout)
+    status, answer = service.ask("POST", "/reload")
+    if status != 200:
+        raise ReloadFailed(reason=_reason(status, answer))
+    print_line("reloaded")
+    return 0
 
 
-def status(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+def scale(service: Service, args: argparse.Namespace) -> int:
+    """Have so many workers; returns when they serve, and the others have left.
+
+    :raises CommandFailed: they do not.
+    """
+    answer = service.command(f"scale {args.number}", "/scale", {"workers": args.number})
+    print_line(f"scaled to {answer['workers']} workers")
+    return 0
+
+
+def restart_worker(service: Service, args: argparse.Namespace) -> int:
+    """Have a worker drained and replaced; returns when another one serves in its place.
+
+    :raises CommandFailed: it does not.
+    """
+    path = f"/workers/{args.slot}/restart"
+    answer = service.command(f"restart-worker {args.slot}", path, {})
+    print_line(f"worker {args.slot} is replaced: pid {answer['pid']}")
+    return 0
+
+
+def status(service: Service, args: argparse.Namespace) -> int:
     """How the workers are: 0 when all is well, 1 when not, 3 when the service does not run."""
     try:
-        _, answer = request(
-            Path(conf.runtime_path), conf.prog, "GET", "/status", timeout=STATUS_SECONDS
-        )
+        _, answer = service.ask("GET", "/status", timeout=STATUS_SECONDS)
     except NotRunning as error:
-        sys.stderr.write(f"{conf.prog}: error: {error}\n")
+        sys.stderr.write(f"{service.binary}: error: {error}\n")
         return EXIT_NOT_RUNNING
     if args.json:
         print_line(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -69,30 +145,10 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} s"
 
 
-def reload_unreadable(binary: str, problem: ConfigError) -> int:
-    """As `reload`, where the files cannot be read by this command either: it is for the service
-    to refuse them, and to say so in its STATUS. It is looked for where it is without any file.
-
-    :raises ConfigError: `problem`, when no service answers there.
-    """
-    try:
-        return _reload(paths.runtime_path(os.environ, binary), binary, PATIENCE_SECONDS)
-    except NotRunning:
-        raise problem from None
-
-
-def _reload(runtime_path: Path, binary: str, timeout: float) -> int:
-    status, answer = request(runtime_path, binary, "POST", "/reload", timeout=timeout)
-    if status != 200:
-        raise ReloadFailed(reason=answer.get("error", f"HTTP status {status}"))
-    print_line("reloaded")
-    return 0
-
-
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
@@ -101,23 +157,3 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
-
-
-def request(
-    runtime_path: Path, binary: str, verb: str, path: str, *, timeout: float
-) -> tuple[int, dict[str, Any]]:
-    """HTTP status and JSON of the answer.
-
-    :raises NotRunning: nobody listens.
-    """
-    place = runtime_path / SOCKET
-    connection = UnixConnection(place, timeout)
-    try:
-        connection.request(verb, path)
-        response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no JSON
-        raise NotRunning(binary=binary, path=place, reason=error) from error
-    finally:
-        connection.close()
-    return response.status, answer

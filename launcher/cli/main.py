@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import config, log
+from launcher import config, log, paths
 from launcher.cli import client, configuration, control, parser, services
 from launcher.errors import ConfigError, ExitStatus, LauncherError
 from launcher.serve import profiling
@@ -21,8 +21,6 @@ Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
 COMMANDS: dict[str, Command] = {
     "ping": client.ping,
     "call": client.call,
-    "reload": control.reload,
-    "status": control.status,
     "services list": services.show_list,
     "services enable": services.enable,
     "services disable": services.disable,
@@ -30,6 +28,15 @@ COMMANDS: dict[str, Command] = {
     "config check": configuration.check,
     "config show": configuration.show,
     "config sample": configuration.sample,
+}
+
+
+# To the master, through its control socket.
+CONTROL: dict[str, Callable[[control.Service, argparse.Namespace], int]] = {
+    "reload": control.reload,
+    "restart-worker": control.restart_worker,
+    "scale": control.scale,
+    "status": control.status,
 }
 
 
@@ -56,13 +63,19 @@ def main(argv: Sequence[str]) -> int:
 
 def ask(binary: str, args: argparse.Namespace) -> int:
     """A command to, or about, the service."""
+    if command := CONTROL.get(args.command):
+        return command(find_service(binary, args), args)
+    load(binary, args)
+    return COMMANDS[args.command](cfg.CONF, args)
+
+
+def find_service(binary: str, args: argparse.Namespace) -> control.Service:
+    """Where the configuration says or, if it cannot be read, where it is without any."""
     try:
         load(binary, args)
     except ConfigError as error:
-        if args.command == "reload":
-            return control.reload_unreadable(binary, error)
-        raise
-    return COMMANDS[args.command](cfg.CONF, args)
+        return control.Service(binary, paths.runtime_path(os.environ, binary), error)
+    return control.Service(binary, Path(cfg.CONF.runtime_path))
 
 
 def run(binary: str, args: argparse.Namespace) -> int:
@@ -74,8 +87,10 @@ def run(binary: str, args: argparse.Namespace) -> int:
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
 
         read = partial(read_anew, binary, args)
-        take = partial(take_anew, binary)
-        return Master(cfg.CONF, binary, notifier, read, take).run()
+        master = Master(
+            cfg.CONF, binary, notifier, read_anew=read, take_anew=take_anew, mutate=mutate
+        )
+        return master.run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return complain(binary, error)
@@ -96,10 +111,21 @@ def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
     return conf
 
 
-def take_anew(binary: str) -> None:
-    """Put the files as they are now in force, for this process and those that it forks."""
-    cfg.CONF.reload_config_files()
+def take_anew() -> None:
+    """Put the files as they are now in force, for this process and those that it forks.
+
+    :raises ConfigError: they have become wrong since they were checked.
+    """
+    if not cfg.CONF.reload_config_files():  # oslo.config has logged why
+        raise ConfigError(problem="the configuration files cannot be read any more")
     config.take_credentials(cfg.CONF)
+    config.check_values(cfg.CONF)
+    mutate()
+
+
+def mutate() -> None:
+    """Put what can change without a new process in force."""
+    cfg.CONF.mutate_config_files()
     log.set_level(cfg.CONF)
 
 

@@ -116,6 +116,15 @@ def _add_client_commands(commands: Any) -> None:
     reload.add_argument(
         "--wait", action="store_true", help="the default: return when it is done, with the verdict"
     )
+    scale = _command(commands, "scale", "scale", "have more or fewer workers while it runs")
+    scale.add_argument("number", type=_count, metavar="N", help="how many workers")
+    restart = _command(
+        commands,
+        "restart-worker",
+        "restart-worker",
+        "drain a worker and have another in its place",
+    )
+    restart.add_argument("slot", type=_slot, metavar="SLOT", help="its number in 'status'")
     call = _command(commands, "call", "call", "call a method of the service, print its answer")
     call.add_argument("method", metavar="METHOD")
     call.add_argument(

@@ -24,7 +24,7 @@ class Registry(Protocol):
         uses the winner's row. Never changes `disabled`, so that an operator's word survives."""
 
     def report_service(
-        self, host: str, binary: str, *, state: ServiceState, workers_serving: int
+        self, host: str, binary: str, *, state: ServiceState, workers: int, workers_serving: int
     ) -> None:
         """Note that the service lives: report_count + 1, last_seen_up = now. Recreates nothing:
         raises ServiceNotFound when the row is gone."""

@@ -72,7 +72,7 @@ class SqlRegistry:
         return self._database.race(f"the row of {binary} on {host}", attempt)
 
     def report_service(
-        self, host: str, binary: str, *, state: ServiceState, workers_serving: int
+        self, host: str, binary: str, *, state: ServiceState, workers: int, workers_serving: int
     ) -> None:
         """One statement."""
         now = self._now()
@@ -81,6 +81,7 @@ class SqlRegistry:
             last_seen_up=now,
             updated_at=now,
             state=str(state),
+            workers=workers,
             workers_serving=workers_serving,
         )
         self._change(report, host, binary)

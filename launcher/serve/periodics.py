@@ -271,6 +271,6 @@ class PeriodicTasks:
         """Seconds until something is due, or the next beat is."""
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
         dues = [task.due for task in self._tasks if task.started is None]
-        if self._lead.held and self._board.serving() != self._board.workers:
+        if self._lead.held and self._board.serving() < self._board.workers:
             dues.append(now + TAKEOVER_LOOK_NS)  # the lead watches its siblings come back
         return max(0.0, (min([beat, *dues]) - now) / 1e9)

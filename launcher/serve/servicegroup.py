@@ -40,7 +40,7 @@ class ServiceGroup:
         self._binary = binary
         self._register = register
         self._joined = False
-        self._reported = -1
+        self._reported = (0, 0)
         self._lock = threading.Lock()  # a report that is slow must not follow the last word
 
     def join(self) -> None:
@@ -49,8 +49,8 @@ class ServiceGroup:
         self._joined = True
 
     def stale(self) -> bool:
-        """Whether the number of serving workers is another than the row says."""
-        return self._joined and self._board.serving() != self._reported
+        """Whether the numbers of workers are others than the row says."""
+        return self._joined and self._numbers() != self._reported
 
     def report(self) -> None:
         """Write state and number of serving workers; makes a row that has vanished anew.
@@ -80,11 +80,16 @@ class ServiceGroup:
                 LOG.warning("the row of %s could not be marked down: %s", self._binary, error)
 
     def _report(self, state: ServiceState) -> None:
-        serving = self._board.serving()
+        wanted, serving = numbers = self._numbers()
         self._registry.report_service(
-            self._host, self._binary, state=state, workers_serving=serving
+            self._host, self._binary, state=state, workers=wanted, workers_serving=serving
         )
-        self._reported = serving
+        self._reported = numbers
+
+    def _numbers(self) -> tuple[int, int]:
+        """Workers wanted, and how many of these serve; a surge stands in for one of them."""
+        wanted = self._board.workers
+        return wanted, min(self._board.serving(), wanted)
 
     def _others_remain(self) -> bool:
         """Whether a sibling will leave after us. Two that leave together may both see none, and

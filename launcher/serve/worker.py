@@ -33,16 +33,15 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 IGNORED = (
     signal.SIGINT,
     signal.SIGHUP,
-    signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGTTIN,
     signal.SIGTTOU,
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inheritance:
-    """What a worker gets from the master by the fork."""
+    """What a worker gets from the master by the fork. The master keeps it up to date."""
 
     conf: cfg.ConfigOpts
     board: Board
@@ -50,6 +49,9 @@ class Inheritance:
     start_timeout: float
     service: dict[str, Any] = field(default_factory=dict)  # arguments of Service.create
     close: tuple[Callable[[], None], ...] = ()  # descriptors that are the master's alone
+    anew: set[int] = field(default_factory=set)  # slots that read the configuration anew
+    take_anew: Callable[[], object] = lambda: None  # raises LauncherError
+    mutate: Callable[[], object] = lambda: None  # takes what can change in a process that runs
 
 
 class Worker(cotyledon.Service):
@@ -75,10 +77,16 @@ class Worker(cotyledon.Service):
         self._slot = slot
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
         self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
-        self._service = Service.create(
-            inheritance.conf, inheritance.board, self._slot, **inheritance.service
-        )
-        _listen_to_signals()
+        self._service = self._make_service(inheritance)
+        _listen_to_signals(inheritance.mutate)
+
+    def _make_service(self, inheritance: Inheritance) -> Service:
+        given = dict(inheritance.service)
+        with self._explained(os._exit):  # cotyledon would make 1 of it
+            if self._slot.number in inheritance.anew:
+                inheritance.take_anew()
+                del given["manager"]  # may be another one
+            return Service.create(inheritance.conf, inheritance.board, self._slot, **given)
 
     def run(self) -> None:
         """Start the service, and stay with it while it serves."""
@@ -97,7 +105,7 @@ class Worker(cotyledon.Service):
             self._service.stop()
 
     @contextmanager
-    def _explained(self) -> Any:
+    def _explained(self, leave: Callable[[int], object] = sys.exit) -> Any:
         """Leave the reason on the board for the master and end with the right status."""
         try:
             yield
@@ -106,11 +114,11 @@ class Worker(cotyledon.Service):
         except LauncherError as error:
             LOG.info("gives up: %s", error)
             self._slot.explain(str(error))
-            sys.exit(int(error.exit_status))
+            leave(int(error.exit_status))
         except (Exception, SystemExit) as error:  # sys.exit of a manager would leave us idle
             LOG.exception("gives up")
             self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
-            sys.exit(int(ExitStatus.INTERNAL))
+            leave(int(ExitStatus.INTERNAL))
 
 
 def _die_with(master: int) -> None:
@@ -137,9 +145,15 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _listen_to_signals() -> None:
+def _listen_to_signals(mutate: Callable[[], object]) -> None:
     """The master blocked them before the fork, so that none sent to a newborn worker ends in the
     wake-up pipe that the two share until cotyledon has made the worker its own, as it has now."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGTERM})
+    signal.signal(signal.SIGUSR1, lambda *_: _in_a_thread(mutate))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGUSR1, signal.SIGTERM})
+
+
+def _in_a_thread(mutate: Callable[[], object]) -> None:
+    """Not in the handler, which may interrupt whoever holds a lock that this needs."""
+    threading.Thread(target=mutate, name="mutate", daemon=True).start()

@@ -9,14 +9,18 @@ import http.server
 import json
 import logging
 import os
+import re
 import socket
 import socketserver
 import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from launcher.errors import ExitStatus, LauncherError
 
 LOG = logging.getLogger(__name__)
 
@@ -26,8 +30,12 @@ REQUEST_SECONDS = 5.0  # for a client to say what it wants
 BODY_BYTES = 64 * 1024
 UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
-Answer = tuple[int, dict[str, Any]]
-Routes = Mapping[tuple[str, str], Callable[[dict[str, Any]], Answer]]
+# By status of the error that a handler raised.
+HTTP_STATUS = {ExitStatus.USAGE: 400, ExitStatus.CONFIG: 422}
+
+Answer = dict[str, Any]
+# Verb and pattern of the path, and who answers: given the body, and the groups of the pattern.
+Routes = Mapping[tuple[str, str], Callable[..., Answer]]
 
 
 class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -68,6 +76,13 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         for connection in (self.socket, *self._open):
             connection.close()
 
+    def find(self, verb: str, path: str) -> Callable[[dict[str, Any]], Answer] | None:
+        """Who answers."""
+        for (known, pattern), handler in self.routes.items():
+            if known == verb and (match := re.fullmatch(pattern, path)):
+                return partial(_answer, handler, match.groups())
+        return None
+
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Ask the kernel who connects: root and the service's own user may (unix(7))."""
         data = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
@@ -99,6 +114,12 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         LOG.debug("control socket: a request failed", exc_info=True)
 
 
+def _answer(
+    handler: Callable[..., Answer], groups: tuple[str, ...], body: dict[str, Any]
+) -> Answer:
+    return handler(body, *groups)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
@@ -119,16 +140,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         LOG.debug("control socket: " + format, *args)
 
     def _answer(self, verb: str) -> None:
-        route = self.server.routes.get((verb, self.path))
+        route = self.server.find(verb, self.path)
         if route is None:
             self._send(404, {"error": f"no {verb} {self.path}"})
             return
         try:
             body = self._body()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._send(400, {"error": str(error)})
             return
-        self._send(*route(body))
+        try:
+            answer = route(body)
+        except LauncherError as error:
+            self._send(HTTP_STATUS.get(error.exit_status, 500), {"error": str(error)})
+        else:
+            self._send(200, answer)
 
     def _body(self) -> dict[str, Any]:
         text = self.headers.get("Content-Length", "0")

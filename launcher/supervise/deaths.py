@@ -30,12 +30,17 @@ class Deaths:
         start_timeout: float,
         was_ready: Callable[[], bool],
         give_up: Callable[[LauncherError], None],
+        excused: Callable[[int, restarts.Death], bool] = lambda number, death: False,
         tasks: Sequence[str] = (),
     ) -> None:
+        """
+        :param excused: whether a death is none that counts, and somebody else sees to the slot.
+        """
         self._board = board
-        self._policy = policy
+        self.policy = policy
         self._binary = binary
-        self._start_timeout = start_timeout
+        self.start_timeout = start_timeout
+        self._excused = excused
         self._was_ready = was_ready
         self._give_up = give_up
         self._tasks = tasks
@@ -68,30 +73,33 @@ class Deaths:
         """In cotyledon's supervisor thread, which forks a successor when this returns; a pause is
         the successor's to keep, so that the other slots are not delayed."""
         slot = self._board.slot(number)
-        pid, death = slot.get("pid"), self._note(number, status)
+        pid, death = slot.get("pid"), self._examine(number, status)
+        if self._excused(number, death):
+            return
+        self._keep(number, death)
         sentence = restarts.describe_death(number, pid, death)
         LOG.warning("%s (%s, %s)", sentence, death.ending, death.place)
         self.restarts[number] += 1
         decision = restarts.decide(
             self._deaths[number],
-            self._policy,
+            self.policy,
             was_ready=self._was_ready(),
             jitter=random.random(),
         )
         if decision.pause:
             LOG.info("worker %d starts again in %.1f s", number, decision.pause)
-        slot.vacate(self._start_timeout, time.monotonic_ns() + seconds(decision.pause))
+        slot.vacate(self.start_timeout, time.monotonic_ns() + seconds(decision.pause))
         if decision.exit_status is not None:
             self._give_up(self._verdict(number, decision.exit_status, death, sentence))
 
-    def _note(self, number: int, status: int) -> restarts.Death:
+    def _examine(self, number: int, status: int) -> restarts.Death:
         slot = self._board.slot(number).view()
         accused, cause, began = self._accused.pop(number, (0, "", 0))
         kills, self._oom_kills = self._oom_kills, oom_kills()
         now = time.monotonic()
         ours = accused == slot.pid
         served_until = began / 1e9 if ours and began else now
-        death = restarts.Death(
+        return restarts.Death(
             now,
             status,
             served_for=max(0.0, served_until - slot.served_since / 1e9)
@@ -102,9 +110,11 @@ class Deaths:
             place=self._place(slot, now),
             starved=self._oom_kills > kills,
         )
-        kept = [one for one in self._deaths[number] if now - one.at <= self._policy.window]
+
+    def _keep(self, number: int, death: restarts.Death) -> None:
+        past = self._deaths[number]
+        kept = [one for one in past if death.at - one.at <= self.policy.window]
         self._deaths[number] = [*kept[-MOST_KEPT:], death]
-        return death
 
     def _place(self, slot: SlotView, now: float) -> str:
         """Where a worker was when it died."""
@@ -119,7 +129,7 @@ class Deaths:
     ) -> LauncherError:
         if status is not ExitStatus.WORKERS_DYING:
             return WorkerGaveUp(status, reason=death.reason or sentence)
-        count = restarts.counted_deaths(self._deaths[number], self._policy)
-        window = self._policy.window
-        reason = f"{sentence}; deaths within {window:g} s: {count}, allowed: {self._policy.limit}"
+        count = restarts.counted_deaths(self._deaths[number], self.policy)
+        window = self.policy.window
+        reason = f"{sentence}; deaths within {window:g} s: {count}, allowed: {self.policy.limit}"
         return WorkersKeptDying(binary=self._binary, reason=reason)

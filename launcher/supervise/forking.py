@@ -6,6 +6,7 @@ One private name is overridden, `_start_worker`; tests/unit/test_forking.py fail
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from launcher.board import Board
 
 LOG = logging.getLogger(__name__)
 
+NOBODY = -1
 RETRY_SECONDS = 0.5  # after a fork that the kernel refused: no processes or memory to be had
 
 
@@ -28,7 +30,10 @@ class ForkingManager(cotyledon.ServiceManager):
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._slot = 0  # of the worker that is being forked; one at a time
+        self.slot = NOBODY  # of the worker that is being forked; one at a time
+        self._service: Any = None
+        self._count = board.workers  # of the processes that cotyledon is to keep
+        self._lock = threading.Lock()
         # Forks come from a thread that ends with the process and not before: the death signal of
         # prctl(2), by which no worker outlives the master, is sent when the *thread* that forked
         # ends, and cotyledon's own ends when a stop begins.
@@ -39,6 +44,26 @@ class ForkingManager(cotyledon.ServiceManager):
             mp_context=_Context(self._note_pid),
         )
 
+    def employ(self, worker: type[cotyledon.Service], *args: Any) -> None:
+        """Called once, before `run`: what to fork, for each slot that the board wants."""
+        self._service = self.add(worker, workers=self._count, args=args)
+
+    def adjust(self) -> None:
+        """Any thread of the master: the board wants more workers. cotyledon counts processes, and
+        takes their numbers for 0, 1, 2 and so on: fewer it gets to know by `forget` only, when
+        those with the highest numbers have ended."""
+        with self._lock:
+            self._count = max(self._count, sum(1 for slot in self._board.slots()))
+            self.reconfigure(self._service, self._count)
+        os.kill(os.getpid(), signal.SIGCHLD)  # it looks when a child has ended, and not before
+
+    def forget(self, number: int) -> None:
+        """In a hook of cotyledon's on a dead worker: no other one follows if the board wants none.
+        Also clears its fork times, so that it never sleeps before a fork."""
+        with self._lock:
+            self._count -= not self._board.wants(number)
+            self.reconfigure(self._service, self._count)
+
     def begin_stop(self) -> None:
         """Any thread of the master: have `run` stop all workers and return. The byte is what the
         interpreter writes for a SIGTERM (signal.set_wakeup_fd); a real one would have to be
@@ -48,15 +73,20 @@ class ForkingManager(cotyledon.ServiceManager):
     def _start_worker(self, service_id: Any, worker_id: Any) -> None:
         """In cotyledon's supervisor thread, which an error would end for good: no worker would be
         forked any more. So a fork that fails is tried again; its slot is late before long."""
-        self._slot = int(worker_id)
-        fork = partial(super()._start_worker, service_id, worker_id)
-        while not self._board.stopping:
+        self.slot = int(worker_id)
+        try:
+            self._fork(partial(super()._start_worker, service_id, worker_id))
+        finally:
+            self.slot = NOBODY
+
+    def _fork(self, fork: Callable[[], None]) -> None:
+        while self._board.wants(self.slot) and not self._board.stopping:
             try:
                 return self._forker.submit(fork).result()
             except OSError as error:
-                LOG.error("worker %d cannot be forked: %s; trying again", worker_id, error)
+                LOG.error("worker %d cannot be forked: %s; trying again", self.slot, error)
                 self._wait_for_room()
-                self.reconfigure(service_id, self._board.workers)  # clears its fork times
+                self.reconfigure(self._service, self._count)  # clears its fork times
         return None
 
     def _wait_for_room(self) -> None:
@@ -74,7 +104,7 @@ class ForkingManager(cotyledon.ServiceManager):
     def _note_pid(self, pid: int) -> None:
         """In the master, right after the fork: a worker that is stuck before it could say who it
         is can be killed all the same."""
-        self._board.slot(self._slot).put("pid", pid)
+        self._board.slot(self.slot).put("pid", pid)
 
 
 class _Process(ForkProcess):

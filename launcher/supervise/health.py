@@ -53,6 +53,8 @@ def assess(
     slots: Sequence[SlotView],
     now: int,
     *,
+    wanted: int | None = None,
+    in_hand: Container[int] = (),
     was_ready: bool = False,
     stopping: bool = False,
     tasks: Sequence[str] = (),
@@ -61,6 +63,8 @@ def assess(
 ) -> Verdict:
     """Judge all slots at `now` (monotonic nanoseconds).
 
+    :param wanted: how many are to serve; None: all.
+    :param in_hand: slots that are being replaced or left on purpose: nothing to remark.
     :param was_ready: whether all have served before; then fewer is "degraded", not "starting".
     :param stopping: whether the master is on its way out.
     :param tasks: names of the tasks by their number, for the headline.
@@ -69,11 +73,16 @@ def assess(
     """
     wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in slots}
     late = tuple(_suspicions(slots, now, tasks, wedged))
-    details = list(_details(slots, now, late))
-    headline = _headline(slots, details, was_ready=was_ready)
+    details = list(_details(slots, now, late, in_hand))
+    wanted = len(slots) if wanted is None else wanted
+    # A surge stands in for one that is wanted.
+    serving = min(wanted, sum(slot.state is WorkerState.SERVING for slot in slots))
+    summary = f"{serving}/{wanted} workers serving{_saturation(slots)}"
+    starting = "" if was_ready else f"starting: {serving}/{wanted} serving"
+    headline = _headline(summary, starting, details)
     return Verdict(
-        serving=sum(slot.state is WorkerState.SERVING for slot in slots),
-        wanted=len(slots),
+        serving=serving,
+        wanted=wanted,
         late=late,
         lead=choose_lead(slots, {suspicion.slot.slot for suspicion in late}),
         headline=_draining(slots, now) if stopping else headline,
@@ -144,14 +153,10 @@ def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
     return NO_LEAD
 
 
-def _headline(slots: Sequence[SlotView], details: Sequence[str], *, was_ready: bool) -> str:
-    serving = sum(slot.state is WorkerState.SERVING for slot in slots)
-    summary = f"{serving}/{len(slots)} workers serving{_saturation(slots)}"
+def _headline(summary: str, starting: str, details: Sequence[str]) -> str:
     if not details:
         return summary
-    if not was_ready:
-        return "; ".join([f"starting: {serving}/{len(slots)} serving", *details])
-    return "; ".join([f"degraded: {summary}", *details])
+    return "; ".join([starting or f"degraded: {summary}", *details])
 
 
 def _saturation(slots: Sequence[SlotView]) -> str:
@@ -162,9 +167,11 @@ def _saturation(slots: Sequence[SlotView]) -> str:
     return f", saturated: {_count(sum(slot.calls_in_hand for slot in serving), 'call')} in hand"
 
 
-def _details(slots: Sequence[SlotView], now: int, late: Sequence[Suspicion]) -> Iterator[str]:
+def _details(
+    slots: Sequence[SlotView], now: int, late: Sequence[Suspicion], in_hand: Container[int]
+) -> Iterator[str]:
     suspects = [suspicion.slot for suspicion in late]
-    others = [slot for slot in slots if slot not in suspects]
+    others = [slot for slot in slots if slot not in suspects and slot.slot not in in_hand]
     yield from (suspicion.sentence(now) for suspicion in late)
     yield from (describe(slot, now) for slot in others if slot.state is not WorkerState.SERVING)
     for slot in others:

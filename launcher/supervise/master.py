@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 from oslo_messaging import TransportURL
@@ -23,30 +24,28 @@ from launcher.errors import (
     DirectoryLost,
     ExitStatus,
     LauncherError,
-    OptionError,
     WorkersKeptDying,
 )
 from launcher.serve import loading
-from launcher.serve.manager import Manager
 from launcher.serve.service import task_names
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
-from launcher.supervise.control import Control
+from launcher.supervise.control import Control, Routes
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
 from launcher.supervise.instance import Instance, Place
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.notify import Notifier
-from launcher.supervise.reload import Reload
+from launcher.supervise.reload import Configuration, Reload
 from launcher.supervise.repair import Repair
+from launcher.supervise.roll import Roll
+from launcher.supervise.scaling import Scaling
 from launcher.supervise.status import Status
 from launcher.supervise.stopping import Stop
 
 LOG = logging.getLogger(__name__)
 
-# Where the service is to be found, and by whom: workers that differ in these are no siblings.
-FIXED = ("host", "state_path", "runtime_path", "transport_url")
 LAST_WORD_SECONDS = 1.0  # how long systemd is offered the last message
 
 
@@ -58,22 +57,29 @@ class Master:
         conf: cfg.ConfigOpts,
         binary: str,
         notifier: Notifier,
+        *,
         read_anew: Callable[[], cfg.ConfigOpts],
         take_anew: Callable[[], object],
+        mutate: Callable[[], object],
     ) -> None:
-        """
-        :param read_anew: reads the configuration beside the one in force, raises LauncherError.
-        :param take_anew: puts what is in the files in force.
-        """
+        """For the last three see reload.Configuration."""
         self._conf = conf
         self._binary = binary
         self._notifier = notifier
-        self._read_anew = read_anew
-        self._take_anew = take_anew
+        self._configuration = Configuration(conf, binary, read_anew, take_anew, mutate)
         self._board = Board()
         self._instance = Instance(conf.runtime_path, binary)
         self._bus: Place | None = None  # known once workers serve on it
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
+        self._tasks: list[str] = []  # names of the workers' tasks, by their number
+        self._inheritance = Inheritance(
+            conf=conf,
+            board=self._board,
+            master=os.getpid(),
+            start_timeout=conf.start_timeout,
+            take_anew=take_anew,
+            mutate=mutate,
+        )
 
     def run(self) -> ExitStatus:
         """Supervise until stopped; called in the main thread, with no other thread alive.
@@ -85,19 +91,21 @@ class Master:
         threading.excepthook = self._on_thread_crash
         log.name_actor("master")
         LOG.info("%s %s", self._binary, __version__)
-        manager = self._prepare()
+        self._prepare()
         LOG.info("starting %d workers", self._conf.workers)
-        tasks = task_names(manager)
-        self._deaths = self._make_deaths(tasks)
-        self._monitor = self._make_monitor(tasks)
-        self._status = Status(self._board, self._monitor, self._deaths, tasks)
-        self._reload = Reload(self._notifier, self._monitor, self._check_anew, self._take_anew)
-        with terminal.own_process_group(), self._controlled() as control:
-            self._fork_and_watch(manager, control)
+        self._deaths = self._make_deaths()
+        self._monitor = self._make_monitor()
+        self._status = Status(self._board, self._monitor, self._deaths, self._tasks)
+        with terminal.own_process_group():
+            self._forking = ForkingManager(self._board)
+            self._make_operations()
+            self._adopt()
+            with self._controlled() as control:
+                self._fork_and_watch(control)
         self._notifier.flush_until(time.monotonic() + LAST_WORD_SECONDS)
         return self._stop.exit_status()
 
-    def _prepare(self) -> type[Manager]:
+    def _prepare(self) -> None:
         """All that can go wrong before a fork does so here; after it the memory is frozen."""
         conf = self._conf
         paths.prepare("state_path", Path(conf.state_path))
@@ -112,39 +120,36 @@ class Master:
         LOG.info("bus %s", mask_url(conf.transport_url))
         LOG.info("database %s", mask_url(conf.database.connection))
         self._board.want(conf.workers, conf.start_timeout)
-        return manager
 
-    def _check_anew(self) -> None:
-        conf = self._read_anew()
-        for option in FIXED:
-            if conf[option] != self._conf[option]:
-                problem = "it cannot change while the service runs; restart the service"
-                raise OptionError(option=option, problem=problem)
-        loading.manager_class(conf.manager, self._binary)
-        loading.preload(conf)
-
-    def _make_deaths(self, tasks: Sequence[str]) -> Deaths:
+    def _policy(self) -> restarts.Policy:
         supervision = self._conf.supervision
+        return restarts.Policy(
+            limit=supervision.restart_limit,
+            window=supervision.restart_window,
+            stable_after=supervision.stable_after,
+            longest_pause=supervision.backoff_max,
+        )
+
+    def _make_deaths(self) -> Deaths:
         return Deaths(
             self._board,
-            restarts.Policy(
-                limit=supervision.restart_limit,
-                window=supervision.restart_window,
-                stable_after=supervision.stable_after,
-                longest_pause=supervision.backoff_max,
-            ),
+            self._policy(),
             binary=self._binary,
             start_timeout=self._conf.start_timeout,
             was_ready=lambda: self._monitor.was_ready,
             give_up=self._give_up,
-            tasks=tasks,
+            excused=self._excuses,
+            tasks=self._tasks,
         )
 
-    def _make_monitor(self, tasks: Sequence[str]) -> Monitor:
+    def _excuses(self, number: int, death: restarts.Death) -> bool:
+        return self._roll.excuses(number, death)
+
+    def _make_monitor(self) -> Monitor:
         return Monitor(
             self._board,
             self._notifier,
-            tasks=tasks,
+            tasks=self._tasks,
             on_ready=self._on_ready,
             on_stuck_start=self._on_stuck_start,
             on_hopeless=self._on_hopeless,
@@ -153,12 +158,40 @@ class Master:
             wedged_after=self._conf.health.wedged_after,
         )
 
+    def _make_operations(self) -> None:
+        """What can be done to a service that runs."""
+        self._roll = Roll(self._board, self._monitor, self._forking, self._inheritance.anew)
+        self._reload = Reload(
+            self._notifier,
+            self._monitor,
+            self._board,
+            self._roll,
+            configuration=self._configuration,
+            adopt=self._adopt,
+        )
+        self._scaling = Scaling(self._board, self._roll)
+
+    def _adopt(self) -> None:
+        """Called at the start, and after each reload: what the configuration in force says to the
+        master, and to whoever is forked from here on."""
+        conf = self._conf
+        self._deaths.policy = self._policy()
+        self._deaths.start_timeout = self._roll.start_timeout = conf.start_timeout
+        self._stop.graceful_seconds = conf.graceful_shutdown_timeout
+        self._monitor.wedged_after = conf.health.wedged_after
+        manager = loading.manager_class(conf.manager, self._binary)
+        self._tasks[:] = task_names(manager)
+        self._inheritance.start_timeout = conf.start_timeout
+        self._inheritance.service = {"binary": self._binary, "manager": manager}
+
     @contextmanager
     def _controlled(self) -> Iterator[Control]:
         """Requests wait in the socket's backlog until the signal thread and the rest are there."""
-        routes = {
+        routes: Routes = {
             ("GET", "/status"): self._status.handle_request,
-            ("POST", "/reload"): self._reload.handle_request,
+            ("POST", "/reload"): self._handle_reload,
+            ("POST", "/scale"): self._handle_scale,
+            ("POST", r"/workers/(\d{1,4})/restart"): self._handle_restart,
         }
         control = Control(self._conf.runtime_path, routes)
         try:
@@ -166,8 +199,22 @@ class Master:
         finally:
             control.stop()
 
-    def _fork_and_watch(self, manager: type[Manager], control: Control) -> None:
-        forking = self._make_cotyledon(manager, control)
+    def _handle_reload(self, body: dict[str, Any]) -> dict[str, Any]:
+        if error := self._reload.request().result():
+            raise error
+        return {"result": "reloaded"}
+
+    def _handle_scale(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._scaling.scale(body.get("workers"))
+        return {"result": "scaled", "workers": self._board.workers}
+
+    def _handle_restart(self, body: dict[str, Any], slot: str) -> dict[str, Any]:
+        self._scaling.restart(int(slot))
+        return {"result": "replaced", "pid": self._board.slot(int(slot)).get("pid")}
+
+    def _fork_and_watch(self, control: Control) -> None:
+        forking = self._forking
+        self._employ(control)
         self._stop.stop_workers = forking.begin_stop
         gc.collect()
         gc.freeze()  # else the collector touches, and so copies, the pages that workers share
@@ -179,6 +226,8 @@ class Master:
                 signal.SIGTERM: self._stop.on_signal,
                 signal.SIGINT: self._stop.on_signal,
                 signal.SIGHUP: self._reload.on_signal,
+                signal.SIGTTIN: self._scaling.on_signal,
+                signal.SIGTTOU: self._scaling.on_signal,
             }
         )
         try:
@@ -195,30 +244,20 @@ class Master:
         self._monitor.end()
         watching.join()
 
-    def _make_cotyledon(self, manager: type[Manager], control: Control) -> ForkingManager:
-        forking = ForkingManager(self._board)
-        inheritance = Inheritance(
-            conf=self._conf,
-            board=self._board,
-            master=os.getpid(),
-            start_timeout=self._conf.start_timeout,
-            service={"binary": self._binary, "manager": manager},
-            close=(
-                self._notifier.close_in_child,
-                self._instance.close_in_child,
-                control.close_in_child,
-            ),
+    def _employ(self, control: Control) -> None:
+        self._inheritance.close = (
+            self._notifier.close_in_child,
+            self._instance.close_in_child,
+            control.close_in_child,
         )
-        service_id = forking.add(Worker, workers=self._conf.workers, args=(inheritance,))
+        self._forking.employ(Worker, self._inheritance)
 
         def on_dead_worker(_: object, number: int, status: int) -> None:
             self._deaths.on_dead_worker(number, status)
             self._monitor.hurry()  # another one may have to be the lead
-            # Clears cotyledon's fork times, so that it never sleeps before a fork.
-            forking.reconfigure(service_id, self._board.workers)
+            self._forking.forget(number)
 
-        forking.register_hooks(on_dead_worker=on_dead_worker)
-        return forking
+        self._forking.register_hooks(on_dead_worker=on_dead_worker)
 
     def _on_ready(self, verdict: Verdict) -> None:
         """In the monitor's thread."""

@@ -52,7 +52,6 @@ class Monitor:
         self._on_stuck_start = on_stuck_start
         self._on_hopeless = on_hopeless
         self._repair = repair or Repair()
-        self._wedged_after = wedged_after
         self._pauses = Pauses()
         self._on_round = on_round
         self._clock = clock
@@ -65,7 +64,11 @@ class Monitor:
         self._gave_up = ""
         self._planned = 0.0  # seconds of the pause after the last round
         self.was_ready = False
-        self.remark = ""  # what else STATUS is to say; set by other threads
+        # Set by other threads:
+        self.remark = ""  # what else STATUS is to say, and is not well
+        self.activity = ""  # what is being done to the service, as it was asked for
+        self.in_hand: frozenset[int] = frozenset()  # slots to which that is done just now
+        self.wedged_after = wedged_after
 
     def run(self) -> None:
         """Rounds until `end` is called."""
@@ -100,10 +103,12 @@ class Monitor:
         verdict = health.assess(
             slots,
             now,
+            wanted=self._board.workers,
+            in_hand=self.in_hand,
             was_ready=self.was_ready,
             stopping=self._board.stopping,
             tasks=self._tasks,
-            wedged_after=self._wedged_after,
+            wedged_after=self.wedged_after,
             judged_from=self._pauses.until,
         )
         self.verdict = verdict
@@ -141,7 +146,7 @@ class Monitor:
     def well(self) -> bool:
         """Whether all serve and there is nothing to remark. Any thread."""
         quiet = not (self.verdict.remarkable or self._gave_up or self.remark)
-        return self.was_ready and quiet
+        return self.was_ready and self.verdict.all_serve and quiet
 
     @property
     def summary(self) -> str:
@@ -149,7 +154,7 @@ class Monitor:
         headline = self.verdict.headline
         if self._gave_up:
             headline = f"degraded: {headline.removeprefix('degraded: ')}; {self._gave_up}"
-        return "; ".join(filter(None, (headline, self.remark)))
+        return "; ".join(filter(None, (headline, self.activity, self.remark)))
 
     def _ping(self, verdict: health.Verdict, now: int) -> None:
         """Not before READY: a ping arms the timer of systemd in any state."""
@@ -173,8 +178,10 @@ class Monitor:
             self._on_hopeless(lost[0].sentence(now))
 
     def _extend(self, verdict: health.Verdict, now: int) -> None:
-        """Keep systemd waiting, while a start or a drain keeps within our own time limits."""
-        wanted = self._board.stopping or (not self.was_ready and verdict.healthy)
+        """Keep systemd waiting, while a start, a drain or a reload keeps within our own time
+        limits."""
+        busy = self.activity or not self.was_ready
+        wanted = self._board.stopping or (busy and verdict.healthy)
         if wanted and now - self._last_extension >= seconds(EXTENSION_SECONDS / 4):
             self._last_extension = now
             self._notifier.extend_timeout(EXTENSION_SECONDS)

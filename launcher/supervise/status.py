@@ -24,11 +24,11 @@ class Status:
         self._deaths = deaths
         self._tasks = tasks
 
-    def handle_request(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def handle_request(self, body: dict[str, Any]) -> dict[str, Any]:
         """The whole of it."""
         verdict = self._monitor.verdict
         late = {suspicion.slot.slot for suspicion in verdict.late}
-        return 200, {
+        return {
             "pid": os.getpid(),
             "headline": self._monitor.summary,
             "healthy": self._monitor.well,

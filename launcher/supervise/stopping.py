@@ -33,7 +33,7 @@ class Stop:
         """
         self._board = board
         self._notifier = notifier
-        self._graceful_seconds = graceful_seconds
+        self.graceful_seconds = graceful_seconds
         self._lock = threading.Lock()
         self._abort_at = math.inf  # monotonic seconds
         self._kill_at = math.inf
@@ -50,7 +50,7 @@ class Stop:
 
         :param failure: why the service cannot go on; None: somebody asked for the stop.
         """
-        return self._begin(reason, failure, self._graceful_seconds)
+        return self._begin(reason, failure, self.graceful_seconds)
 
     def _begin(self, reason: str, failure: LauncherError | None, patience: float) -> bool:
         with self._lock:
@@ -73,8 +73,8 @@ class Stop:
         :param serves: False: there was no call yet that a drain could finish, so none is waited
             for; what is left of a start has a moment to undo what it did.
         """
-        patience = self._graceful_seconds if serves else FAILED_START_SECONDS
-        self._begin(str(error), error, min(patience, self._graceful_seconds or patience))
+        patience = self.graceful_seconds if serves else FAILED_START_SECONDS
+        self._begin(str(error), error, min(patience, self.graceful_seconds or patience))
 
     def on_signal(self, number: signal.Signals) -> None:
         """In the signal thread: the first one stops gracefully, the second at once. A stop that

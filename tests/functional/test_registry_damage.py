@@ -293,6 +293,6 @@ def test_a_file_removed_under_a_running_service_is_made_anew(whole: Path) -> Non
         file.unlink()
 
     with pytest.raises(ServiceNotFound):
-        registry.report_service("host", "b", state=ServiceState.UP, workers_serving=1)
+        registry.report_service("host", "b", state=ServiceState.UP, workers=1, workers_serving=1)
     register(registry)
     assert [row.host for row in open_at(whole).list_services()] == ["host"]

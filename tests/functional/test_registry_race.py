@@ -143,7 +143,9 @@ def test_64_processes_that_report_at_once_are_all_counted(url: str) -> None:
         registry = open_registry(url)
         barrier.wait()
         for _ in range(5):
-            registry.report_service("host", BINARY, state=ServiceState.UP, workers_serving=1)
+            registry.report_service(
+                "host", BINARY, state=ServiceState.UP, workers=1, workers_serving=1
+            )
 
     assert run_together(SIBLINGS, work) == [None] * SIBLINGS
     (row,) = open_registry(url).list_services()

@@ -8,11 +8,12 @@ from tests.systemd.unit import Unit
 
 def test_a_reload_returns_when_it_is_done(unit: Unit) -> None:
     unit.start()
-    before = unit.main_pid
+    before, workers = unit.main_pid, unit.workers()
     unit.write_configuration("[DEFAULT]", "report_interval = 5")
     unit.control("reload")
     assert "configuration reloaded" in unit.journal()
     assert (unit.state, unit.main_pid) == ("active", before)
+    assert not set(unit.workers()) & set(workers)  # replaced, one after the other
     ping_all(unit, 2)
 
 
@@ -46,6 +47,23 @@ def test_a_reload_of_a_wrong_configuration_fails_and_the_service_goes_on(
     ping_all(unit, 2)
 
 
+def test_a_reload_that_workers_do_not_start_with_fails_with_their_reason(unit: Unit) -> None:
+    unit.configure(manager="managers:Plain")
+    unit.start()
+    before = unit.main_pid, unit.workers()
+    unit.write_configuration("[DEFAULT]", "manager = managers:RaisesInInitHost")
+    unit.fails("reload")
+    assert unit.state == "active"
+    unit.wait_for(
+        "^2/2 workers serving; reload failed: the worker in addition does not become ready: "
+        "init_host: RuntimeError: no hypervisor here$",
+        "StatusText",
+        5,
+    )
+    assert (unit.main_pid, unit.workers()) == before
+    ping_all(unit, 2)
+
+
 def test_sighup_reloads_as_well(unit: Unit) -> None:
     unit.start()
     unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=HUP", unit.name)
@@ -59,6 +77,7 @@ def test_a_reload_before_the_service_is_ready_makes_nobody_believe_it_is(unit: U
     unit.begin("start")
     unit.wait_for("init_host", "StatusText", 10)
     unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=HUP", unit.name)
-    unit.wait_for_message("configuration reloaded", 5)
     assert unit.state == "activating"
     unit.wait_for("^active$", "ActiveState", 10)
+    unit.wait_for_message("configuration reloaded", 20)  # each worker starts as slowly
+    unit.wait_for("^2/2 workers serving$", "StatusText", 5)

@@ -40,14 +40,42 @@ def child(action: Callable[[], object]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def test_the_deadline_is_there_before_the_fork(board: Board) -> None:
-    before = time.monotonic_ns()
+def test_the_deadline_is_there_before_the_fork() -> None:
+    board, before = Board(), time.monotonic_ns()
 
     board.want(2, start_timeout=90)
 
     for slot in board.slots():
         assert slot.state is WorkerState.EMPTY
         assert before + seconds(90) <= slot.get("deadline") <= time.monotonic_ns() + seconds(90)
+
+
+def test_a_surge_has_a_slot_until_it_is_left(board: Board) -> None:
+    assert [board.wants(number) for number in (3, 4)] == [True, False]
+    assert board.want_surge(90) == 4
+    assert board.wants(4)
+    assert [slot.number for slot in board.slots()] == [0, 1, 2, 3, 4]
+    assert board.workers == 4
+
+    board.dismiss_surge()
+    assert not board.wants(4)
+    assert len(list(board.slots())) == 5, "its worker has yet to leave"
+
+    board.trim()
+    assert len(list(board.slots())) == 4
+
+
+def test_slots_that_are_in_use_keep_what_they_have_when_more_are_wanted(board: Board) -> None:
+    board.slot(1).occupy(4242, 90)
+
+    board.want(6, start_timeout=90)
+
+    assert board.slot(1).get("pid") == 4242
+    assert board.slot(5).get("deadline") > time.monotonic_ns()
+    board.want(2, start_timeout=90)
+    assert len(list(board.slots())) == 6
+    board.trim()
+    assert len(list(board.slots())) == 2
 
 
 def test_a_worker_is_seen_by_the_master_across_a_fork(board: Board) -> None:

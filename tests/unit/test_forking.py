@@ -61,7 +61,7 @@ def test_all_forks_come_from_one_thread_that_goes_on(
         "_start_worker",
         lambda *_: seen.append(threading.current_thread()),
     )
-    for number in range(3):
+    for number in (0, 1, 0):
         caller = threading.Thread(target=manager._start_worker, args=("service", number))
         caller.start()
         caller.join(10)
@@ -77,6 +77,7 @@ def test_a_fork_that_fails_is_tried_again(
     monkeypatch.setattr(forking, "RETRY_SECONDS", 0.001)
     cleared: list[tuple[object, int]] = []
     monkeypatch.setattr(manager, "reconfigure", lambda *args: cleared.append(args))
+    manager._service = "service"
     results = [OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), None]
 
     def fork(*_: object) -> None:
@@ -102,10 +103,47 @@ def test_nobody_is_forked_in_a_stop(
     manager._start_worker("service", 1)
 
 
+def test_who_is_not_wanted_is_not_forked(
+    manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cotyledon starts a successor of any worker, wanted or not."""
+    monkeypatch.setattr(
+        cotyledon.ServiceManager, "_start_worker", lambda *_: pytest.fail("forked")
+    )
+
+    manager._start_worker("service", 2)
+
+
+def test_cotyledon_is_told_of_those_that_are_not_wanted_when_they_have_ended(
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier it would start others in their place, or stop the wrong ones."""
+    told: list[int] = []
+    monkeypatch.setattr(manager, "reconfigure", lambda _, workers: told.append(workers))
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    board.want(4, start_timeout=10)
+    manager.adjust()
+    assert told == [4]
+    board.want(2, start_timeout=10)
+    manager.forget(1)  # it has died, and is wanted
+    manager.forget(3)
+    manager.forget(2)
+    assert told == [4, 4, 3, 2]
+
+
+def test_cotyledon_still_counts_its_workers_as_is_told_to_it() -> None:
+    adjust = inspect.getsource(cotyledon.ServiceManager._adjust_workers)
+    assert "running_workers < conf.workers" in adjust
+    assert "range(running_workers, conf.workers)" in adjust
+    assert "self._got_sig_chld.set()" in inspect.getsource(
+        cotyledon.ServiceManager._on_signal_received
+    )
+
+
 def test_the_pid_is_known_before_the_worker_says_anything(
     manager: ForkingManager, board: Board
 ) -> None:
-    manager._slot = 1
+    manager.slot = 1
     process = forking._Context(manager._note_pid).Process(target=os._exit, args=(0,))
     process.start()
 

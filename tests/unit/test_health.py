@@ -1,6 +1,7 @@
 """The judgement of the board, as tables."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -55,8 +56,8 @@ def late(number: int, state: WorkerState = SERVING, by: int = 5, **fields: int) 
     return slot(number, state, deadline=NOW - by * SECOND, **fields)
 
 
-def judge(*slots: SlotView, was_ready: bool = False, stopping: bool = False) -> Verdict:
-    return assess(slots, NOW, was_ready=was_ready, stopping=stopping, tasks=TASKS)
+def judge(*slots: SlotView, **facts: Any) -> Verdict:
+    return assess(slots, NOW, tasks=TASKS, **facts)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,23 @@ def test_every_state_can_be_late(state: WorkerState) -> None:
 
     assert [suspicion.slot.slot for suspicion in verdict.late] == [1]
     assert not verdict.healthy
+
+
+def test_a_surge_stands_in_for_one_that_is_wanted() -> None:
+    """Nothing is remarkable about a worker that is replaced on purpose."""
+    replaced = starting(1, Step.PROBE, 0)
+    verdict = judge(slot(0), replaced, slot(2), wanted=2, in_hand={1, 2}, was_ready=True)
+    assert verdict.headline == "2/2 workers serving"
+    assert verdict.all_serve
+    assert not verdict.remarkable
+    both = judge(slot(0), slot(1), slot(2), wanted=2, in_hand={2}, was_ready=True)
+    assert both.headline == "2/2 workers serving"
+
+
+def test_one_that_is_wanted_and_missing_is_counted_even_if_it_is_in_hand() -> None:
+    verdict = judge(slot(0), starting(1, Step.PROBE, 0), in_hand={1}, was_ready=True)
+    assert verdict.headline == "1/2 workers serving"
+    assert not verdict.all_serve
 
 
 def test_all_serve_only_when_the_slowest_does() -> None:

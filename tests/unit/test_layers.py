@@ -40,7 +40,8 @@ LAYERS = (
     """
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
-    launcher.supervise.stopping launcher.supervise.status
+    launcher.supervise.stopping launcher.supervise.status launcher.supervise.roll
+    launcher.supervise.scaling
     """,
     "launcher.supervise.master",
     "launcher.cli.*",

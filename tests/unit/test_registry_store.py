@@ -129,7 +129,7 @@ def register(registry: Registry, host: str = "h", workers: int = 4) -> ServiceRe
 
 
 def report(registry: Registry, state: ServiceState = ServiceState.UP) -> None:
-    registry.report_service("h", "b", state=state, workers_serving=3)
+    registry.report_service("h", "b", state=state, workers=4, workers_serving=3)
 
 
 @contextmanager

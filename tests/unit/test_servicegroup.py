@@ -19,12 +19,13 @@ class Registry:
 
     def __init__(self) -> None:
         self.reports: list[tuple[ServiceState, int]] = []
+        self.wanted = 0
         self.error: LauncherError | None = None
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
 
     def report_service(
-        self, host: str, binary: str, *, state: ServiceState, workers_serving: int
+        self, host: str, binary: str, *, state: ServiceState, workers: int, workers_serving: int
     ) -> None:
         assert (host, binary) == ("node-1", "compute-launcher")
         self.entered.set()
@@ -32,6 +33,7 @@ class Registry:
         if self.error:
             raise self.error
         self.reports.append((state, workers_serving))
+        self.wanted = workers
 
     def register(self) -> None:
         self.error = None
@@ -88,6 +90,21 @@ def test_the_row_is_stale_when_another_number_serves(
     assert not groups[0].stale()
     board.slot(2).vacate(90, 0)
     assert groups[0].stale()
+
+
+def test_the_row_is_stale_when_another_number_is_wanted(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    groups[0].join()
+    groups[0].report()
+    assert registry.wanted == 3
+
+    board.want(2, start_timeout=90)
+
+    assert groups[0].stale()
+    groups[0].report()
+    assert registry.wanted == 2
+    assert registry.reports[-1] == (UP, 2)  # the third, which is about to leave, is one too many
 
 
 def test_a_report_tells_how_many_serve(

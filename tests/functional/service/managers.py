@@ -124,6 +124,24 @@ class Working(Traced):
         return key
 
 
+class Picky(Working):
+    """Has a worker that does not start, or hangs in it, by what service_down_time is: 100, or 200,
+    and the number of the slot."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        super().init_host(service)
+        kind, slot = divmod(self.context.conf.service_down_time, 100)
+        if slot == self.context.slot and kind == 1:
+            raise RuntimeError("such a down time is not to be borne")
+        if slot == self.context.slot and kind == 2:
+            self.wait_for("never")
+
+    @expose
+    def get_down_time(self, context: Any) -> int:
+        """As this worker was configured."""
+        return int(self.context.conf.service_down_time)
+
+
 class Held(Traced):
     """Worker 1 hangs in post_start_hook until there is a file `go`."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.cli.control import request
+from launcher.cli.control import Service
 from launcher.errors import NotRunning
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import RABBIT, put_text, with_options, workers
@@ -161,7 +161,8 @@ def test_whatever_befalls_it_the_service_comes_back(
 def all_serve(service: Launcher, doomed: list[int]) -> bool:
     """As the master tells, with others in the place of those that were doomed."""
     try:
-        _, found = request(service.runtime_path, "compute-launcher", "GET", "/status", timeout=5)
+        asked = Service("compute-launcher", service.runtime_path)
+        _, found = asked.ask("GET", "/status", timeout=5)
     except NotRunning:  # it is stopped just now
         return False
     pids = {worker["pid"] for worker in found["workers"]}

@@ -1,10 +1,94 @@
-"""Reload: a configuration that is wrong changes nothing and says why."""
+"""Rolling reload: all workers are replaced, one after the other, and nobody who calls notices; a
+configuration that is wrong, or that workers do not start with, changes nothing and says why."""
 
+import json
+import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import pytest
+
+from launcher.cli.control import SOCKET, Service, UnixConnection
 from tests.functional.service.conftest import Start
+from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.traces import put, trace
+from tests.support.callers import Callers, Ledger
 from tests.support.notify_socket import NotifySocket
+from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
+
+SOON = 30.0
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def url(transport: str | None) -> Callable[[Launcher], str]:
+    """The transport_url of a service."""
+    return lambda service: transport or f"unix://{service.runtime_path}/bus"
+
+
+def append(service: Launcher, *lines: str) -> None:
+    """To the configuration file."""
+    text = service.config_file.read_text()
+    service.config_file.write_text("\n".join([text, *lines, ""]))
+
+
+@contextmanager
+def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
+    """What `status` says meanwhile, again and again."""
+    seen: list[dict[str, Any]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(Service("compute-launcher", service.runtime_path).ask("GET", "/status")[1])
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join(SOON)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_all_are_replaced_and_no_call_fails(
+    start: Start, url: Callable[[Launcher], str], number: int
+) -> None:
+    """Capacity is never below what is wanted; the row never goes down."""
+    service = start("Picky", f"--workers={number}", "--host=node-1", config=FAST)
+    service.wait_ready()
+    before = {worker["pid"] for worker in workers(service)}
+    ledger = Ledger(service.state_path)
+    append(service, "[DEFAULT]", "service_down_time = 77")
+    with (
+        Callers(url(service), "node-1", ("work", "once")) as callers,
+        watched(service) as seen,
+    ):
+        ledger.wait_for(50)
+        answer = service.run_command("reload", "--wait")
+        assert (answer.status, answer.stdout, answer.stderr) == (0, "reloaded\n", "")
+        ledger.wait_for(len(ledger.executions()) + 50)
+        tally = callers.end()
+    assert not tally.failed
+    assert not tally.wrong
+    assert max(ledger.executions().values()) == 1
+    assert len(tally.answered) > 100
+    after = {worker["pid"] for worker in workers(service)}
+    assert len(after) == number
+    assert not before & after
+    assert json.loads(service.run_command("call", "get_down_time", "--host=node-1").stdout) == 77
+    serving = [sum(one["state"] == "serving" for one in found["workers"]) for found in seen]
+    assert min(serving) >= number, serving
+    assert all(found["healthy"] for found in seen)
+    assert all(found["headline"].startswith(f"{number}/{number} workers") for found in seen)
+    assert any("; reloading" in found["headline"] for found in seen)
+    assert all(worker["restarts"] == 0 for worker in workers(service))
 
 
 def test_reload_is_told_to_systemd_from_beginning_to_end(
@@ -24,6 +108,7 @@ def test_a_configuration_that_is_wrong_leaves_the_old_one_in_force(
 ) -> None:
     service = start("Traced", notify=notify)
     service.wait_ready()
+    before = service.workers()
     right = service.config_file.read_text()
     service.config_file.write_text(right + "report_interval = often\n")
     answer = service.run_command("reload")
@@ -35,7 +120,123 @@ def test_a_configuration_that_is_wrong_leaves_the_old_one_in_force(
         lambda: "reload failed: " in notify.values("STATUS")[-1], 10, "STATUS tells of the failure"
     )
     assert "2/2 workers serving" in notify.values("STATUS")[-1]
+    assert service.run_command("status").status == 1
+    assert service.workers() == before
     service.config_file.write_text(right)
     assert service.run_command("reload").status == 0
     wait_until(lambda: notify.values("STATUS")[-1] == "2/2 workers serving", 10, "it is mended")
     assert service.run_command("ping").status == 0
+
+
+@pytest.mark.parametrize(("slot", "name"), [(2, "the worker in addition"), (1, "worker 1")])
+def test_one_that_does_not_start_ends_the_roll(start: Start, slot: int, name: str) -> None:
+    """Its slot goes back to the old configuration, the others are not touched."""
+    service = start("Picky", "--workers=2", config=FAST)
+    service.wait_ready()
+    before = [worker["pid"] for worker in workers(service)]
+    right = service.config_file.read_text()
+    append(service, "[DEFAULT]", f"service_down_time = {100 + slot}")
+    answer = service.run_command("reload")
+    assert answer.status == 1
+    assert (
+        f"reload failed, the old configuration stays in force: {name} does not become ready: "
+        "init_host: RuntimeError: such a down time is not to be borne\n"
+    ) in answer.stderr
+    found = status(service)
+    assert f"2/2 workers serving; reload failed: {name} does not become ready" in found["headline"]
+    assert not found["healthy"]
+    assert [worker["state"] for worker in found["workers"]] == ["serving", "serving"]
+    kept = [worker["pid"] == pid for worker, pid in zip(found["workers"], before, strict=True)]
+    assert kept == [slot == 2, slot == 2]
+    assert all(worker["restarts"] == 0 for worker in found["workers"])
+    if slot == 1:
+        os.kill(found["workers"][1]["pid"], signal.SIGKILL)  # what is forked has the old one still
+        wait_until(lambda: status(service)["workers"][1]["restarts"] == 1, SOON, "it is replaced")
+        wait_until(lambda: trace(service)["init_host"] == 7, SOON, "one more has started")
+    service.config_file.write_text(right)
+    assert service.run_command("reload").status == 0
+    assert status(service)["headline"] == "2/2 workers serving"
+
+
+def test_one_that_hangs_in_its_start_ends_the_roll(start: Start) -> None:
+    """When its time is over, as in any start."""
+    config = with_options(DEFAULT={"start_timeout": 2})
+    service = start("Picky", "--workers=1", config=config)
+    service.wait_ready()
+    before = service.workers()
+    append(service, "[DEFAULT]", "service_down_time = 201")
+    answer = service.run_command("reload")
+    assert answer.status == 1
+    assert "does not become ready: ended by the master: init_host late" in answer.stderr
+    assert service.workers() == before
+
+
+def test_who_asks_during_a_reload_is_served_by_one_more(start: Start) -> None:
+    """All together."""
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    words = ("call", "slow_echo", "value=1", "until=done", "--timeout=60")
+    call = threading.Thread(target=service.run_command, args=words)
+    call.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
+    requests = []
+    for number in range(5):
+        requests.append(UnixConnection(service.runtime_path / SOCKET, 60))
+        requests[-1].request("POST", "/reload")
+        if number == 0:
+            service.wait_for_line("worker=0 .*stopping; 1 call")  # which holds up the reload
+    for _ in range(2):  # visitors are let in one after the other
+        status(service)
+    put(service, "done")
+    assert [request.getresponse().status for request in requests] == [200] * 5
+    assert service.output.count("configuration reloaded") == 2
+    call.join(SOON)
+
+
+def test_a_stop_during_a_reload_wins_at_once(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    asked = threading.Thread(
+        target=service.run_command, args=("call", "slow_echo", "value=1", "until=done")
+    )
+    asked.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
+    answers = []
+    reload = threading.Thread(target=lambda: answers.append(service.run_command("reload")))
+    reload.start()
+    wait_until(
+        lambda: "stopping" in [worker["state"] for worker in workers(service)],
+        SOON,
+        "the worker with the call drains",
+    )
+    service.signal(signal.SIGTERM)
+    reload.join(SOON)
+    assert answers[0].status in {1, 69}
+    assert "the service stops" in answers[0].stderr or "answers" in answers[0].stderr
+    put(service, "done")
+    assert service.wait() == 0
+    asked.join(SOON)
+    service.assert_nothing_left()
+
+
+def test_what_can_change_at_once_changes_without_a_roll(start: Start) -> None:
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    before = service.workers()
+    append(service, "[DEFAULT]", "debug = true", "[supervision]", "restart_limit = 0")
+    since = len(service.output)
+    assert service.run_command("reload").status == 0
+    assert service.workers() == before
+    service.run_command("ping", "--worker=1")
+    service.wait_for_line("DEBUG .*worker=1", since=since)
+    os.kill(before[0], signal.SIGKILL)
+    service.wait_for_line("deaths within 120 s: 1, allowed: 0")
+
+
+def test_before_the_service_is_ready_a_reload_waits(start: Start) -> None:
+    service = start("Hung", "--workers=1")
+    service.wait_for_line("init_host")
+    service.signal(signal.SIGHUP)
+    put(service, "go")
+    service.wait_for_line("configuration reloaded")
+    assert service.output.index("master ready: ") < service.output.index("reloading the conf")
