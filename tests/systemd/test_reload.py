@@ -48,7 +48,7 @@ def test_a_reload_of_a_wrong_configuration_fails_and_the_service_goes_on(
 
 
 def test_a_reload_that_workers_do_not_start_with_fails_with_their_reason(unit: Unit) -> None:
-    unit.configure(manager="managers:Plain")
+    unit.write_configuration("[DEFAULT]", "manager = managers:Plain")
     unit.start()
     before = unit.main_pid, unit.workers()
     unit.write_configuration("[DEFAULT]", "manager = managers:RaisesInInitHost")
@@ -78,6 +78,7 @@ def test_a_reload_before_the_service_is_ready_makes_nobody_believe_it_is(unit: U
     unit.wait_for("init_host", "StatusText", 10)
     unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=HUP", unit.name)
     assert unit.state == "activating"
-    unit.wait_for("^active$", "ActiveState", 10)
-    unit.wait_for_message("configuration reloaded", 20)  # each worker starts as slowly
+    unit.wait_for_message("ready: 2/2 workers serving", 10)
+    unit.wait_for_message("configuration reloaded", 30)  # each worker starts as slowly
+    unit.wait_for("^active$", "ActiveState", 5)
     unit.wait_for("^2/2 workers serving$", "StatusText", 5)

@@ -64,7 +64,8 @@ def test_a_drain_is_called_one_and_its_end_is_down(start: Start) -> None:
 
 
 def test_it_is_down_at_once_though_a_sibling_never_joined(start: Start) -> None:
-    config = {**QUICK, "DEFAULT": QUICK["DEFAULT"] | {"service_down_time": 600}}
+    options = {"service_down_time": 600, "start_timeout": 90}  # for as long as it is held
+    config = {**QUICK, "DEFAULT": QUICK["DEFAULT"] | options}
     service = start("Held", "--workers=2", config=config)
     wait_until(lambda: trace(service)["post_start_hook"] == 2, 30, "worker 1 is held")
     wait_until(lambda: row(service)["workers_serving"] == 1, 30, "worker 0 reports")
