@@ -44,7 +44,7 @@ def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.is_set():
+        while not over.wait(0.02):
             seen.append(Service("compute-launcher", service.runtime_path).ask("GET", "/status")[1])
 
     watcher = threading.Thread(target=watch, daemon=True)
