@@ -45,6 +45,7 @@ _FIELDS = (
     "oldest_call_bytes",
     "waiting",  # 1 while a step waits for bus or database
     "left",  # 1 when the worker has done all it had to do
+    "accused",  # written by the master: 1 when it is about to end the worker
     "text_bytes",
 )
 _PLACE = {field: place for place, field in enumerate(_FIELDS)}

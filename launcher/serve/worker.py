@@ -78,7 +78,17 @@ class Worker(cotyledon.Service):
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
         self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
         self._service = self._make_service(inheritance)
-        _listen_to_signals(inheritance.mutate)
+        _listen_to_signals(partial(self._on_call_of_the_master, inheritance.mutate))
+
+    def _on_call_of_the_master(self, mutate: Callable[[], object], *_: object) -> None:
+        """In the main thread, between two steps of the interpreter: of whatever else runs nothing
+        changes while stacks are shown."""
+        if self._slot.get("accused"):
+            faulthandler.dump_traceback()
+            faulthandler.disable()
+            os.abort()
+        # Not here: whom it interrupts may hold a lock that is needed.
+        threading.Thread(target=mutate, name="mutate", daemon=True).start()
 
     def _make_service(self, inheritance: Inheritance) -> Service:
         given = dict(inheritance.service)
@@ -145,15 +155,10 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _listen_to_signals(mutate: Callable[[], object]) -> None:
+def _listen_to_signals(on_call: Callable[..., None]) -> None:
     """The master blocked them before the fork, so that none sent to a newborn worker ends in the
     wake-up pipe that the two share until cotyledon has made the worker its own, as it has now."""
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, lambda *_: _in_a_thread(mutate))
+    signal.signal(signal.SIGUSR1, on_call)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGUSR1, signal.SIGTERM})
-
-
-def _in_a_thread(mutate: Callable[[], object]) -> None:
-    """Not in the handler, which may interrupt whoever holds a lock that this needs."""
-    threading.Thread(target=mutate, name="mutate", daemon=True).start()

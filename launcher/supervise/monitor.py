@@ -118,7 +118,7 @@ class Monitor:
         self._mend(verdict, now)
         self._extend(verdict, now)
         self._on_round(now / 1e9)
-        return self._pause(slots)
+        return self._pause(slots, verdict)
 
     def _look(self, now: int) -> list[SlotView]:
         """The slots, with the time in which we did not run ourselves held against nobody."""
@@ -186,8 +186,8 @@ class Monitor:
             self._last_extension = now
             self._notifier.extend_timeout(EXTENSION_SECONDS)
 
-    def _pause(self, slots: Sequence[SlotView]) -> float:
-        if any(slot.state is not WorkerState.SERVING for slot in slots):
+    def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
+        if verdict.late or any(slot.state is not WorkerState.SERVING for slot in slots):
             return FAST_ROUND_SECONDS
         watchdog = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
         return min(ROUND_SECONDS, watchdog or ROUND_SECONDS)

@@ -1,8 +1,10 @@
 """Ending workers that are late: say why, have them show where they are, abort, kill.
 
-The stacks come from faulthandler(3), which the master enables before it forks: its handler of
-SIGABRT runs outside of the interpreter, so that it works while a thread holds the GIL, and while
-a worker has not come to its own code. It writes to stderr, which is the journal under systemd.
+The stacks come from faulthandler, and go to stderr, which is the journal under systemd. First a
+worker is asked to show them and to abort by itself; while a thread holds the GIL, or before it has
+come to its own code, it cannot. Then it is aborted: faulthandler's handler, which the master has
+enabled before the fork, runs outside of the interpreter. That is the second choice since it reads
+the stacks while they change: a thread that ends in that moment makes it crash in the middle.
 """
 
 import logging
@@ -19,6 +21,8 @@ from launcher.supervise.health import Suspicion
 
 LOG = logging.getLogger(__name__)
 
+SHOW = signal.SIGUSR1  # with the slot accused: show your stacks, and abort
+OWN_SECONDS = 0.5  # for doing so
 GRACE_SECONDS = 2.0  # for writing the stacks and dying of the abort
 # Whoever is in one of these runs no signal handler. (Nor does one that waits for a device, but
 # that may be over in a moment.)
@@ -28,7 +32,9 @@ DEAF = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 @dataclass(slots=True)
 class _Case:
     pid: int
-    kill_at: int  # monotonic nanoseconds
+    abort_at: int  # monotonic nanoseconds
+    kill_at: int
+    aborted: bool = False
     killed: bool = False
 
 
@@ -69,6 +75,9 @@ class Repair:
         case = self._cases.get(slot.slot)
         if case is None:
             self._cases[slot.slot] = self._begin(suspicion, now)
+        elif now >= case.abort_at and not case.aborted:
+            case.aborted = True
+            self._signal(slot.pid, signal.SIGABRT)
         elif now >= case.kill_at and not case.killed:
             case.killed = True
             LOG.error(
@@ -88,10 +97,11 @@ class Repair:
         if state in DEAF:
             LOG.error("%s; the process is %s and cannot show its stacks: killed", sentence, state)
             self._signal(slot.pid, signal.SIGKILL)
-            return _Case(slot.pid, now, killed=True)
+            return _Case(slot.pid, now, now, aborted=True, killed=True)
         LOG.error("%s; it is aborted, and shows the stacks of its threads first", sentence)
-        self._signal(slot.pid, signal.SIGABRT)
-        return _Case(slot.pid, now + seconds(GRACE_SECONDS))
+        self._signal(slot.pid, SHOW)
+        abort_at = now + seconds(OWN_SECONDS)
+        return _Case(slot.pid, abort_at, abort_at + seconds(GRACE_SECONDS))
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # it died by itself, just now

@@ -19,7 +19,7 @@ from launcher.supervise.monitor import (
     Monitor,
 )
 from launcher.supervise.notify import Notifier
-from launcher.supervise.repair import GRACE_SECONDS, Repair
+from launcher.supervise.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
 
 WATCHDOG_SECONDS = 4.0
 START_SECONDS = 25.0
@@ -244,7 +244,7 @@ def test_time_in_which_the_monitor_did_not_run_is_held_against_nobody(world: Wor
     world.go_on(1.5)
     assert world.ended == []
     world.go_on(2)
-    assert world.ended == [(4000, SIGABRT)]
+    assert world.ended == [(4000, SHOW)]
     assert world.board.lead == 1
 
 
@@ -256,7 +256,7 @@ def test_a_deadline_set_after_a_pause_counts_as_it_is(world: World) -> None:
 
     world.go_on(7)
 
-    assert world.ended == [(4000, SIGABRT)]
+    assert world.ended == [(4000, SHOW), (4000, SIGABRT)]
 
 
 def test_a_pause_of_a_second_or_so_is_one_too(world: World) -> None:
@@ -326,13 +326,13 @@ def test_a_late_worker_is_accused_aborted_and_killed_after_a_grace(world: World)
     world.board.slot(1).beat(world.clock.now - 1, 2)
 
     world.monitor.round()
-    assert world.ended == [(4001, SIGABRT)]
+    assert world.ended == [(4001, SHOW)]
     assert world.accused == [(1, 4001, "task report late by 0 s", 0)]
 
-    world.go_on(GRACE_SECONDS + 1)
-    assert world.ended == [(4001, SIGABRT), (4001, SIGKILL)]
+    world.go_on(OWN_SECONDS + GRACE_SECONDS + 1)
+    assert world.ended == [(4001, SHOW), (4001, SIGABRT), (4001, SIGKILL)]
     world.go_on(30)
-    assert len(world.ended) == 2
+    assert len(world.ended) == 3
 
 
 def test_the_next_one_in_the_slot_is_judged_anew(world: World) -> None:
@@ -343,12 +343,12 @@ def test_the_next_one_in_the_slot_is_judged_anew(world: World) -> None:
     world.serve(1)
     world.board.slot(1).put("pid", 5001)
     world.go_on(5)
-    assert world.ended == [(4001, SIGABRT)]
+    assert world.ended == [(4001, SHOW)]
 
     world.board.slot(1).beat(world.clock.now - 1, 2)
     world.monitor.round()
 
-    assert world.ended[1:] == [(5001, SIGABRT)]
+    assert world.ended[1:] == [(5001, SHOW)]
 
 
 def test_nobody_is_ended_in_a_stop(world: World) -> None:
@@ -392,7 +392,7 @@ def test_a_service_that_gave_up_asks_systemd_to_act_and_is_pinged_for_no_more(
 def test_a_hurried_monitor_looks_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = threading.Semaphore(0)
     world.monitor._on_round = lambda _: rounds.release()
-    monkeypatch.setattr(world.monitor, "_pause", lambda _: 3600.0)  # nothing else would wake it
+    monkeypatch.setattr(world.monitor, "_pause", lambda *_: 3600.0)  # nothing else would wake it
     thread = threading.Thread(target=world.monitor.run, daemon=True)
     thread.start()
     assert rounds.acquire(timeout=5)

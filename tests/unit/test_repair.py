@@ -8,7 +8,7 @@ import pytest
 
 from launcher.board import Board, SlotView, seconds
 from launcher.supervise.health import Suspicion
-from launcher.supervise.repair import GRACE_SECONDS, Repair
+from launcher.supervise.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
 
 NOW = seconds(1000)
 Sent = list[tuple[int, signal.Signals]]
@@ -28,15 +28,18 @@ def repair(sent: Sent, state: str = psutil.STATUS_SLEEPING) -> Repair:
     return Repair(send=send, state_of=lambda _: state)
 
 
-def test_it_is_aborted_once_and_killed_once_after_the_grace() -> None:
+def test_it_is_asked_for_its_stacks_then_aborted_then_killed_once_each() -> None:
     sent: Sent = []
     mending = repair(sent)
-    for after in (0, 0.1, GRACE_SECONDS - 0.1):
+    for after in (0, 0.1, OWN_SECONDS - 0.1):
         assert mending.treat([late()], NOW + seconds(after)) == []
-    assert sent == [(42, signal.SIGABRT)]
-    for after in (GRACE_SECONDS, GRACE_SECONDS + 5):
+    assert sent == [(42, SHOW)]
+    for after in (OWN_SECONDS, OWN_SECONDS + 0.1, OWN_SECONDS + GRACE_SECONDS - 0.1):
+        assert mending.treat([late()], NOW + seconds(after)) == []
+    assert sent == [(42, SHOW), (42, signal.SIGABRT)]
+    for after in (OWN_SECONDS + GRACE_SECONDS, GRACE_SECONDS + 5):
         mending.treat([late()], NOW + seconds(after))
-    assert sent == [(42, signal.SIGABRT), (42, signal.SIGKILL)]
+    assert sent == [(42, SHOW), (42, signal.SIGABRT), (42, signal.SIGKILL)]
 
 
 @pytest.mark.parametrize("state", [psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP])
@@ -58,7 +61,7 @@ def test_one_that_was_late_and_died_is_no_case_any_more() -> None:
     mending.treat([], NOW + seconds(1))
     mending.treat([late(pid=43)], NOW + seconds(2))
 
-    assert sent == [(42, signal.SIGABRT), (43, signal.SIGABRT)]
+    assert sent == [(42, SHOW), (43, SHOW)]
 
 
 def test_a_slot_without_a_process_is_given_back() -> None:
@@ -66,7 +69,7 @@ def test_a_slot_without_a_process_is_given_back() -> None:
     lost = late(pid=0)
 
     assert repair(sent).treat([lost, late(slot=0)], NOW) == [lost]
-    assert sent == [(42, signal.SIGABRT)]
+    assert sent == [(42, SHOW)]
 
 
 def test_who_buries_the_worker_is_told_first_for_what_it_was_ended() -> None:
@@ -78,7 +81,7 @@ def test_who_buries_the_worker_is_told_first_for_what_it_was_ended() -> None:
 
     assert order == [
         (1, 42, "task tick late by 3 s, 8.0 s after it began", NOW - seconds(8)),
-        signal.SIGABRT,
+        SHOW,
     ]
 
 
