@@ -5,7 +5,6 @@ import http.client
 import json
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from launcher.errors import CommandFailed, ConfigError, NotRunning, ReloadFailed
 
 SOCKET = "control.sock"
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
-STATUS_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,39 +109,60 @@ def restart_worker(service: Service, args: argparse.Namespace) -> int:
 
 def status(service: Service, args: argparse.Namespace) -> int:
     """How the workers are: 0 when all is well, 1 when not, 3 when the service does not run."""
+    if args.watch:
+        return _watch(service)
     try:
-        _, answer = service.ask("GET", "/status", timeout=STATUS_SECONDS)
+        answer = _status(service)
     except NotRunning as error:
-        sys.stderr.write(f"{service.binary}: error: {error}\n")
-        return EXIT_NOT_RUNNING
-    if args.json:
-        print_line(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
-        for line in status_lines(answer):
-            print_line(line)
+        return _not_running(service, error)
+    print_line(_json(answer) if args.json else _table(answer))
     return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
 
 
-def status_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """For a person: a headline, a line a worker, and of what the last one in its slot died."""
-    yield answer["headline"]
-    for worker in answer["workers"]:
-        place = worker["state"] if worker["state"] != "starting" else worker["step"]
-        mark = "*" if worker["slot"] == answer["lead"] else " "
-        late = ", late" if worker["late"] else ""
-        age, calls = _seconds(worker["age"]), worker["calls"]
-        yield (
-            f"{mark}{worker['slot']:>3} pid {worker['pid'] or '-':<8} {place}{late} for {age}, "
-            f"calls {calls['in_hand']} in hand {calls['done']} done {calls['failed']} failed, "
-            f"restarts {worker['restarts']}"
-        )
-        if end := worker["last_end"]:
-            said = f"{end['cause']} ({end['ending']}, {end['place']})"
-            yield f"     {_seconds(end['age'])} ago: {said}"
+def health(service: Service, args: argparse.Namespace) -> int:
+    """For the probe of a container: 0 when it serves, perhaps with a warning, 1 when it does not,
+    3 when it does not run."""
+    try:
+        _, answer = service.ask("GET", "/health", timeout=ANSWER_SECONDS)
+    except NotRunning as error:
+        return _not_running(service, error)
+    print_line(_json(answer) if args.json else f"{answer['status']}: {answer['output']}")
+    return EXIT_DEGRADED if answer["status"] == "fail" else EXIT_HEALTHY
 
 
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f} s"
+def _json(answer: dict[str, Any]) -> str:
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _table(answer: dict[str, Any]) -> str:
+    from launcher.cli import screen  # noqa: PLC0415  # nobody else draws
+
+    return screen.show(answer)
+
+
+def _status(service: Service) -> dict[str, Any]:
+    return service.ask("GET", "/status", timeout=ANSWER_SECONDS)[1]
+
+
+def _not_running(service: Service, error: NotRunning) -> int:
+    sys.stderr.write(f"{service.binary}: error: {error}\n")
+    return EXIT_NOT_RUNNING
+
+
+def _watch(service: Service) -> int:
+    """Until Ctrl-C, which is how it ends well."""
+    from launcher.cli import screen  # noqa: PLC0415  # nobody else draws
+
+    def look() -> dict[str, Any] | str:
+        try:
+            return _status(service)
+        except NotRunning as error:
+            return str(error)
+
+    try:
+        screen.watch(look)
+    except KeyboardInterrupt:
+        return EXIT_HEALTHY
 
 
 class UnixConnection(http.client.HTTPConnection):

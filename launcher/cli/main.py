@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
 
 # To the master, through its control socket.
 CONTROL: dict[str, Callable[[control.Service, argparse.Namespace], int]] = {
+    "health": control.health,
     "reload": control.reload,
     "restart-worker": control.restart_worker,
     "scale": control.scale,

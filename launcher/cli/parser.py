@@ -111,7 +111,11 @@ def _add_client_commands(commands: Any) -> None:
     ping.add_argument("--worker", type=_slot, metavar="SLOT", help="this one, not just any")
     _add_timeout(ping)
     status = _command(commands, "status", "status", "show how the service's workers are")
-    status.add_argument("--json", action="store_true", help="print JSON")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--watch", action="store_true", help="look each second, until Ctrl-C")
+    health = _command(commands, "health", "health", "say whether it serves, for a container")
+    health.add_argument("--json", action="store_true", help="print JSON")
     reload = _command(commands, "reload", "reload", "have the service read its configuration anew")
     reload.add_argument(
         "--wait", action="store_true", help="the default: return when it is done, with the verdict"

@@ -16,9 +16,10 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from launcher.errors import ExitStatus, LauncherError
 
@@ -33,7 +34,23 @@ UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 # By status of the error that a handler raised.
 HTTP_STATUS = {ExitStatus.USAGE: 400, ExitStatus.CONFIG: 422}
 
-Answer = dict[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back."""
+
+    content: bytes
+    status: int = 200
+    content_type: str = "application/json"
+
+    @classmethod
+    def of(
+        cls, facts: dict[str, Any], status: int = 200, content_type: str = "application/json"
+    ) -> Self:
+        """JSON."""
+        return cls(json.dumps(facts).encode("utf-8") + b"\n", status, content_type)
+
+
 # Verb and pattern of the path, and who answers: given the body, and the groups of the pattern.
 Routes = Mapping[tuple[str, str], Callable[..., Answer]]
 
@@ -142,19 +159,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, verb: str) -> None:
         route = self.server.find(verb, self.path)
         if route is None:
-            self._send(404, {"error": f"no {verb} {self.path}"})
+            self._send(Answer.of({"error": f"no {verb} {self.path}"}, 404))
             return
         try:
             body = self._body()
         except (ValueError, RecursionError) as error:
-            self._send(400, {"error": str(error)})
+            self._send(Answer.of({"error": str(error)}, 400))
             return
         try:
             answer = route(body)
         except LauncherError as error:
-            self._send(HTTP_STATUS.get(error.exit_status, 500), {"error": str(error)})
-        else:
-            self._send(200, answer)
+            status = HTTP_STATUS.get(error.exit_status, 500)
+            answer = Answer.of({"error": str(error)}, status)
+        self._send(answer)
 
     def _body(self) -> dict[str, Any]:
         text = self.headers.get("Content-Length", "0")
@@ -166,12 +183,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise ValueError("the body is not a JSON object")
         return body
 
-    def _send(self, status: int, answer: dict[str, Any]) -> None:
-        data = json.dumps(answer).encode("utf-8") + b"\n"
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.content)))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(answer.content)
         self.close_connection = True

@@ -30,7 +30,8 @@ from launcher.serve import loading
 from launcher.serve.service import task_names
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
-from launcher.supervise.control import Control, Routes
+from launcher.supervise.checks import FAIL, examine
+from launcher.supervise.control import Answer, Control, Routes
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
@@ -188,7 +189,8 @@ class Master:
     def _controlled(self) -> Iterator[Control]:
         """Requests wait in the socket's backlog until the signal thread and the rest are there."""
         routes: Routes = {
-            ("GET", "/status"): self._status.handle_request,
+            ("GET", "/status"): self._handle_status,
+            ("GET", "/health"): self._handle_health,
             ("POST", "/reload"): self._handle_reload,
             ("POST", "/scale"): self._handle_scale,
             ("POST", r"/workers/(\d{1,4})/restart"): self._handle_restart,
@@ -199,18 +201,32 @@ class Master:
         finally:
             control.stop()
 
-    def _handle_reload(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _handle_status(self, body: dict[str, Any]) -> Answer:
+        return Answer.of(self._status.describe())
+
+    def _handle_health(self, body: dict[str, Any]) -> Answer:
+        found = examine(
+            self._monitor.observation,
+            service=self._binary,
+            version=__version__,
+            probe_ttl=self._conf.health.probe_interval,
+        )
+        status = 503 if found["status"] == FAIL else 200
+        return Answer.of(found, status, "application/health+json")
+
+    def _handle_reload(self, body: dict[str, Any]) -> Answer:
         if error := self._reload.request().result():
             raise error
-        return {"result": "reloaded"}
+        return Answer.of({"result": "reloaded"})
 
-    def _handle_scale(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _handle_scale(self, body: dict[str, Any]) -> Answer:
         self._scaling.scale(body.get("workers"))
-        return {"result": "scaled", "workers": self._board.workers}
+        return Answer.of({"result": "scaled", "workers": self._board.workers})
 
-    def _handle_restart(self, body: dict[str, Any], slot: str) -> dict[str, Any]:
+    def _handle_restart(self, body: dict[str, Any], slot: str) -> Answer:
         self._scaling.restart(int(slot))
-        return {"result": "replaced", "pid": self._board.slot(int(slot)).get("pid")}
+        pid = self._board.slot(int(slot)).get("pid")
+        return Answer.of({"result": "replaced", "pid": pid})
 
     def _fork_and_watch(self, control: Control) -> None:
         forking = self._forking

@@ -9,10 +9,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from launcher.board import Board, SlotView, seconds
 from launcher.states import WorkerState
 from launcher.supervise import health
+from launcher.supervise.checks import Observation
 from launcher.supervise.notify import Notifier
 from launcher.supervise.pauses import Pauses
 from launcher.supervise.repair import Repair
@@ -26,6 +29,15 @@ OVERSLEPT_SECONDS = 0.5  # so much later for a round than planned: the machine w
 LONG_SECONDS = 5.0  # an absence that an operator may want to know of; a busy machine has others
 EXTENSION_SECONDS = 10.0
 UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
+
+
+class _Seen(NamedTuple):
+    """One round: exchanged as a whole, for readers in other threads."""
+
+    at: datetime
+    now: int
+    slots: Sequence[SlotView]
+    verdict: health.Verdict
 
 
 class Monitor:
@@ -45,6 +57,14 @@ class Monitor:
         wedged_after: float = math.inf,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.was_ready = False
+        self._gave_up = ""
+        # Set by other threads:
+        self.remark = ""  # what else STATUS is to say, and is not well
+        self.activity = ""  # what is being done to the service, as it was asked for
+        self.in_hand: frozenset[int] = frozenset()  # slots to which that is done just now
+        self.wedged_after = wedged_after
+        self._nudge = threading.Event()
         self._board = board
         self._notifier = notifier
         self._tasks = tasks
@@ -55,20 +75,12 @@ class Monitor:
         self._pauses = Pauses()
         self._on_round = on_round
         self._clock = clock
-        self.verdict = health.assess([], clock())
-        self._nudge = threading.Event()
+        self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
         self._ended = False
         self._last_round = clock()
         self._last_ping = 0
         self._last_extension = 0
-        self._gave_up = ""
         self._planned = 0.0  # seconds of the pause after the last round
-        self.was_ready = False
-        # Set by other threads:
-        self.remark = ""  # what else STATUS is to say, and is not well
-        self.activity = ""  # what is being done to the service, as it was asked for
-        self.in_hand: frozenset[int] = frozenset()  # slots to which that is done just now
-        self.wedged_after = wedged_after
 
     def run(self) -> None:
         """Rounds until `end` is called."""
@@ -111,7 +123,7 @@ class Monitor:
             wedged_after=self.wedged_after,
             judged_from=self._pauses.until,
         )
-        self.verdict = verdict
+        self._seen = _Seen(datetime.now(UTC), now, slots, verdict)
         self._board.appoint(verdict.lead)
         self._tell(verdict)
         self._ping(verdict, now)
@@ -143,18 +155,34 @@ class Monitor:
         self._notifier.status(self.summary)
 
     @property
+    def observation(self) -> Observation:
+        """What the last round saw, and what has been said since. Any thread."""
+        at, now, slots, verdict = self._seen
+        return Observation(
+            at,
+            now,
+            slots,
+            verdict,
+            was_ready=self.was_ready,
+            gave_up=self._gave_up,
+            remark=self.remark,
+            activity=self.activity,
+        )
+
+    @property
+    def verdict(self) -> health.Verdict:
+        """The last one. Any thread."""
+        return self._seen.verdict
+
+    @property
     def well(self) -> bool:
         """Whether all serve and there is nothing to remark. Any thread."""
-        quiet = not (self.verdict.remarkable or self._gave_up or self.remark)
-        return self.was_ready and self.verdict.all_serve and quiet
+        return self.observation.well
 
     @property
     def summary(self) -> str:
         """The line that STATUS= shows. Any thread."""
-        headline = self.verdict.headline
-        if self._gave_up:
-            headline = f"degraded: {headline.removeprefix('degraded: ')}; {self._gave_up}"
-        return "; ".join(filter(None, (headline, self.activity, self.remark)))
+        return self.observation.summary
 
     def _ping(self, verdict: health.Verdict, now: int) -> None:
         """Not before READY: a ping arms the timer of systemd in any state."""

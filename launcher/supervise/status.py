@@ -5,12 +5,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
+
+from launcher import __version__
 from launcher.board import Board, SlotView
 from launcher.states import WorkerState
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.health import task_name
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.restarts import Death
+
+NOBODY = {"memory": None, "cpu_seconds": None, "cpu_percent": None}
 
 
 class Status:
@@ -24,12 +29,13 @@ class Status:
         self._deaths = deaths
         self._tasks = tasks
 
-    def handle_request(self, body: dict[str, Any]) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The whole of it."""
         verdict = self._monitor.verdict
         late = {suspicion.slot.slot for suspicion in verdict.late}
         return {
             "pid": os.getpid(),
+            "version": __version__,
             "headline": self._monitor.summary,
             "healthy": self._monitor.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
@@ -56,9 +62,27 @@ class Status:
                 "oldest_age": _ago(slot.oldest_call_since),
             },
             "last_probe": _ago(slot.probe_ok_at),
+            **(_usage(slot.pid) if slot.pid else NOBODY),
             "restarts": self._deaths.restarts[slot.slot],
             "last_end": _end(self._deaths.last(slot.slot)),
         }
+
+
+def _usage(pid: int) -> dict[str, Any]:
+    """What a process has of the machine: memory that is its own alone, in bytes, processor time
+    since its start, in seconds, and how much of one processor that is; None where there is nobody.
+    """
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        seconds, age = times.user + times.system, time.time() - process.create_time()
+        return {
+            "memory": process.memory_full_info().uss,
+            "cpu_seconds": round(seconds, 2),
+            "cpu_percent": round(100 * seconds / max(age, 0.01), 1),
+        }
+    except psutil.Error:  # it is gone
+        return NOBODY
 
 
 def _ago(then: int) -> float | None:

@@ -1,0 +1,203 @@
+"""The service can be asked: `status`, `health`, and curl on the control socket."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.cli.control import SOCKET
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import FAST, status
+from tests.functional.service.traces import put
+from tests.support.commands import SCRIPTS
+from tests.support.processes import Launcher
+from tests.support.terminal import CTRL_C, Terminal
+from tests.support.waiting import wait_until
+
+SOON = 30.0
+ROOT = Path(__file__).parents[3]
+SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
+VISITS = int(os.environ.get("FUZZ_VISITS", "300"))
+DELAY_SECONDS = 0.05  # that visitors may cost the monitor, at most
+
+
+@pytest.fixture
+def service(start: Start) -> Launcher:
+    service = start("Traced", "--workers=2", config=FAST)
+    service.wait_ready()
+    return service
+
+
+def curl(service: Launcher, *words: str) -> str:
+    """As the README says."""
+    path = service.runtime_path / SOCKET
+    answer = service.run_shell(f"curl --silent --unix-socket {path} {' '.join(words)}")
+    assert answer.status == 0, answer
+    return answer.stdout
+
+
+def test_status_is_a_table_that_fits_80_columns(service: Launcher) -> None:
+    answer = service.run_command("status")
+    lines = answer.stdout.splitlines()
+    assert answer.status == 0
+    assert lines[0] == "2/2 workers serving"
+    assert lines[1].split()[:4] == ["SLOT", "PID", "STATE", "AT"]
+    assert [line.split()[2] for line in lines[2:]] == ["serving", "serving"]
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in answer.stdout
+    assert [line.split()[0].startswith("*") for line in lines[2:]].count(True) <= 1
+
+
+def test_status_as_json_is_what_the_readme_promises(service: Launcher) -> None:
+    text = (ROOT / "README.md").read_text()
+    promised = re.search(r"`status --json`: (.*?)\n\n", text, re.DOTALL)
+    assert promised
+    names = set(re.findall(r"`(\w+)`", promised[1]))
+    found = status(service)
+    (worker, _) = found["workers"]
+    assert names == set(found) | set(worker) | set(worker["calls"])
+    assert worker["memory"] > 1_000_000
+    assert worker["cpu_seconds"] > 0
+
+
+def test_health_is_for_probes_of_containers(service: Launcher) -> None:
+    answer = service.run_command("health")
+    assert (answer.status, answer.stdout) == (0, "pass: 2/2 workers serving\n")
+    found = json.loads(service.run_command("health", "--json").stdout)
+    assert {check["status"] for group in found["checks"].values() for check in group} == {"pass"}
+    service.signal(signal.SIGTERM)
+    service.wait()
+    assert service.run_command("health").status == 3
+
+
+def test_health_fails_before_the_service_is_ready(start: Start) -> None:
+    service = start("Hung", "--workers=1")
+    service.wait_for_line("init_host")
+    answer = service.run_command("health")
+    assert answer.status == 1
+    assert answer.stdout.startswith("fail: starting: 0/1 serving; worker 0: init_host")
+    put(service, "go")
+    service.wait_ready()
+    assert service.run_command("health").status == 0
+
+
+def test_what_the_readme_says_of_curl_works(service: Launcher) -> None:
+    text = (ROOT / "README.md").read_text()
+    said = re.findall(r"^curl .*? http://localhost(/\S*)(.*)$", text, re.MULTILINE)
+    assert len(said) >= 5
+    for path, rest in said:
+        words = rest.partition("#")[0].strip()
+        assert curl(service, f"-f http://localhost{path} {words}"), path
+    head = curl(service, "-i http://localhost/health")
+    assert "Content-Type: application/health+json" in head
+    assert status(service)["headline"] == "3/3 workers serving"
+
+
+def test_the_socket_is_its_owners_alone(service: Launcher) -> None:
+    path = service.runtime_path / SOCKET
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    service.directory.chmod(0o755)
+    service.runtime_path.chmod(0o755)
+    path.chmod(0o666)  # and even then
+    nobody = f"setpriv --reuid=65534 --clear-groups curl --silent --unix-socket {path}"
+    assert service.run_shell(f"{nobody} http://localhost/status").stdout == ""
+    service.wait_for_line(r"control socket: pid \d+ of uid 65534 turned away")
+
+
+def test_a_stale_socket_is_no_obstacle(start: Start) -> None:
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    service.signal(signal.SIGKILL)
+    service.wait()
+    assert (service.runtime_path / SOCKET).exists()
+    assert service.run_command("status").status == 3
+    service.start_again()
+    service.wait_ready()
+    assert service.run_command("status").status == 0
+
+
+def test_watch_shows_what_changes_until_ctrl_c(service: Launcher, terminal: Terminal) -> None:
+    script: list[str | Path] = [SCRIPTS / "compute-launcher", "status", "--watch"]
+    process = terminal.start(script, env=service.environment | {"TERM": "xterm"})
+    wait_until(lambda: "2/2 workers serving" in terminal.screen, SOON, "it shows all")
+    assert service.run_command("scale", "3").status == 0
+    wait_until(lambda: "3/3 workers serving" in terminal.screen, SOON, "it shows the change")
+    terminal.press(CTRL_C)
+    assert process.wait(SOON) == 0
+
+
+def test_visitors_that_are_slow_broken_or_hostile_delay_nothing(service: Launcher) -> None:
+    """The monitor goes on, and so does whoever asks properly."""
+    chance = random.Random(SEED)
+    path = str(service.runtime_path / SOCKET)
+    whole = b"GET /status HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    for visitor in slow:
+        visitor.connect(path)
+        visitor.send(whole[: chance.randrange(len(whole))])
+    for _ in range(VISITS):
+        visit(path, spoilt(whole, chance))
+    answer = service.run_command("status")
+    assert answer.status == 0, f"seed {SEED}"
+    for visitor in slow:
+        visitor.close()
+    assert "Traceback" not in service.output, f"seed {SEED}"
+    assert service.status is None
+
+
+def visit(path: str, data: bytes) -> None:
+    """Say something, and go without waiting for the answer."""
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.settimeout(SOON)
+        visitor.connect(path)
+        try:
+            visitor.sendall(data)
+            visitor.shutdown(socket.SHUT_WR)
+            visitor.recv(1)
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            return  # turned away, as it should be
+
+
+def spoilt(whole: bytes, chance: random.Random) -> bytes:
+    """Bytes that are no good request."""
+    kind = chance.randrange(6)
+    if kind == 0:
+        return chance.randbytes(chance.randrange(1, 4096))
+    if kind == 1:
+        return whole[: chance.randrange(1, len(whole))]
+    if kind == 2:
+        return whole.replace(b"2\r\n", b"%d\r\n" % chance.choice([-1, 10**12, 65537]))
+    if kind == 3:
+        return b"POST /scale HTTP/1.1\r\nContent-Length: 60000\r\n\r\n" + b"[" * 60000
+    if kind == 4:
+        return whole.replace(b"Host: x", b"X: " + b"y" * chance.choice([70_000, 200]))
+    return whole.replace(b"{}", chance.choice([b"[]", b"\xff\xfe", b'"a', b"{"]))
+
+
+def test_visitors_do_not_hold_up_the_monitor(service: Launcher) -> None:
+    """What it tells of itself is never older than a round, and a little."""
+    over = threading.Event()
+
+    def crowd() -> None:
+        while not over.is_set():
+            visit(str(service.runtime_path / SOCKET), b"GET /status HTTP/1.1\r\n\r\n")
+
+    crowds = [threading.Thread(target=crowd, daemon=True) for _ in range(6)]
+    for thread in crowds:
+        thread.start()
+    victim = service.workers()[0]
+    since, began = len(service.output), time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    service.wait_for_line("serving$", since=since)
+    over.set()
+    for thread in crowds:
+        thread.join(SOON)
+    assert time.monotonic() - began < SOON
