@@ -179,12 +179,22 @@ PERIODIC_OPTS = [
     ),
 ]
 
+METRICS_OPTS = [
+    cfg.StrOpt(
+        "listen",
+        regex=r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}",
+        help="Address and port on which GET /metrics is answered to whoever can reach it, as "
+        "127.0.0.1:9464 or [::1]:9464. By default on the control socket only.",
+    ),
+]
+
 GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
     None: DEFAULT_OPTS,
     "database": DATABASE_OPTS,
     "health": HEALTH_OPTS,
     "supervision": SUPERVISION_OPTS,
     "periodic_tasks": PERIODIC_OPTS,
+    "metrics": METRICS_OPTS,
 }
 
 

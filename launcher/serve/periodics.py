@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from oslo_context import context as oslo_context
 
 from launcher.board import Board, Slot, seconds
+from launcher.counters import SlotCounters
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 
@@ -89,8 +90,11 @@ class Task:
 class PeriodicTasks:
     """The loop. `start` and `stop` from the worker's start and stop; `run` in its own thread."""
 
-    def __init__(self, board: Board, slot: Slot, lead: Lead, timing: Timing) -> None:
+    def __init__(
+        self, board: Board, slot: Slot, lead: Lead, timing: Timing, counters: SlotCounters
+    ) -> None:
         self._board = board
+        self._counters = counters
         self._slot = slot
         self._lead = lead
         self._timing = timing
@@ -259,6 +263,7 @@ class PeriodicTasks:
         if failed:
             self._slot.put("tasks_failed", self._slot.get("tasks_failed") + 1)
         begun = now if task.started is None else task.started
+        self._counters.count_task(task.spec.name, (now - begun) / 1e9, failed=failed)
         spacing = min(task.spec.spacing, task.retry) if failed else task.spec.spacing
         task.due = max(begun + seconds(spacing), now)
         task.started = None

@@ -31,14 +31,16 @@ class Server:
         transport: oslo_messaging.transport.RPCTransport,
         target: oslo_messaging.Target,
         endpoints: Sequence[object],
+        redelivered: Callable[[str], object] = lambda method: None,
     ) -> None:
+        """:param redelivered: told the method of a call that comes for the second time."""
         self._target = target
         self._server = oslo_messaging.get_rpc_server(
             transport,
             target,
             list(endpoints),
             access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
-            server_cls=partial(CallServer, partial(is_idempotent, endpoints)),
+            server_cls=partial(CallServer, partial(is_idempotent, endpoints), redelivered),
         )
         self._lock = threading.Lock()
         self._listens = False
@@ -109,9 +111,15 @@ class CallServer(RPCServer):  # type: ignore[misc]
     `_process_incoming`; `tests/unit/test_server.py` fails when these are no more.
     """
 
-    def __init__(self, idempotent: Callable[[Any], bool], *args: Any) -> None:
+    def __init__(
+        self,
+        idempotent: Callable[[Any], bool],
+        redelivered: Callable[[str], object],
+        *args: Any,
+    ) -> None:
         """:param idempotent: whether a message calls a method that may be called twice."""
         super().__init__(*args)
+        self._redelivered = redelivered
         self._idempotent = idempotent
         # Threads of oslo.messaging's own executor wake each second to see whether they are still
         # wanted: idle ones cost, and a stop waits for the last of them.
@@ -139,6 +147,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _note_redelivery(self, message: Any) -> None:
         if message.redelivered and self._idempotent(message.message):
+            self._redelivered(str(message.message.get("method")))
             LOG.info(
                 "%s (%s) was in the hands of a worker that has died or left; it is executed once "
                 "more and never again",

@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,12 +32,13 @@ class Servers:
         settings: Settings,
         slot: int,
         endpoints: Sequence[object],
+        redelivered: Callable[[str], object],
     ) -> None:
         shared = rpc.main_target(settings.topic, settings.host)
         self.transport = transport
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
-        self.main = Server(transport, shared, endpoints)
-        self.alt = Server(transport, self.own_target, endpoints)
+        self.main = Server(transport, shared, endpoints, redelivered)
+        self.alt = Server(transport, self.own_target, endpoints, redelivered)
         self.threads: int = transport.conf.executor_thread_pool_size
         self._patient_until = 0.0  # by time.monotonic()
         self._manager_timeout = settings.manager_shutdown_timeout

@@ -16,6 +16,7 @@ from oslo_context import context as oslo_context
 from launcher import __version__, paths
 from launcher.board import Board, Slot
 from launcher.config import mask_url, one_line
+from launcher.counters import SlotCounters
 from launcher.errors import BusUnavailable, NoAnswer
 from launcher.registry.engine import open_registry
 from launcher.registry.interface import Registry
@@ -46,7 +47,14 @@ class Service:
     """Made in a worker, after the fork. `start` and `stop` are called from two threads; what may
     be still unset when a step fails is undone all the same, since undoing asks first."""
 
-    def __init__(self, conf: cfg.ConfigOpts, settings: Settings, board: Board, slot: Slot) -> None:
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        settings: Settings,
+        board: Board,
+        slot: Slot,
+        counters: SlotCounters,
+    ) -> None:
         self._conf = conf
         self._settings = settings
         self._board = board
@@ -54,20 +62,22 @@ class Service:
         self._stop = threading.Event()
         self._start_ended = threading.Event()
         self._patience = Patience(slot, self._stop, settings.start_timeout)
-        self._tracker = Tracker(slot)
+        self._tracker = Tracker(slot, counters)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
-        self._tasks = PeriodicTasks(board, slot, lead, settings.timing)
+        self._tasks = PeriodicTasks(board, slot, lead, settings.timing, counters)
         self._undo = ExitStack()
 
     @classmethod
-    def create(cls, conf: cfg.ConfigOpts, board: Board, slot: Slot, **given: Any) -> Self:
+    def create(
+        cls, conf: cfg.ConfigOpts, board: Board, slot: Slot, counters: SlotCounters, **given: Any
+    ) -> Self:
         """A service; what is not given of host, binary, topic, manager, report_interval,
         periodic_enable, periodic_fuzzy_delay and periodic_interval_max comes from the
         configuration, topic and manager from the binary's name.
 
         :raises ManagerNotFound: no such manager class.
         """
-        return cls(conf, Settings.fill_in(conf, **given), board, slot)
+        return cls(conf, Settings.fill_in(conf, **given), board, slot, counters)
 
     def start(self) -> None:
         """Walk the start sequence; what was done is undone when a step fails or a stop comes.
@@ -190,7 +200,8 @@ class Service:
         work, the main server for its calls; the alt server goes last."""
         settings, slot = self._settings, self._slot.number
         transport = rpc.get_transport(self._conf)
-        servers = Servers(transport, settings, slot, self._endpoints(manager))
+        redelivered = self._tracker.counters.count_redelivery
+        servers = Servers(transport, settings, slot, self._endpoints(manager), redelivered)
         undo.callback(servers.leave_bus)
         undo.callback(servers.alt.finish)
         undo.callback(servers.wait_for_background, self._tracker)

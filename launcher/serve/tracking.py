@@ -13,6 +13,7 @@ from typing import Any
 import oslo_messaging
 
 from launcher.board import Slot
+from launcher.counters import SlotCounters
 from launcher.serve.rpc import is_tracked
 
 LOG = logging.getLogger(__name__)
@@ -40,8 +41,9 @@ class Work:
 class Tracker:
     """Counts on the board, and knows what is in hand. Any thread."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, counters: SlotCounters) -> None:
         self._slot = slot
+        self.counters = counters
         self._changed = threading.Condition()
         self._work: dict[object, Work] = {}  # in the order of their beginning
         self._background: set[object] = set()
@@ -84,10 +86,12 @@ class Tracker:
 
     def _end(self, key: object, outcome: str | None = None) -> None:
         with self._changed:
-            self._work.pop(key, None)
+            work = self._work.pop(key, None)
             self._background.discard(key)
-            if outcome is not None:
+            if outcome is not None and work is not None:
                 self._slot.put(outcome, self._slot.get(outcome) + 1)
+                seconds = (time.monotonic_ns() - work.began) / 1e9
+                self.counters.count_call(work.name, seconds, failed=outcome == "calls_failed")
             self._show()
             self._changed.notify_all()
 

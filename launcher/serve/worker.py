@@ -20,6 +20,7 @@ from oslo_config import cfg
 from launcher import log
 from launcher.board import Board, Slot
 from launcher.config import one_line
+from launcher.counters import Counters
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.patience import Stopped
 from launcher.serve.service import Service
@@ -45,6 +46,7 @@ class Inheritance:
 
     conf: cfg.ConfigOpts
     board: Board
+    counters: Counters
     master: int  # its pid
     start_timeout: float
     service: dict[str, Any] = field(default_factory=dict)  # arguments of Service.create
@@ -96,7 +98,10 @@ class Worker(cotyledon.Service):
             if self._slot.number in inheritance.anew:
                 inheritance.take_anew()
                 del given["manager"]  # may be another one
-            return Service.create(inheritance.conf, inheritance.board, self._slot, **given)
+            counters = inheritance.counters.of(self._slot.number)
+            return Service.create(
+                inheritance.conf, inheritance.board, self._slot, counters, **given
+            )
 
     def run(self) -> None:
         """Start the service, and stay with it while it serves."""

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from launcher.errors import ExitStatus, LauncherError
+from launcher.errors import ExitStatus, LauncherError, OptionError
 
 LOG = logging.getLogger(__name__)
 
@@ -55,38 +55,27 @@ class Answer:
 Routes = Mapping[tuple[str, str], Callable[..., Answer]]
 
 
-class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Answers the requests in `routes`; each in a thread of its own, a few at once."""
+class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Lets in who comes, each into a thread of its own, a few at once; answers by `routes`."""
 
     daemon_threads = True
     block_on_close = False
+    allow_reuse_address = True
 
-    def __init__(self, runtime_path: str, routes: Routes) -> None:
-        """Called in the master, with the instance's lock held: a file that is there is stale."""
+    def __init__(self, address: Any, routes: Routes) -> None:
         self.routes = routes
-        self._path = Path(runtime_path, NAME)
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._open: set[socket.socket] = set()
-        self._serving: threading.Thread | None = None
-        with suppress(FileNotFoundError):
-            self._path.unlink()
-        before = os.umask(0o177)
-        try:
-            super().__init__(str(self._path), Handler)
-        finally:
-            os.umask(before)
+        super().__init__(address, Handler)
 
     def start(self) -> None:
         """Serve in a thread from here on."""
-        self._serving = threading.Thread(target=self.serve_forever, name="control", daemon=True)
-        self._serving.start()
+        threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
 
     def stop(self) -> None:
-        """Called in the master as it ends: take the file away. The thread ends with the process;
-        one that waits for slow visitors is not waited for."""
+        """Called in the master as it ends. The thread ends with the process; one that waits for
+        slow visitors is not waited for."""
         self.server_close()
-        with suppress(OSError):  # it has gone, with all of the directory perhaps
-            self._path.unlink()
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: neither socket nor visitors are its own."""
@@ -100,19 +89,10 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 return partial(_answer, handler, match.groups())
         return None
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Ask the kernel who connects: root and the service's own user may (unix(7))."""
-        data = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
-        pid, uid, _ = UCRED.unpack(data)
-        allowed = uid in {0, os.geteuid()}
-        if not allowed:
-            LOG.warning("control socket: pid %d of uid %d turned away", pid, uid)
-        return allowed
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread, if there is room before long."""
         if not self._room.acquire(timeout=REQUEST_SECONDS):
-            LOG.warning("control socket: too many visitors at once, one is turned away")
+            LOG.warning("too many visitors at once, one is turned away")
             self.shutdown_request(request)
             return
         self._open.add(request)
@@ -128,7 +108,58 @@ class Control(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that broke off is no matter of ours; a bug is logged."""
-        LOG.debug("control socket: a request failed", exc_info=True)
+        LOG.debug("a request failed", exc_info=True)
+
+
+class Control(Visitors):
+    """The control socket: a file, for root and the service's own user."""
+
+    address_family = socket.AF_UNIX
+
+    def __init__(self, runtime_path: str, routes: Routes) -> None:
+        """Called in the master, with the instance's lock held: a file that is there is stale."""
+        self._path = Path(runtime_path, NAME)
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        before = os.umask(0o177)
+        try:
+            super().__init__(str(self._path), routes)
+        finally:
+            os.umask(before)
+
+    def stop(self) -> None:
+        """As any; takes the file away."""
+        super().stop()
+        with suppress(OSError):  # it has gone, with all of the directory perhaps
+            self._path.unlink()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Ask the kernel who connects: root and the service's own user may (unix(7))."""
+        data = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+        pid, uid, _ = UCRED.unpack(data)
+        allowed = uid in {0, os.geteuid()}
+        if not allowed:
+            LOG.warning("control socket: pid %d of uid %d turned away", pid, uid)
+        return allowed
+
+
+class MetricsPort(Visitors):
+    """A TCP port, for whoever can reach it."""
+
+    def __init__(self, address: str, routes: Routes) -> None:
+        """Called in the master.
+
+        :param address: host:port, of a host of IPv6 in brackets; checked by `launcher.config`.
+        :raises OptionError: it cannot be listened on.
+        """
+        host, _, port = address.rpartition(":")
+        if host.startswith("["):
+            self.address_family = socket.AF_INET6
+        try:
+            super().__init__((host.strip("[]"), int(port)), routes)
+        except OSError as error:
+            problem = f"{address} cannot be listened on: {error.strerror}"
+            raise OptionError(option="[metrics] listen", problem=problem) from error
 
 
 def _answer(
@@ -140,7 +171,7 @@ def _answer(
 class Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
-    server: Control
+    server: Visitors
     protocol_version = "HTTP/1.1"
     timeout = REQUEST_SECONDS  # of the socket; set by StreamRequestHandler
 

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from launcher.board import Board, SlotView, seconds
@@ -49,6 +49,7 @@ class Deaths:
         self._oom_kills = oom_kills()
         self._looked_at = time.monotonic()
         self.restarts: dict[int, int] = defaultdict(int)
+        self.restarts_by_kind: Counter[tuple[int, str]] = Counter()
 
     def accuse(self, slot: int, pid: int, cause: str, began: int) -> None:
         """In the monitor's thread: the master is about to end this worker, for this cause, which
@@ -81,6 +82,7 @@ class Deaths:
         sentence = restarts.describe_death(number, pid, death)
         LOG.warning("%s (%s, %s)", sentence, death.ending, death.place)
         self.restarts[number] += 1
+        self.restarts_by_kind[number, death.kind] += 1
         decision = restarts.decide(
             self._deaths[number],
             self.policy,

@@ -7,10 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 from oslo_messaging import TransportURL
@@ -19,6 +18,7 @@ from launcher import __version__, log, paths
 from launcher.board import Board
 from launcher.bus.address import directory_of
 from launcher.config import mask_url
+from launcher.counters import Counters
 from launcher.errors import (
     BusLost,
     DirectoryLost,
@@ -30,8 +30,8 @@ from launcher.serve import loading
 from launcher.serve.service import task_names
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
-from launcher.supervise.checks import FAIL, examine
-from launcher.supervise.control import Answer, Control, Routes
+from launcher.supervise.answers import Answers
+from launcher.supervise.control import Control, MetricsPort, Visitors
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
@@ -69,6 +69,7 @@ class Master:
         self._notifier = notifier
         self._configuration = Configuration(conf, binary, read_anew, take_anew, mutate)
         self._board = Board()
+        self._counters = Counters()
         self._instance = Instance(conf.runtime_path, binary)
         self._bus: Place | None = None  # known once workers serve on it
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
@@ -76,6 +77,7 @@ class Master:
         self._inheritance = Inheritance(
             conf=conf,
             board=self._board,
+            counters=self._counters,
             master=os.getpid(),
             start_timeout=conf.start_timeout,
             take_anew=take_anew,
@@ -96,13 +98,12 @@ class Master:
         LOG.info("starting %d workers", self._conf.workers)
         self._deaths = self._make_deaths()
         self._monitor = self._make_monitor()
-        self._status = Status(self._board, self._monitor, self._deaths, self._tasks)
         with terminal.own_process_group():
             self._forking = ForkingManager(self._board)
             self._make_operations()
             self._adopt()
-            with self._controlled() as control:
-                self._fork_and_watch(control)
+            with self._controlled() as doors:
+                self._fork_and_watch(doors)
         self._notifier.flush_until(time.monotonic() + LAST_WORD_SECONDS)
         return self._stop.exit_status()
 
@@ -171,6 +172,16 @@ class Master:
             adopt=self._adopt,
         )
         self._scaling = Scaling(self._board, self._roll)
+        self._answers = Answers(
+            self._board,
+            self._counters,
+            self._monitor,
+            self._deaths,
+            binary=self._binary,
+            status=Status(self._board, self._monitor, self._deaths, self._tasks),
+            reload=self._reload,
+            scaling=self._scaling,
+        )
 
     def _adopt(self) -> None:
         """Called at the start, and after each reload: what the configuration in force says to the
@@ -180,63 +191,34 @@ class Master:
         self._deaths.start_timeout = self._roll.start_timeout = conf.start_timeout
         self._stop.graceful_seconds = conf.graceful_shutdown_timeout
         self._monitor.wedged_after = conf.health.wedged_after
+        self._answers.probe_interval = conf.health.probe_interval
         manager = loading.manager_class(conf.manager, self._binary)
         self._tasks[:] = task_names(manager)
         self._inheritance.start_timeout = conf.start_timeout
         self._inheritance.service = {"binary": self._binary, "manager": manager}
 
     @contextmanager
-    def _controlled(self) -> Iterator[Control]:
-        """Requests wait in the socket's backlog until the signal thread and the rest are there."""
-        routes: Routes = {
-            ("GET", "/status"): self._handle_status,
-            ("GET", "/health"): self._handle_health,
-            ("POST", "/reload"): self._handle_reload,
-            ("POST", "/scale"): self._handle_scale,
-            ("POST", r"/workers/(\d{1,4})/restart"): self._handle_restart,
-        }
-        control = Control(self._conf.runtime_path, routes)
+    def _controlled(self) -> Iterator[Sequence[Visitors]]:
+        """Requests wait in the sockets' backlog until the signal thread and the rest are there."""
+        doors: list[Visitors] = [Control(self._conf.runtime_path, self._answers.routes())]
         try:
-            yield control
+            if address := self._conf.metrics.listen:
+                doors.append(MetricsPort(address, self._answers.public_routes()))
+            yield doors
         finally:
-            control.stop()
+            for door in doors:
+                door.stop()
 
-    def _handle_status(self, body: dict[str, Any]) -> Answer:
-        return Answer.of(self._status.describe())
-
-    def _handle_health(self, body: dict[str, Any]) -> Answer:
-        found = examine(
-            self._monitor.observation,
-            service=self._binary,
-            version=__version__,
-            probe_ttl=self._conf.health.probe_interval,
-        )
-        status = 503 if found["status"] == FAIL else 200
-        return Answer.of(found, status, "application/health+json")
-
-    def _handle_reload(self, body: dict[str, Any]) -> Answer:
-        if error := self._reload.request().result():
-            raise error
-        return Answer.of({"result": "reloaded"})
-
-    def _handle_scale(self, body: dict[str, Any]) -> Answer:
-        self._scaling.scale(body.get("workers"))
-        return Answer.of({"result": "scaled", "workers": self._board.workers})
-
-    def _handle_restart(self, body: dict[str, Any], slot: str) -> Answer:
-        self._scaling.restart(int(slot))
-        pid = self._board.slot(int(slot)).get("pid")
-        return Answer.of({"result": "replaced", "pid": pid})
-
-    def _fork_and_watch(self, control: Control) -> None:
+    def _fork_and_watch(self, doors: Sequence[Visitors]) -> None:
         forking = self._forking
-        self._employ(control)
+        self._employ(doors)
         self._stop.stop_workers = forking.begin_stop
         gc.collect()
         gc.freeze()  # else the collector touches, and so copies, the pages that workers share
         watching = threading.Thread(target=self._monitor.run, name="monitor", daemon=True)
         watching.start()
-        control.start()
+        for door in doors:
+            door.start()
         signals.take(
             {
                 signal.SIGTERM: self._stop.on_signal,
@@ -260,11 +242,11 @@ class Master:
         self._monitor.end()
         watching.join()
 
-    def _employ(self, control: Control) -> None:
+    def _employ(self, doors: Sequence[Visitors]) -> None:
         self._inheritance.close = (
             self._notifier.close_in_child,
             self._instance.close_in_child,
-            control.close_in_child,
+            *(door.close_in_child for door in doors),
         )
         self._forking.employ(Worker, self._inheritance)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from launcher.board import Board, SlotView, seconds
+from launcher.board import NO_LEAD, Board, SlotView, seconds
 from launcher.states import WorkerState
 from launcher.supervise import health
 from launcher.supervise.checks import Observation
@@ -58,6 +58,9 @@ class Monitor:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.was_ready = False
+        self.ready_seconds: float | None = None  # from the making of this to READY=1
+        self.lead_changes = 0
+        self._made = clock()
         self._gave_up = ""
         # Set by other threads:
         self.remark = ""  # what else STATUS is to say, and is not well
@@ -124,6 +127,7 @@ class Monitor:
             judged_from=self._pauses.until,
         )
         self._seen = _Seen(datetime.now(UTC), now, slots, verdict)
+        self.lead_changes += verdict.lead not in {self._board.lead, NO_LEAD}
         self._board.appoint(verdict.lead)
         self._tell(verdict)
         self._ping(verdict, now)
@@ -149,6 +153,7 @@ class Monitor:
         serves = verdict.all_serve and verdict.healthy and not self._board.stopping
         if serves and not self.was_ready:
             self.was_ready = True
+            self.ready_seconds = (self._clock() - self._made) / 1e9
             self._notifier.ready(verdict.headline)
             self._last_ping = self._last_round
             self._on_ready(verdict)

@@ -52,6 +52,17 @@ class Death:
             return f"signal {-self.status}"
 
     @property
+    def kind(self) -> str:
+        """One of a few words, for who counts."""
+        if self.accusation:
+            return "hung"
+        if self.reason:
+            return "gave_up"
+        if self.starved and self.status == -signal.SIGKILL:
+            return "memory"
+        return "signal" if self.status < 0 else "exit"
+
+    @property
     def cause(self) -> str:
         """Why, in a few words."""
         if self.accusation:

@@ -10,6 +10,7 @@ listens as one RPC server, calls itself through the bus and says "serving".
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 from launcher import native_threads
 
@@ -21,6 +22,7 @@ from oslo_config import cfg  # noqa: E402
 from launcher import config, log  # noqa: E402
 from launcher.board import Board  # noqa: E402
 from launcher.compute.manager import ComputeManager  # noqa: E402
+from launcher.counters import Counters  # noqa: E402
 from launcher.registry.engine import open_registry  # noqa: E402
 from launcher.serve import loading, rpc  # noqa: E402
 from launcher.serve.service import Service  # noqa: E402
@@ -33,27 +35,31 @@ def main() -> None:
     log.setup(cfg.CONF, "compute-launcher")
     loading.preload(cfg.CONF)
     ComputeManager.preload(cfg.CONF.state_path)
-    serve = {"sequence": walk_the_sequence, "floor": do_the_least}[sys.argv[2]]
-    board = Board()
+    serve: Callable[[Board, Counters], None] = {
+        "sequence": walk_the_sequence,
+        "floor": do_the_least,
+    }[sys.argv[2]]
+    board, counters = Board(), Counters()
+    board.want(1, START_SECONDS)
     gc.collect()
     gc.freeze()
     while True:
-        board.want(1, START_SECONDS)
+        board.slot(0).vacate(START_SECONDS, not_before=0)
         if os.fork() == 0:
-            serve(board)
+            serve(board, counters)
         os.wait()
 
 
-def walk_the_sequence(board: Board) -> None:
+def walk_the_sequence(board: Board, counters: Counters) -> None:
     log.name_actor(f"worker=0 pid={os.getpid()}")
     slot = board.slot(0)
     slot.occupy(os.getpid(), START_SECONDS)
-    service = Service.create(cfg.CONF, board, slot, binary="compute-launcher")
+    service = Service.create(cfg.CONF, board, slot, counters.of(0), binary="compute-launcher")
     service.start()
     service.wait()
 
 
-def do_the_least(_: Board) -> None:
+def do_the_least(_: Board, __: Counters) -> None:
     registry = open_registry(cfg.CONF.database.connection)
     registry.register_service(
         cfg.CONF.host, "compute-launcher", topic="compute", version="0", workers=1

@@ -17,6 +17,7 @@ from kombu.connection import Connection
 
 from launcher.board import Board
 from launcher.bus import amqp
+from launcher.counters import Counters
 from launcher.serve.rpc import expose, idempotent
 from launcher.serve.server import Server
 from launcher.serve.tracking import TrackedEndpoint, Tracker
@@ -69,7 +70,7 @@ class Side:
         self.endpoint = Endpoint()
         board = Board()
         board.want(1, start_timeout=90)
-        self._tracker = Tracker(board.slot(0))
+        self._tracker = Tracker(board.slot(0), Counters(1).of(0))
         self.server = Server(
             self.transport, TARGET, [TrackedEndpoint(self.endpoint, self._tracker)]
         )

@@ -163,7 +163,7 @@ class RabbitNode:
     def evaluate(self, erlang: str) -> str:
         """Have the node evaluate Erlang expressions, and return the value of the last."""
         done = subprocess.run(
-            ["erl_call", "-c", self._cookie, "-n", self._name, "-e"],
+            ["erl_call", "-r", "-c", self._cookie, "-n", self._name, "-e"],
             env=self._environment,
             input=f"{erlang}.\n",
             capture_output=True,

@@ -22,11 +22,13 @@ LAYERS = (
     launcher.log launcher.options launcher.config
     """,
     "launcher.board",
+    "launcher.counters",
     """
     launcher.supervise.notify launcher.supervise.health launcher.supervise.restarts
     launcher.supervise.deaths launcher.supervise.signals launcher.supervise.terminal
     launcher.supervise.instance launcher.supervise.memory launcher.supervise.pauses
     launcher.supervise.repair launcher.supervise.forking launcher.supervise.checks
+    launcher.supervise.metrics
     launcher.serve.rpc launcher.serve.tracking launcher.serve.lead launcher.serve.patience
     launcher.serve.backdoor launcher.serve.profiling
     launcher.registry.* launcher.bus.*
@@ -41,7 +43,7 @@ LAYERS = (
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
     launcher.supervise.stopping launcher.supervise.status launcher.supervise.roll
-    launcher.supervise.scaling
+    launcher.supervise.scaling launcher.supervise.answers
     """,
     "launcher.supervise.master",
     "launcher.cli.*",

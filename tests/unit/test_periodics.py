@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.board import Board, Slot, seconds
+from launcher.counters import TASK, Counters
 from launcher.serve import periodics
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
@@ -45,12 +46,15 @@ class Loops:
         self._board = board
         self._slot = slot
         self._lock_file = lock_file
+        self.counters = Counters(1)
         self._made: list[tuple[PeriodicTasks, Lead]] = []
 
     def make(self, **timing: object) -> PeriodicTasks:
         lead = Lead(self._board, self._slot.number, self._lock_file)
         settled = Timing(**{"fuzzy_delay": 0, **timing})  # type: ignore[arg-type]
-        self._made.append((PeriodicTasks(self._board, self._slot, lead, settled), lead))
+        self._made.append(
+            (PeriodicTasks(self._board, self._slot, lead, settled, self.counters.of(0)), lead)
+        )
         return self._made[-1][0]
 
     def end(self) -> None:
@@ -263,6 +267,25 @@ def test_a_task_may_ask_to_run_immediately(loops: Loops) -> None:
     tasks.start()
 
     counter.wait_for(1)
+
+
+def test_runs_and_failures_are_counted(loops: Loops) -> None:
+    tasks, counter, failed = loops.make(), Counter(), Counter()
+
+    def fail() -> None:
+        failed()
+        raise OSError
+
+    tasks.add(0, spec("well"), counter)
+    tasks.add(1, spec("ill"), fail)
+    tasks.start()
+    counter.wait_for(3)
+    failed.wait_for(3)
+    found = loops.counters.read(1)
+
+    assert found[TASK, "well"].runs >= 2
+    assert found[TASK, "well"].failed == 0
+    assert found[TASK, "ill"].failed == found[TASK, "ill"].runs >= 2
 
 
 def test_a_host_wide_task_runs_in_the_lead_only(

@@ -9,6 +9,7 @@ import pytest
 from oslo_messaging.rpc import dispatcher
 
 from launcher.board import Board, Slot
+from launcher.counters import Counters
 from launcher.serve import rpc
 from launcher.serve.rpc import BaseRPCAPI, expose
 from launcher.serve.server import Server
@@ -52,7 +53,7 @@ def slot() -> Slot:
 
 @pytest.fixture
 def tracker(slot: Slot) -> Tracker:
-    return Tracker(slot)
+    return Tracker(slot, Counters(1).of(0))
 
 
 @pytest.fixture

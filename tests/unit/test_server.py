@@ -71,7 +71,13 @@ def endpoint() -> Endpoint:
 
 
 @pytest.fixture
-def server(endpoint: Endpoint) -> CallServer:
+def counted() -> list[str]:
+    """Methods of calls that came for the second time."""
+    return []
+
+
+@pytest.fixture
+def server(endpoint: Endpoint, counted: list[str]) -> CallServer:
     transport = oslo_messaging.get_rpc_transport(configuration("fake://"))
     endpoints = [TrackedEndpoint(endpoint, NoTracker())]  # type: ignore[arg-type]
     made = oslo_messaging.get_rpc_server(
@@ -79,7 +85,7 @@ def server(endpoint: Endpoint) -> CallServer:
         oslo_messaging.Target(topic="compute", server="node-1"),
         endpoints,
         access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
-        server_cls=partial(CallServer, partial(is_idempotent, endpoints)),
+        server_cls=partial(CallServer, partial(is_idempotent, endpoints), counted.append),
     )
     assert isinstance(made, CallServer)
     return made
@@ -110,13 +116,17 @@ def test_when_a_call_is_acknowledged(
     assert endpoint.log == order
 
 
-def test_a_second_execution_is_logged_with_method_and_request(
-    server: CallServer, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+def test_a_second_execution_is_logged_with_method_and_request_and_counted(
+    server: CallServer,
+    endpoint: Endpoint,
+    counted: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level("INFO"):
         server._process_incoming([message(endpoint, "safe", redelivered=True)])
 
     assert any(record.getMessage().startswith("safe (req-1) was") for record in caplog.records)
+    assert counted == ["safe"]
 
 
 @pytest.mark.parametrize("namespace", ["theirs", 7, None])

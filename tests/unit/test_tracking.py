@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from launcher.board import Board, Slot
+from launcher.counters import Counters
 from launcher.serve import tracking
 from launcher.serve.rpc import expose, skip_tracking
 from launcher.serve.tracking import Reminder, TrackedEndpoint, Tracker, describe
@@ -23,7 +24,7 @@ def slot() -> Slot:
 
 @pytest.fixture
 def tracker(slot: Slot) -> Tracker:
-    return Tracker(slot)
+    return Tracker(slot, Counters(1).of(0))
 
 
 class Endpoint:

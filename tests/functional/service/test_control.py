@@ -11,7 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from launcher.cli.control import SOCKET
 from tests.functional.service.conftest import Start
@@ -201,3 +203,58 @@ def test_visitors_do_not_hold_up_the_monitor(service: Launcher) -> None:
     for thread in crowds:
         thread.join(SOON)
     assert time.monotonic() - began < SOON
+
+
+def scrape(service: Launcher, *words: str) -> dict[str, float]:
+    """Samples by series."""
+    text = curl(service, *(words or ("http://localhost/metrics",)))
+    assert text.endswith("# EOF\n")
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_of_all_workers_and_outlive_them(service: Launcher) -> None:
+    """Sums never fall, and who is replaced leaves neither files nor series behind."""
+    calls = "launcher_call_duration_seconds_count[('method', 'echo')]"
+    for _ in range(3):
+        assert service.run_command("call", "echo", "value=1").status == 0
+    files = set(service.runtime_path.iterdir()) | set(service.state_path.iterdir())
+    before = scrape(service)
+    assert before[calls] == 3
+    assert before["launcher_ready[]"] == 1
+    assert before["launcher_workers[('state', 'serving')]"] == 2
+    assert service.run_command("reload").status == 0
+    for pid in service.workers():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all(w["restarts"] == 1 for w in status(service)["workers"]), SOON, "new")
+    wait_until(lambda: status(service)["healthy"], SOON, "all serve")
+    after = scrape(service)
+    added = {name for name in after.keys() - before.keys() if "restarts" not in name}
+    assert not {name for name in added if "slot" in name}
+    assert after[calls] == 3
+    assert after["launcher_worker_restarts_total[('reason', 'signal'), ('slot', '0')]"] == 1
+    assert after["launcher_lead_changes_total[]"] >= before["launcher_lead_changes_total[]"]
+    assert set(service.runtime_path.iterdir()) | set(service.state_path.iterdir()) == files
+
+
+def test_metrics_are_told_on_a_port_if_one_is_configured_and_nothing_else(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    service = start("Traced", "--workers=1", config=FAST | {"metrics": {"listen": address}})
+    service.wait_ready()
+    answer = service.run_shell(f"curl --silent --fail http://{address}/metrics")
+    assert "launcher_workers" in answer.stdout
+    silent = "curl --silent -o /dev/null -w '%{http_code}'"
+    for path in ("status", "health", "reload"):
+        refused = service.run_shell(f"{silent} http://{address}/{path}")
+        assert refused.stdout == "404"
+    (worker,) = service.workers()
+    listening = {one.laddr.port for one in psutil.Process(worker).net_connections("tcp")}
+    assert int(address.rpartition(":")[2]) not in listening
+    other = start("Traced", "--workers=1", config={"metrics": {"listen": address}})
+    assert other.wait() == 78
+    told = f"option [metrics] listen: {address} cannot be listened on"
+    assert told in other.output.splitlines()[-1]

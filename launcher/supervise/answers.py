@@ -1,0 +1,97 @@
+"""What the control socket answers, and what it has done: the one table of its routes."""
+
+from typing import Any
+
+from launcher import __version__
+from launcher.board import CAPACITY, Board
+from launcher.counters import Counters
+from launcher.supervise.checks import FAIL, examine
+from launcher.supervise.control import Answer, Routes
+from launcher.supervise.deaths import Deaths
+from launcher.supervise.monitor import Monitor
+from launcher.supervise.reload import Reload
+from launcher.supervise.scaling import Scaling
+from launcher.supervise.status import Status
+
+
+class Answers:
+    """Called in threads of the control socket. Questions are answered from memory, status from
+    /proc besides; commands when they are done, or with the LauncherError for which they failed."""
+
+    def __init__(
+        self,
+        board: Board,
+        counters: Counters,
+        monitor: Monitor,
+        deaths: Deaths,
+        *,
+        binary: str,
+        status: Status,
+        reload: Reload,
+        scaling: Scaling,
+    ) -> None:
+        self._board = board
+        self._counters = counters
+        self._monitor = monitor
+        self._deaths = deaths
+        self._binary = binary
+        self._status = status
+        self._reload = reload
+        self._scaling = scaling
+        self.probe_interval = 0.0  # seconds; set by the master
+
+    def routes(self) -> Routes:
+        """Of the control socket."""
+        return {
+            ("GET", "/status"): self._tell_status,
+            ("GET", "/health"): self._tell_health,
+            ("POST", "/reload"): self._have_reloaded,
+            ("POST", "/scale"): self._have_scaled,
+            ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
+            **self.public_routes(),
+        }
+
+    def public_routes(self) -> Routes:
+        """Of a port that anybody may ask."""
+        return {("GET", "/metrics"): self._tell_metrics}
+
+    def _tell_status(self, body: dict[str, Any]) -> Answer:
+        return Answer.of(self._status.describe())
+
+    def _tell_health(self, body: dict[str, Any]) -> Answer:
+        found = examine(
+            self._monitor.observation,
+            service=self._binary,
+            version=__version__,
+            probe_ttl=self.probe_interval,
+        )
+        status = 503 if found["status"] == FAIL else 200
+        return Answer.of(found, status, "application/health+json")
+
+    def _tell_metrics(self, body: dict[str, Any]) -> Answer:
+        from launcher.supervise import metrics  # noqa: PLC0415  # for who asks for them only
+
+        facts = metrics.Facts(
+            binary=self._binary,
+            seen=self._monitor.observation,
+            counted=self._counters.read(CAPACITY),
+            restarts=dict(self._deaths.restarts_by_kind),
+            lead_changes=self._monitor.lead_changes,
+            ready_seconds=self._monitor.ready_seconds,
+        )
+        text, content_type = metrics.expose(facts)
+        return Answer(text, content_type=content_type)
+
+    def _have_reloaded(self, body: dict[str, Any]) -> Answer:
+        if error := self._reload.request().result():
+            raise error
+        return Answer.of({"result": "reloaded"})
+
+    def _have_scaled(self, body: dict[str, Any]) -> Answer:
+        self._scaling.scale(body.get("workers"))
+        return Answer.of({"result": "scaled", "workers": self._board.workers})
+
+    def _have_replaced(self, body: dict[str, Any], slot: str) -> Answer:
+        self._scaling.restart(int(slot))
+        pid = self._board.slot(int(slot)).get("pid")
+        return Answer.of({"result": "replaced", "pid": pid})

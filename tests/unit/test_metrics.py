@@ -1,0 +1,85 @@
+"""What /metrics says, read as a scraper reads it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from launcher.counters import CALL, TASK, Counters, Sample
+from launcher.states import WorkerState
+from launcher.supervise.checks import Observation
+from launcher.supervise.health import assess
+from launcher.supervise.metrics import Facts, expose
+from tests.unit.test_health import NOW, slot
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(*slots: Any, **facts: Any) -> Series:
+    """Samples by name and labels; the whole text has to be good OpenMetrics."""
+    seen = Observation(datetime.now(UTC), NOW, slots, assess(slots, NOW), was_ready=True)
+    given: dict[str, Any] = {
+        "binary": "compute-launcher",
+        "seen": seen,
+        "counted": {},
+        "restarts": {},
+        "lead_changes": 1,
+        "ready_seconds": 0.9,
+    }
+    text, content_type = expose(Facts(**given | facts))
+    assert content_type.startswith("application/openmetrics-text")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_workers_are_counted_by_state() -> None:
+    found = scrape(slot(0), slot(1), slot(2, WorkerState.STARTING))
+    states = {
+        labels[0][1]: value
+        for (name, labels), value in found.items()
+        if name == "launcher_workers"
+    }
+    assert states == {"empty": 0, "starting": 1, "serving": 2, "stopping": 0}
+    assert found["launcher_workers_wanted", ()] == 3
+    assert found["launcher_ready", ()] == 1
+    assert found["launcher_time_to_ready_seconds", ()] == 0.9
+    assert found["launcher_lead_changes_total", ()] == 1
+
+
+def test_calls_and_tasks_are_told_by_name() -> None:
+    counters = Counters(2)
+    for number in range(2):
+        table = counters.of(number)
+        table.count_call("work", 0.02, failed=False)
+        table.count_call("work", 40, failed=True)
+        table.count_task("report", 0.3, failed=True)
+        table.count_redelivery("work")
+    found = scrape(slot(0, calls_in_hand=3), slot(1), counted=counters.read(2))
+    work = (("method", "work"),)
+    assert found["launcher_call_duration_seconds_count", work] == 4
+    assert found["launcher_call_duration_seconds_sum", work] == 80.04
+    assert found["launcher_call_duration_seconds_bucket", (("le", "0.025"), *work)] == 2
+    assert found["launcher_call_duration_seconds_bucket", (("le", "+Inf"), *work)] == 4
+    assert found["launcher_call_failures_total", work] == 2
+    assert found["launcher_calls_redelivered_total", work] == 2
+    assert found["launcher_calls_in_hand", (("slot", "0"),)] == 3
+    assert found["launcher_call_threads", ()] == 128
+    assert found["launcher_task_duration_seconds_count", (("task", "report"),)] == 2
+    assert found["launcher_task_failures_total", (("task", "report"),)] == 2
+    assert found["launcher_reports_failed_total", ()] == 2
+
+
+def test_restarts_are_told_by_slot_and_reason() -> None:
+    found = scrape(slot(0), restarts={(1, "signal"): 3, (1, "hung"): 1})
+    assert found["launcher_worker_restarts_total", (("reason", "signal"), ("slot", "1"))] == 3
+    assert found["launcher_worker_restarts_total", (("reason", "hung"), ("slot", "1"))] == 1
+
+
+def test_any_name_is_a_label() -> None:
+    counted = {(CALL, 'a"\\\nb'): Sample(), (TASK, "ü"): Sample()}
+    found = scrape(slot(0), counted=counted)
+    assert found["launcher_call_duration_seconds_count", (("method", 'a"\\\nb'),)] == 0
+    assert found["launcher_task_duration_seconds_count", (("task", "ü"),)] == 0
