@@ -18,7 +18,7 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl
+DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl
 PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
@@ -100,6 +100,7 @@ help: ## this list
 
 packages:
 	@tests/setup/debian-packages $(DEBIAN_PACKAGES)
+	@tests/setup/promtool $(CURDIR)/$(VENV)/promtool
 
 $(VENV)/.made:
 	@tests/setup/virtual-environment $(VENV) $(PYTHON)
