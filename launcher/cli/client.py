@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import oslo_messaging
@@ -20,29 +23,35 @@ from launcher.errors import (
 )
 from launcher.serve import loading, rpc
 
+Ask = Callable[[str, dict[str, Any], str | None], Any]  # method, arguments, namespace
+
 
 def ping(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Who answers, and how fast."""
-    topic = loading.default_topic(conf.prog)
-    target = rpc.main_target(topic, conf.host)
-    if args.worker is not None:
-        target = rpc.alt_target(topic, conf.host, args.worker)
-    begun = time.perf_counter()
-    answer = _call(conf, target, args.timeout, "ping", {}, namespace=rpc.BASE_NAMESPACE)
-    elapsed = (time.perf_counter() - begun) * 1000
-    print_line(
-        f"{answer['service']} on {answer['host']}: worker {answer['slot']} pid {answer['pid']} "
-        f"answered in {elapsed:.1f} ms"
-    )
+    """Who answers, and how fast; of several, at the end, how much that differed."""
+    milliseconds = []
+    with _client(conf, args) as ask:
+        for _ in range(args.count):
+            begun = time.perf_counter()
+            answer = ask("ping", {}, rpc.BASE_NAMESPACE)
+            milliseconds.append((time.perf_counter() - begun) * 1000)
+            print_line(
+                f"{answer['service']} on {answer['host']}: worker {answer['slot']} "
+                f"pid {answer['pid']} answered in {milliseconds[-1]:.1f} ms"
+            )
+    if args.count > 1:
+        spread = min(milliseconds), statistics.median(milliseconds), max(milliseconds)
+        print_line(
+            "{} answers: min {:.1f}, median {:.1f}, max {:.1f} ms".format(args.count, *spread)
+        )
     return 0
 
 
 def call(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Print the answer as JSON."""
-    target = rpc.main_target(loading.default_topic(conf.prog), conf.host)
     arguments = dict(parse_argument(text) for text in args.arguments)
     namespace, _, method = args.method.rpartition(".")
-    answer = _call(conf, target, args.timeout, method, arguments, namespace=namespace or None)
+    with _client(conf, args) as ask:
+        answer = ask(method, arguments, namespace or None)
     print_line(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False))
     return 0
 
@@ -74,20 +83,32 @@ def print_line(text: str) -> None:
         raise OutputLost(reason=error.strerror) from error
 
 
-def _call(
-    conf: cfg.ConfigOpts,
-    target: oslo_messaging.Target,
-    timeout: float,
-    method: str,
-    arguments: dict[str, Any],
-    *,
-    namespace: str | None,
-) -> Any:
+@contextmanager
+def _client(conf: cfg.ConfigOpts, args: argparse.Namespace) -> Iterator[Ask]:
+    """Something to ask the service, or one worker of it, with; closed in the end."""
+    topic = loading.default_topic(conf.prog)
+    target = rpc.main_target(topic, conf.host)
+    if args.worker is not None:
+        target = rpc.alt_target(topic, conf.host, args.worker)
     transport = rpc.get_transport(conf)
+    client = oslo_messaging.get_rpc_client(transport, target, timeout=args.timeout, retry=2)
     place = f"{target.topic} on {target.server}"
-    client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout, retry=2)
+
+    def ask(method: str, arguments: dict[str, Any], namespace: str | None) -> Any:
+        with _errors_of(conf, method, place, args.timeout):
+            return client.prepare(namespace=namespace).call({}, method, **arguments)
+
     try:
-        return client.prepare(namespace=namespace).call({}, method, **arguments)
+        yield ask
+    finally:
+        transport.cleanup()
+
+
+@contextmanager
+def _errors_of(conf: cfg.ConfigOpts, method: str, place: str, timeout: float) -> Iterator[None]:
+    """oslo.messaging's as ours, a sentence each."""
+    try:
+        yield
     except oslo_messaging.MessagingTimeout as error:
         raise NoAnswer(method=method, target=place, timeout=timeout) from error
     except oslo_messaging.MessageDeliveryFailure as error:
@@ -98,8 +119,6 @@ def _call(
     except Exception as error:  # of a class known here too: the remote one again
         reason = f"{type(error).__name__.removesuffix('_Remote')}: {_first_line(error)}"
         raise RemoteFailure(method=method, target=place, reason=reason) from error
-    finally:
-        transport.cleanup()
 
 
 def _first_line(error: Exception) -> str:

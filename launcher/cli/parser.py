@@ -66,6 +66,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _times(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of times, 1 or more")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -108,7 +114,10 @@ def _command(commands: Any, name: str, full: str, help_: str) -> argparse.Argume
 
 def _add_client_commands(commands: Any) -> None:
     ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
-    ping.add_argument("--worker", type=_slot, metavar="SLOT", help="this one, not just any")
+    ping.add_argument(
+        "--count", type=_times, default=1, metavar="N", help="so many times, one after the other"
+    )
+    _add_worker(ping)
     _add_timeout(ping)
     status = _command(commands, "status", "status", "show how the service's workers are")
     form = status.add_mutually_exclusive_group()
@@ -134,7 +143,12 @@ def _add_client_commands(commands: Any) -> None:
     call.add_argument(
         "arguments", metavar="name=value", nargs="*", help="the value is JSON, else text"
     )
+    _add_worker(call)
     _add_timeout(call)
+
+
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--worker", type=_slot, metavar="SLOT", help="this one, not just any")
 
 
 def _add_timeout(parser: argparse.ArgumentParser) -> None:

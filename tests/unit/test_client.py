@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import re
 import sys
 from typing import Any, Self, cast
 from unittest.mock import Mock
@@ -59,12 +60,13 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     return bus
 
 
-def ping(worker: int | None = None) -> int:
-    return client.ping(CONF, argparse.Namespace(worker=worker, timeout=2.5))
+def ping(worker: int | None = None, count: int = 1) -> int:
+    return client.ping(CONF, argparse.Namespace(worker=worker, count=count, timeout=2.5))
 
 
-def call(method: str, *arguments: str) -> int:
-    return client.call(CONF, argparse.Namespace(method=method, arguments=arguments, timeout=2.5))
+def call(method: str, *arguments: str, worker: int | None = None) -> int:
+    given = argparse.Namespace(method=method, arguments=arguments, worker=worker, timeout=2.5)
+    return client.call(CONF, given)
 
 
 def test_ping_asks_any_worker(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +86,22 @@ def test_ping_asks_one_worker(bus: Bus) -> None:
     ping(worker=0)
 
     assert (bus.target.topic, bus.target.server) == ("compute-alt", "node-1.0")
+
+
+def test_several_pings_are_summed_up(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    bus.answer = ANSWER
+
+    assert ping(count=3) == 0
+
+    *answers, summary = capsys.readouterr().out.splitlines()
+    assert len(answers) == 3
+    assert re.fullmatch(r"3 answers: min \S+, median \S+, max \S+ ms", summary)
+
+
+def test_call_asks_one_worker(bus: Bus) -> None:
+    call("get_host_uptime", worker=2)
+
+    assert (bus.target.topic, bus.target.server) == ("compute-alt", "node-1.2")
 
 
 def test_call_prints_json(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
