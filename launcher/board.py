@@ -46,6 +46,7 @@ _FIELDS = (
     "waiting",  # 1 while a step waits for bus or database
     "left",  # 1 when the worker has done all it had to do
     "accused",  # written by the master: 1 when it is about to end the worker
+    "reports_wanted",  # written by the master: how many it has asked this worker for
     "text_bytes",
 )
 _PLACE = {field: place for place, field in enumerate(_FIELDS)}

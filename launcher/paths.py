@@ -83,3 +83,8 @@ def _unusable(option: str, path: Path, reason: str) -> DirectoryUnusable:
 
 def _exposed(option: str, path: Path, reason: str) -> DirectoryExposed:
     return DirectoryExposed(option=option, path=path, reason=reason, uid=os.geteuid())
+
+
+def report_file(runtime_path: str, slot: int) -> Path:
+    """Where a worker writes a guru meditation report, for the master to take away."""
+    return Path(runtime_path, f"report.{slot}")

@@ -111,6 +111,8 @@ def status(service: Service, args: argparse.Namespace) -> int:
     """How the workers are: 0 when all is well, 1 when not, 3 when the service does not run."""
     if args.watch:
         return _watch(service)
+    if args.report is not None:
+        return _report(service, args.report)
     try:
         answer = _status(service)
     except NotRunning as error:
@@ -128,6 +130,14 @@ def health(service: Service, args: argparse.Namespace) -> int:
         return _not_running(service, error)
     print_line(_json(answer) if args.json else f"{answer['status']}: {answer['output']}")
     return EXIT_DEGRADED if answer["status"] == "fail" else EXIT_HEALTHY
+
+
+def _report(service: Service, slot: int) -> int:
+    code, answer = service.ask("GET", f"/workers/{slot}/report")
+    if code != 200:
+        raise CommandFailed(command=f"status --report {slot}", reason=_reason(code, answer))
+    print_line(answer["report"].rstrip("\n"))
+    return EXIT_HEALTHY
 
 
 def _json(answer: dict[str, Any]) -> str:

@@ -123,6 +123,9 @@ def _add_client_commands(commands: Any) -> None:
     form = status.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--watch", action="store_true", help="look each second, until Ctrl-C")
+    form.add_argument(
+        "--report", type=_slot, metavar="SLOT", help="what a worker is doing, in full: its stacks"
+    )
     health = _command(commands, "health", "health", "say whether it serves, for a container")
     health.add_argument("--json", action="store_true", help="print JSON")
     reload = _command(commands, "reload", "reload", "have the service read its configuration anew")

@@ -86,6 +86,17 @@ class Task:
         """When its run began, or has to begin."""
         return self.due if self.started is None else self.started
 
+    def describe(self, now: int) -> str:
+        """What it does, and until when it may."""
+        at = f"due in {(self.due - now) / 1e9:.1f} s"
+        if self.started is not None:
+            at = f"runs for {(now - self.started) / 1e9:.1f} s"
+        failing = ", failing" if self.failing else ""
+        return (
+            f"{self.spec.name}: {at}, stuck in {(self.deadline - now) / 1e9:.1f} s, "
+            f"every {self.spec.spacing:g} s in each {self.spec.scope}{failing}"
+        )
+
 
 class PeriodicTasks:
     """The loop. `start` and `stop` from the worker's start and stop; `run` in its own thread."""
@@ -169,6 +180,12 @@ class PeriodicTasks:
         that began)."""
         with self._wake:
             return self._deadline(time.monotonic_ns())
+
+    def describe(self) -> str:
+        """A line for each task, for a person."""
+        with self._wake:
+            now = time.monotonic_ns()
+            return "\n".join(task.describe(now) for task in self._tasks)
 
     def _run(self) -> None:
         try:

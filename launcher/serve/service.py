@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -132,6 +133,16 @@ class Service:
             self._undo.close()
         self._slot.put("left", 1)
         LOG.info("stopped")
+
+    def sections(self) -> dict[str, Callable[[], str]]:
+        """Of a guru meditation report, by title."""
+        return {
+            "Board": lambda: "\n".join(
+                f"{name} = {value}" for name, value in asdict(self._slot.view()).items()
+            ),
+            "Periodic tasks": self._tasks.describe,
+            "Calls in hand": lambda: "\n".join(map(str, self._tracker.in_hand())) or "none",
+        }
 
     def _step(self, step: Step, action: Callable[..., T], *args: Any) -> T:
         self._patience.check()

@@ -17,7 +17,7 @@ from typing import Any
 import cotyledon
 from oslo_config import cfg
 
-from launcher import log
+from launcher import log, paths
 from launcher.board import Board, Slot
 from launcher.config import one_line
 from launcher.counters import Counters
@@ -77,6 +77,9 @@ class Worker(cotyledon.Service):
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = slot
+        self._binary = inheritance.conf.prog
+        self._runtime_path = inheritance.conf.runtime_path
+        self._reports_written = 0
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
         self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
         self._service = self._make_service(inheritance)
@@ -89,8 +92,23 @@ class Worker(cotyledon.Service):
             faulthandler.dump_traceback()
             faulthandler.disable()
             os.abort()
+        reports_wanted = self._slot.get("reports_wanted")
+        action = mutate if reports_wanted == self._reports_written else self._report
+        self._reports_written = reports_wanted
         # Not here: whom it interrupts may hold a lock that is needed.
-        threading.Thread(target=mutate, name="mutate", daemon=True).start()
+        threading.Thread(target=action, name="call-of-the-master", daemon=True).start()
+
+    def _report(self) -> None:
+        """Into a file, whole at once for the master that waits for it."""
+        from launcher import meditation  # noqa: PLC0415  # for who asks for it only
+
+        text = meditation.report(self._binary, self._service.sections())
+        path = paths.report_file(self._runtime_path, self._slot.number)
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        draft.rename(path)
 
     def _make_service(self, inheritance: Inheritance) -> Service:
         given = dict(inheritance.service)

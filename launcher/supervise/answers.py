@@ -8,6 +8,7 @@ from launcher.counters import Counters
 from launcher.supervise.checks import FAIL, examine
 from launcher.supervise.control import Answer, Routes
 from launcher.supervise.deaths import Deaths
+from launcher.supervise.meditation import Meditation
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.reload import Reload
 from launcher.supervise.scaling import Scaling
@@ -29,6 +30,7 @@ class Answers:
         status: Status,
         reload: Reload,
         scaling: Scaling,
+        meditation: Meditation,
     ) -> None:
         self._board = board
         self._counters = counters
@@ -38,6 +40,7 @@ class Answers:
         self._status = status
         self._reload = reload
         self._scaling = scaling
+        self._meditation = meditation
         self.probe_interval = 0.0  # seconds; set by the master
 
     def routes(self) -> Routes:
@@ -48,6 +51,7 @@ class Answers:
             ("POST", "/reload"): self._have_reloaded,
             ("POST", "/scale"): self._have_scaled,
             ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
+            ("GET", r"/workers/(\d{1,4})/report"): self._tell_report,
             **self.public_routes(),
         }
 
@@ -81,6 +85,9 @@ class Answers:
         )
         text, content_type = metrics.expose(facts)
         return Answer(text, content_type=content_type)
+
+    def _tell_report(self, body: dict[str, Any], slot: str) -> Answer:
+        return Answer.of({"report": self._meditation.of_worker(int(slot))})
 
     def _have_reloaded(self, body: dict[str, Any]) -> Answer:
         if error := self._reload.request().result():

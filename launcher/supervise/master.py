@@ -36,6 +36,7 @@ from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
 from launcher.supervise.instance import Instance, Place
+from launcher.supervise.meditation import Meditation
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.notify import Notifier
 from launcher.supervise.reload import Configuration, Reload
@@ -172,15 +173,20 @@ class Master:
             adopt=self._adopt,
         )
         self._scaling = Scaling(self._board, self._roll)
+        status = Status(self._board, self._monitor, self._deaths, self._tasks)
+        self._meditation = Meditation(
+            self._board, self._binary, self._conf.runtime_path, status.describe
+        )
         self._answers = Answers(
             self._board,
             self._counters,
             self._monitor,
             self._deaths,
             binary=self._binary,
-            status=Status(self._board, self._monitor, self._deaths, self._tasks),
+            status=status,
             reload=self._reload,
             scaling=self._scaling,
+            meditation=self._meditation,
         )
 
     def _adopt(self) -> None:
@@ -224,6 +230,7 @@ class Master:
                 signal.SIGTERM: self._stop.on_signal,
                 signal.SIGINT: self._stop.on_signal,
                 signal.SIGHUP: self._reload.on_signal,
+                signal.SIGUSR2: self._meditation.on_signal,
                 signal.SIGTTIN: self._scaling.on_signal,
                 signal.SIGTTOU: self._scaling.on_signal,
             }

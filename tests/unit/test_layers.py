@@ -19,7 +19,7 @@ LAYERS = (
     """,
     """
     launcher.native_threads launcher.errors launcher.states launcher.paths launcher.masking
-    launcher.log launcher.options launcher.config
+    launcher.log launcher.options launcher.config launcher.meditation
     """,
     "launcher.board",
     "launcher.counters",
@@ -43,7 +43,7 @@ LAYERS = (
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
     launcher.supervise.stopping launcher.supervise.status launcher.supervise.roll
-    launcher.supervise.scaling launcher.supervise.answers
+    launcher.supervise.scaling launcher.supervise.answers launcher.supervise.meditation
     """,
     "launcher.supervise.master",
     "launcher.cli.*",

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from launcher.cli.control import SOCKET
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status
-from tests.functional.service.traces import put
+from tests.functional.service.traces import put, trace
 from tests.support.commands import SCRIPTS
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
@@ -258,3 +258,34 @@ def test_metrics_are_told_on_a_port_if_one_is_configured_and_nothing_else(start:
     assert other.wait() == 78
     told = f"option [metrics] listen: {address} cannot be listened on"
     assert told in other.output.splitlines()[-1]
+
+
+def test_a_worker_says_in_full_what_it_is_doing(start: Start) -> None:
+    service = start("Traced", "--workers=2", config=FAST)
+    service.wait_ready()
+    call = threading.Thread(
+        target=service.run_command,
+        args=("call", "slow_echo", "value=1", "until=done", "--worker=1", "--timeout=60"),
+    )
+    call.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
+    answer = service.run_command("status", "--report", "1")
+    assert answer.status == 0, answer
+    assert "slow_echo" in answer.stdout.partition("Calls in hand")[2]
+    assert re.search(r"\bwait_for\b", answer.stdout)
+    for section in ("Threads", "Configuration", "Board", "Periodic tasks"):
+        assert section in answer.stdout
+    assert "probe: " in answer.stdout
+    assert re.search(r"transport_url\W+\*\*\*", answer.stdout)
+    put(service, "done")
+    call.join(SOON)
+    assert service.run_command("status", "--report", "2").status == 1
+    assert not list(service.runtime_path.glob("report.*"))
+
+
+def test_the_master_says_in_full_what_it_is_doing(service: Launcher) -> None:
+    service.signal(signal.SIGUSR2)
+    service.wait_for_line("Guru Meditation")
+    service.wait_for_line("monitor.py", deadline=SOON)
+    service.wait_for_line('"headline": "2/2 workers serving"')
+    assert service.run_command("status").status == 0
