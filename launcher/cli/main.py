@@ -10,7 +10,7 @@ from pathlib import Path
 from oslo_config import cfg
 
 from launcher import config, log, paths
-from launcher.cli import client, configuration, control, parser, services
+from launcher.cli import client, completion, configuration, control, parser, services
 from launcher.errors import ConfigError, ExitStatus, LauncherError
 from launcher.serve import profiling
 from launcher.supervise import signals
@@ -50,8 +50,6 @@ def main(argv: Sequence[str]) -> int:
         if args.command is None:
             return run(binary, args)
         signals.unblock()
-        if args.command == "config sample":  # works with any configuration, or none
-            return configuration.sample(cfg.CONF, args)
         return ask(binary, args)
     except LauncherError as error:
         return complain(binary, error)
@@ -64,6 +62,10 @@ def main(argv: Sequence[str]) -> int:
 
 def ask(binary: str, args: argparse.Namespace) -> int:
     """A command to, or about, the service."""
+    if args.command == "config sample":  # works with any configuration, or none; the next as well
+        return configuration.sample(cfg.CONF, args)
+    if args.command == "completion":
+        return completion.show(binary, args)
     if command := CONTROL.get(args.command):
         return command(find_service(binary, args), args)
     load(binary, args)

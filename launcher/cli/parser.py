@@ -27,19 +27,27 @@ def build(binary: str) -> argparse.ArgumentParser:
     """
     parser = Parser(
         prog=binary,
+        usage="%(prog)s [OPTION ...] [COMMAND ...]",
         description="Run a multi-worker service over oslo.messaging in the foreground, or ask "
         "one that runs. Without a command: run.",
-        epilog=f"All options: {binary} config sample",
+        epilog=f"Every option of the configuration: {binary} config sample. "
+        f"More of a command: {binary} COMMAND --help.",
+        add_help=False,  # else it would come before the commands
     )
     parser.set_defaults(command=None)
-    parser.add_argument("--version", action="version", version=f"{binary} {__version__}")
-    _add_common(parser)
-    parser.add_argument("--workers", type=_count, metavar="N", help="number of worker processes")
-    parser.add_argument("--manager", metavar="NAME", help="entry point or package.module:Class")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog=binary)
+    _add_service_commands(commands)
     _add_client_commands(commands)
     _add_services(commands)
     _add_config(commands)
+    _add_completion(commands)
+    options = parser.add_argument_group("options of the service")
+    options.add_argument("--workers", type=_count, metavar="N", help="number of worker processes")
+    options.add_argument("--manager", metavar="NAME", help="entry point or package.module:Class")
+    common = parser.add_argument_group("options of all")
+    _add_common(common)
+    common.add_argument("-h", "--help", action="help", help="show this, and exit")
+    common.add_argument("--version", action="version", version=f"{binary} {__version__}")
     return parser
 
 
@@ -88,7 +96,7 @@ def _slot(text: str) -> int:
     return int(text)
 
 
-def _add_common(parser: argparse.ArgumentParser, place: str = "") -> None:
+def _add_common(parser: argparse._ActionsContainer, place: str = "") -> None:
     """Options of every command, before or after its name."""
     add = parser.add_argument
     keep: Any = argparse.SUPPRESS  # a subcommand's absent option must not undo the one before it
@@ -112,13 +120,7 @@ def _command(commands: Any, name: str, full: str, help_: str) -> argparse.Argume
     return parser
 
 
-def _add_client_commands(commands: Any) -> None:
-    ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
-    ping.add_argument(
-        "--count", type=_times, default=1, metavar="N", help="so many times, one after the other"
-    )
-    _add_worker(ping)
-    _add_timeout(ping)
+def _add_service_commands(commands: Any) -> None:
     status = _command(commands, "status", "status", "show how the service's workers are")
     form = status.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -141,6 +143,15 @@ def _add_client_commands(commands: Any) -> None:
         "drain a worker and have another in its place",
     )
     restart.add_argument("slot", type=_slot, metavar="SLOT", help="its number in 'status'")
+
+
+def _add_client_commands(commands: Any) -> None:
+    ping = _command(commands, "ping", "ping", "ask a worker through the bus whether it serves")
+    ping.add_argument(
+        "--count", type=_times, default=1, metavar="N", help="so many times, one after the other"
+    )
+    _add_worker(ping)
+    _add_timeout(ping)
     call = _command(commands, "call", "call", "call a method of the service, print its answer")
     call.add_argument("method", metavar="METHOD")
     call.add_argument(
@@ -171,6 +182,12 @@ def _add_services(commands: Any) -> None:
         parser.add_argument("--binary", help="default: this script's name")
         if verb == "disable":
             parser.add_argument("--reason", help="shown by 'services list'")
+
+
+def _add_completion(commands: Any) -> None:
+    help_ = "print what makes a shell complete all this"
+    completion = _command(commands, "completion", "completion", help_)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
 
 def _add_config(commands: Any) -> None:

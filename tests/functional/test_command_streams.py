@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.commands import SCRIPTS
+
 
 def script(*command: str, tmp_path: Path, **streams: Any) -> subprocess.CompletedProcess[bytes]:
     environ = {
@@ -32,3 +34,16 @@ def test_closed_streams_are_no_error_and_no_file_gets_their_text(tmp_path: Path)
 
     assert done.returncode == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_script_for_the_shell_completes_commands() -> None:
+    """bash reads it, and offers what the grammar has."""
+    script = SCRIPTS / "compute-launcher"
+    line = (
+        f"source <({script} completion bash); COMP_WORDS=(compute-launcher res); COMP_CWORD=1; "
+        "COMP_LINE='compute-launcher res'; _shtab_compute_launcher; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split() == ["restart-worker"], done

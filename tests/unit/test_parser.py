@@ -128,3 +128,15 @@ def test_help_and_version_are_no_errors(line: str, capsys: pytest.CaptureFixture
 
     assert caught.value.code == 0
     assert "compute-launcher" in capsys.readouterr().out
+
+
+def test_help_is_a_page_with_the_commands_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser.build("compute-launcher").parse_args(["--help"])
+    page = capsys.readouterr().out
+    assert page.index("restart-worker") < page.index("--workers") < page.index("--config-file")
+    assert "compute-launcher config sample" in page
+    assert max(map(len, page.splitlines())) <= 80
+    with pytest.raises(SystemExit):
+        parser.build("compute-launcher").parse_args(["ping", "--help"])
+    assert capsys.readouterr().out.startswith("usage: compute-launcher ping [-h]")
