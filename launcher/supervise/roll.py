@@ -197,6 +197,7 @@ class Roll:
 
     def _retire(self, slot: int) -> None:
         self._leaving.add(slot)
+        self._failed.pop(slot, None)  # what befell the one that is to leave
         self._tell_to_leave(slot)
         self._await(lambda: slot not in self._leaving)
 
