@@ -40,10 +40,13 @@ class Meditation:
     def _write(self) -> None:
         from launcher import meditation  # noqa: PLC0415  # for who asks for it only
 
-        text = meditation.report(self._binary, {"Board": self._describe})
-        data = text.encode("utf-8", "replace") + b"\n"
-        while data:
-            data = data[os.write(STDERR, data) :]
+        try:
+            text = meditation.report(self._binary, {"Board": self._describe})
+            data = text.encode("utf-8", "replace") + b"\n"
+            while data:
+                data = data[os.write(STDERR, data) :]
+        except Exception:
+            LOG.exception("there is no report")
 
     def _describe(self) -> str:
         return json.dumps(self._status(), indent=2, ensure_ascii=False)

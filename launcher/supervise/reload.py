@@ -144,6 +144,9 @@ class Reload:
         except LauncherError as problem:
             error = problem
             LOG.error("reload failed, the old configuration stays in force: %s", error)
+        except Exception as bug:  # the service is not to end for it
+            error = LauncherError(reason=repr(bug))
+            LOG.exception("reload failed")
         self._monitor.remark = f"reload failed: {error}" if error else ""
         self._notifier.reloaded()
         return error

@@ -62,6 +62,8 @@ class Scaling:
                     self._scale(wanted)
         except LauncherError as error:
             LOG.error("scaling failed: %s", error)
+        except Exception:
+            LOG.exception("scaling failed, and the service goes on as it is")
 
     def _scale(self, workers: int) -> None:
         LOG.info("scaling from %d to %d workers", self._board.workers, workers)

@@ -50,5 +50,8 @@ def _run(handlers: Mapping[signal.Signals, Handler]) -> None:
         handler = handlers.get(number)
         if handler is None:
             LOG.info("%s ignored", number.name)
-        else:
+            continue
+        try:
             handler(number)
+        except RuntimeError as error:  # the kernel has no thread to give; a stop needs none
+            LOG.error("%s cannot be followed: %s", number.name, error)

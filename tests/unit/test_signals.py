@@ -78,3 +78,21 @@ def test_what_is_blocked_stays_so_across_a_fork() -> None:
         in_child(check_mask)
 
     in_child(check)
+
+
+def test_a_handler_that_gets_no_thread_ends_nothing() -> None:
+    """The next signal may be the one that stops the service."""
+
+    def check() -> None:
+        came = threading.Event()
+
+        def fail(_: signal.Signals) -> None:
+            raise RuntimeError("can't start new thread")
+
+        signals.block()
+        signals.take({signal.SIGHUP: fail, signal.SIGTERM: lambda _: came.set()})
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came.wait(SOON)
+
+    in_child(check)

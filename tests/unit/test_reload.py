@@ -1,0 +1,126 @@
+"""Reloads: joined, told to systemd from beginning to end, harmless when they fail."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from launcher.board import Board
+from launcher.errors import ConfigError, ReplacementFailed, ServiceStopping
+from launcher.supervise.reload import Reload
+
+SOON = 10.0
+
+
+class World:
+    """What a reload does something with, in place of the real ones."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.error: Exception | None = None
+        self.needed = True
+        self.workers = 2
+        self.remark = ""
+        self._turn = threading.Lock()
+        self.reload = Reload(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            Board(1),
+            SimpleNamespace(turn=self.turn, replace_all=self.replace_all, scale=self.scale),  # type: ignore[arg-type]
+            configuration=self,  # type: ignore[arg-type]
+            adopt=lambda: self.log.append("adopt"),
+        )
+
+    @contextmanager
+    def turn(self, activity: str) -> Iterator[None]:
+        with self._turn:
+            yield
+
+    def reloading(self) -> None:
+        self.log.append("RELOADING")
+
+    def reloaded(self) -> None:
+        self.log.append("READY")
+
+    def check(self) -> bool:
+        self.entered.set()
+        assert self.gate.wait(SOON)
+        self.log.append("check")
+        if self.error:
+            raise self.error
+        return self.needed
+
+    def replace_all(self) -> None:
+        self.log.append("roll")
+
+    def scale(self, workers: int) -> None:
+        self.log.append(f"scale {workers}")
+
+    def take(self) -> None:
+        self.log.append("take")
+        self.workers = 3
+
+    def mutate(self) -> None:
+        self.log.append("mutate")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_workers_are_replaced_before_the_master_takes_the_configuration(world: World) -> None:
+    assert world.reload.request().result(SOON) is None
+    assert world.log == ["RELOADING", "check", "roll", "take", "adopt", "scale 3", "READY"]
+    assert world.remark == ""
+
+
+def test_what_can_change_at_once_needs_no_roll(world: World) -> None:
+    world.needed = False
+    assert world.reload.request().result(SOON) is None
+    assert world.log == ["RELOADING", "check", "mutate", "adopt", "READY"]
+
+
+def test_all_that_ask_during_one_are_served_by_one_more(world: World) -> None:
+    world.gate.clear()
+    first = world.reload.request()
+    assert world.entered.wait(SOON)
+    others = [world.reload.request() for _ in range(10)]
+    world.gate.set()
+    assert first.result(SOON) is None
+    assert {other.result(SOON) for other in others} == {None}
+    assert world.log.count("check") == 2
+    assert world.reload.request().result(SOON) is None
+    assert world.log.count("check") == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError(problem="option x is wrong"),
+        ReplacementFailed(worker="worker 1", reason="RuntimeError: no"),
+        ZeroDivisionError("a bug"),
+    ],
+)
+def test_one_that_fails_leaves_all_as_it_is_and_says_why(world: World, error: Exception) -> None:
+    world.error = error
+    told = world.reload.request().result(SOON)
+    assert told is not None
+    assert str(error) in str(told)
+    assert world.log == ["RELOADING", "check", "READY"]
+    assert str(error) in world.remark
+
+    world.error = None
+    assert world.reload.request().result(SOON) is None
+    assert world.remark == ""
+
+
+def test_nobody_is_told_that_a_service_is_ready_which_stops(world: World) -> None:
+    world.error = ServiceStopping()
+    assert world.reload.request().result(SOON) is world.error
+    assert world.log == ["RELOADING", "check"]
