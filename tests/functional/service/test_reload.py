@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.control import SOCKET, Service, UnixConnection
+from launcher.cli.control import SOCKET, UnixConnection
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.traces import put, trace
@@ -45,7 +45,7 @@ def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
 
     def watch() -> None:
         while not over.wait(0.02):
-            seen.append(Service("compute-launcher", service.runtime_path).ask("GET", "/status")[1])
+            seen.append(status(service))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
