@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def test_host_wide_tasks_neither_overlap_nor_pause_while_workers_are_killed(star
     end = time.monotonic() + SECONDS
     killed = 0
     while time.monotonic() < end:
-        since = len(service.output)
+        since, at = len(service.output), time.monotonic()
         victim = lead(service) if chance.random() < 0.5 else chance.choice(service.workers())
         os.kill(victim, chance.choice([signal.SIGKILL, signal.SIGTERM]))
         killed += 1
         service.wait_for_line(r"worker=\d pid=\d+ serving", since=since)
+        # The next one is killed when somebody has taken over: how long that takes is looked at.
+        wait_until(partial(swept_since, service, at), 30, "somebody sweeps again")
 
     sweeps = read_sweeps(service.state_path)
     assert len({pid for _, _, pid in sweeps}) > 2, "the lead never moved"
@@ -61,6 +64,12 @@ def test_a_lead_that_takes_long_to_leave_is_succeeded_meanwhile(start: Start) ->
     assert first in service.workers()
     put(service, "cleaned")
     wait_until(lambda: first not in service.workers(), 10, "it has left")
+
+
+def swept_since(service: Launcher, at: float) -> bool:
+    """Whether a run of the host-wide task began after that."""
+    sweeps = read_sweeps(service.state_path)
+    return bool(sweeps) and sweeps[-1][0] > at
 
 
 def sweepers(service: Launcher) -> set[int]:
