@@ -5,6 +5,7 @@ import http.client
 import json
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from launcher.errors import CommandFailed, ConfigError, NotRunning, ReloadFailed
 SOCKET = "control.sock"
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 ANSWER_SECONDS = 10.0
+AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +188,11 @@ class UnixConnection(http.client.HTTPConnection):
         """As HTTPConnection, but to the file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        patience = time.monotonic() + (self.timeout or ANSWER_SECONDS)
+        while True:
+            try:
+                return self.sock.connect(str(self._path))
+            except BlockingIOError:  # too many wait to be let in (connect(2), EAGAIN)
+                if time.monotonic() >= patience:
+                    raise
+                time.sleep(AGAIN_SECONDS)

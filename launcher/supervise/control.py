@@ -61,6 +61,7 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 64  # that wait to be let in
 
     def __init__(self, address: Any, routes: Routes) -> None:
         self.routes = routes
