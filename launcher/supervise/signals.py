@@ -1,4 +1,4 @@
-"""The signals of the master: one thread takes them all and calls what the table says.
+"""The signals of the master: two threads take them all, and call what the table says in turn.
 
 They are blocked in every other thread, and before any thread exists: a signal that reached a
 worker between its fork and its own handlers would be written into the master's wake-up pipe.
@@ -11,6 +11,10 @@ import threading
 from collections.abc import Callable, Mapping
 
 LOG = logging.getLogger(__name__)
+
+# While one of them is on its way to a handler the other waits: cotyledon's stop has SIGTERM
+# ignored, and that discards one which nobody has taken (sigaction(2)): the second, that is to kill.
+LISTENERS = 2
 
 TAKEN = frozenset(
     {
@@ -37,14 +41,15 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
 
 
-def take(handlers: Mapping[signal.Signals, Handler]) -> threading.Thread:
-    """Start the thread; signals without a handler are logged and otherwise ignored."""
-    thread = threading.Thread(target=_run, args=(handlers,), name="signals", daemon=True)
-    thread.start()
-    return thread
+def take(handlers: Mapping[signal.Signals, Handler]) -> None:
+    """Start the threads; signals without a handler are logged and otherwise ignored."""
+    lock = threading.Lock()
+    for number in range(LISTENERS):
+        args = (handlers, lock)
+        threading.Thread(target=_run, args=args, name=f"signals-{number}", daemon=True).start()
 
 
-def _run(handlers: Mapping[signal.Signals, Handler]) -> None:
+def _run(handlers: Mapping[signal.Signals, Handler], lock: threading.Lock) -> None:
     while True:
         number = signal.Signals(signal.sigwait(TAKEN))
         handler = handlers.get(number)
@@ -52,6 +57,7 @@ def _run(handlers: Mapping[signal.Signals, Handler]) -> None:
             LOG.info("%s ignored", number.name)
             continue
         try:
-            handler(number)
+            with lock:
+                handler(number)
         except RuntimeError as error:  # the kernel has no thread to give; a stop needs none
             LOG.error("%s cannot be followed: %s", number.name, error)

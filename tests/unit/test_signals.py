@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from launcher.supervise import signals
+from tests.support.waiting import wait_until
 
 SOON = 5.0
 
@@ -94,5 +95,30 @@ def test_a_handler_that_gets_no_thread_ends_nothing() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         assert came.wait(SOON)
+
+    in_child(check)
+
+
+def test_a_second_signal_is_not_lost_while_the_first_is_on_its_way() -> None:
+    """cotyledon's stop has SIGTERM ignored, which discards what nobody has taken."""
+
+    def check() -> None:
+        entered, release, seen = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+        def handle(_: signal.Signals) -> None:
+            entered.set()
+            release.wait(2 * SOON)
+            seen.release()
+
+        signals.block()
+        signals.take({signal.SIGTERM: handle})
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert entered.wait(SOON)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: signal.SIGTERM not in signal.sigpending(), SOON, "it is taken")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        release.set()
+        assert seen.acquire(timeout=SOON)
+        assert seen.acquire(timeout=SOON)
 
     in_child(check)
