@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 LOG = logging.getLogger(__name__)
 
 # While one of them is on its way to a handler the other waits: cotyledon's stop has SIGTERM
-# ignored, and that discards one which nobody has taken (sigaction(2)): the second, that is to kill.
+# ignored, and that discards one which nobody has taken (sigaction(2)): the second, which kills.
 LISTENERS = 2
 
 TAKEN = frozenset(
