@@ -22,6 +22,8 @@ from launcher.board import Board
 LOG = logging.getLogger(__name__)
 
 NOBODY = -1
+IGNORED_SECONDS = 0.5  # for cotyledon to begin its stop
+LOOK_SECONDS = 0.001
 RETRY_SECONDS = 0.5  # after a fork that the kernel refused: no processes or memory to be had
 
 
@@ -69,6 +71,10 @@ class ForkingManager(cotyledon.ServiceManager):
         interpreter writes for a SIGTERM (signal.set_wakeup_fd); a real one would have to be
         unblocked for it, and one that somebody else sends in that moment would be lost."""
         os.write(self.signal_pipe_w, bytes([signal.SIGTERM]))
+        # cotyledon has SIGTERM ignored then, which discards one that nobody has taken yet.
+        end = time.monotonic() + IGNORED_SECONDS
+        while signal.getsignal(signal.SIGTERM) != signal.SIG_IGN and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
 
     def _start_worker(self, service_id: Any, worker_id: Any) -> None:
         """In cotyledon's supervisor thread, which an error would end for good: no worker would be

@@ -58,13 +58,14 @@ class Stop:
                 return False
             self.failure = failure
             self._board.announce_stop()
-        LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
         self._notifier.stopping(reason)
         if patience:
             self._abort_at = time.monotonic() + patience
             self._kill_at = self._abort_at + STACKS_SECONDS
         self._enforce()
         self.stop_workers()
+        # Not before: who reads it may send the second signal at once.
+        LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
         return True
 
     def fail(self, error: LauncherError, *, serves: bool = True) -> None:
