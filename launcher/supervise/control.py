@@ -97,15 +97,22 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.shutdown_request(request)
             return
         self._open.add(request)
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the kernel has no thread to give
+            self._leave(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """In a thread of its own."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._open.discard(request)
-            self._room.release()
+            self._leave(request)
+
+    def _leave(self, request: Any) -> None:
+        self._open.discard(request)
+        self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that broke off is no matter of ours; a bug is logged."""
@@ -158,8 +165,8 @@ class MetricsPort(Visitors):
             self.address_family = socket.AF_INET6
         try:
             super().__init__((host.strip("[]"), int(port)), routes)
-        except OSError as error:
-            problem = f"{address} cannot be listened on: {error.strerror}"
+        except (OSError, OverflowError) as error:  # OverflowError: no port has such a number
+            problem = f"{address} cannot be listened on: {getattr(error, 'strerror', error)}"
             raise OptionError(option="[metrics] listen", problem=problem) from error
 
 

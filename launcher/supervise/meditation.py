@@ -38,9 +38,9 @@ class Meditation:
         threading.Thread(target=self._write, name="meditation", daemon=True).start()
 
     def _write(self) -> None:
-        from launcher import meditation  # noqa: PLC0415  # for who asks for it only
-
         try:
+            from launcher import meditation  # noqa: PLC0415  # for who asks for it only
+
             text = meditation.report(self._binary, {"Board": self._describe})
             data = text.encode("utf-8", "replace") + b"\n"
             while data:

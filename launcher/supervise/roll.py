@@ -51,7 +51,7 @@ class Roll:
     def turn(self, activity: str) -> Iterator[None]:
         """Be the one operation that goes on, once the service is ready. STATUS says so."""
         with self._turn:
-            self._await(lambda: self._monitor.was_ready)
+            self._await(lambda: self._monitor.was_ready and not self._board.stopping)
             self._monitor.activity = activity
             self._failed.clear()
             try:
@@ -134,9 +134,7 @@ class Roll:
         self._leaving.update(surplus)
         self._attend(*surplus)
         self._board.want(workers, self.start_timeout)
-        for slot in surplus:
-            self._tell_to_leave(slot)
-        self._await(lambda: not self._leaving)
+        self._await_departures()
         self._board.trim()
 
     def excuses(self, number: int, death: Death) -> bool:
@@ -190,26 +188,30 @@ class Roll:
         if self._board.wants(surge):
             self._leaving.add(surge)
             self._board.dismiss_surge()
-            self._tell_to_leave(surge)
-            self._await(lambda: surge not in self._leaving)
+            self._await_departures()
         if not self._board.stopping:
             self._board.trim()
 
     def _retire(self, slot: int) -> None:
         self._leaving.add(slot)
         self._failed.pop(slot, None)  # what befell the one that is to leave
-        self._tell_to_leave(slot)
-        self._await(lambda: slot not in self._leaving)
+        self._await_departures()
 
-    def _tell_to_leave(self, number: int) -> None:
-        """By the signal with which a drain begins; a worker that has just been forked gets it when
-        it can take it."""
-        slot = self._board.slot(number)
-        self._await(lambda: slot.get("pid") or self._is_gone(number))
-        pid = slot.get("pid")  # before the question whether it is still that of whom we mean
-        if pid and number in self._leaving:
+    def _await_departures(self) -> None:
+        """Of all that are to leave. One that died by itself when it was to be told may have a
+        successor that nobody has told."""
+        told: dict[int, int] = {}
+        self._await(lambda: not sum(self._remains(slot, told) for slot in tuple(self._leaving)))
+
+    def _remains(self, number: int, told: dict[int, int]) -> bool:
+        """Whether somebody has yet to leave a slot; told to, once, by the signal with which a
+        drain begins. A worker that has just been forked gets it when it can take it."""
+        pid = self._board.slot(number).get("pid")  # before the question whether it is still meant
+        if pid and number in self._leaving and told.get(number) != pid:
+            told[number] = pid
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+        return not self._is_gone(number)
 
     def _is_gone(self, number: int) -> bool:
         """Whether nobody is in a slot, and nobody will be."""
@@ -218,6 +220,7 @@ class Roll:
         being_forked = self._forking.slot == number  # asked before the pid, which is noted first
         if self._board.wants(number) or being_forked or self._board.slot(number).get("pid"):
             return False
+        self._board.slot(number).put("deadline", 0)  # nobody is waited for
         self._leaving.discard(number)
         return True
 

@@ -1,0 +1,104 @@
+"""What a roll does when workers do not wait for it; real processes are in the service tests."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launcher.board import Board
+from launcher.errors import ServiceStopping
+from launcher.supervise.forking import NOBODY
+from launcher.supervise.restarts import Death
+from launcher.supervise.roll import Roll
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(4)
+    board.want(2, start_timeout=90)
+    for slot in board.slots():
+        serve(board, slot.number, 4000 + slot.number)
+    return board
+
+
+@pytest.fixture
+def roll(board: Board) -> Roll:
+    monitor: Any = SimpleNamespace(
+        was_ready=True, activity="", in_hand=frozenset(), hurry=lambda: None
+    )
+    forking: Any = SimpleNamespace(slot=NOBODY, adjust=lambda: None)
+    roll = Roll(board, monitor, forking, set())
+    roll.start_timeout = 90
+    return roll
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Pids that were sent SIGTERM; 4001 is dead already."""
+    pids: list[int] = []
+
+    def kill(pid: int, number: int) -> None:
+        assert number == signal.SIGTERM
+        pids.append(pid)
+        if pid == 4001:
+            raise ProcessLookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", kill)
+        yield pids
+
+
+def serve(board: Board, number: int, pid: int) -> None:
+    board.slot(number).vacate(90, 0)
+    board.slot(number).occupy(pid, 90)
+    board.slot(number).serve(0, 0)
+
+
+def in_a_thread(roll: Roll, *operation: Any) -> threading.Thread:
+    def run() -> None:
+        with roll.turn("testing"):
+            operation[0](*operation[1:])
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_successor_of_one_that_died_before_it_could_be_told_is_told(
+    board: Board, roll: Roll, told: list[int]
+) -> None:
+    """Else the operation would wait for ever, and all others for it."""
+    operation = in_a_thread(roll, roll.replace, 1)
+    wait_until(lambda: told == [4001], SOON, "the dead one is told")
+    serve(board, 1, 5001)  # its death had been looked at before it was to leave
+    wait_until(lambda: told == [4001, 5001], SOON, "its successor is told")
+    assert roll.excuses(1, Death(0.0, 0, 1.0))
+    serve(board, 1, 6001)
+    operation.join(SOON)
+    assert not operation.is_alive()
+    assert told == [4001, 5001]
+
+
+def test_nobody_is_waited_for_in_a_slot_that_is_empty_and_not_wanted(
+    board: Board, roll: Roll, told: list[int]
+) -> None:
+    operation = in_a_thread(roll, roll.scale, 1)
+    wait_until(lambda: told == [4001], SOON, "the dead one is told")
+    board.slot(1).vacate(90, 0)  # and nobody is forked, since nobody is wanted
+    operation.join(SOON)
+    assert not operation.is_alive()
+    assert len(list(board.slots())) == 1
+    assert board.slot(1).get("deadline") == 0
+
+
+def test_nothing_begins_when_the_service_stops(board: Board, roll: Roll) -> None:
+    board.announce_stop()
+    with pytest.raises(ServiceStopping), roll.turn("testing"):
+        pytest.fail("begun")
