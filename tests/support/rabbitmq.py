@@ -27,6 +27,7 @@ USER = "launcher"
 START_DEADLINE = 90.0  # seconds; 5 to 8 on an idle machine
 STOP_DEADLINE = 30.0
 COMMAND_DEADLINE = 30.0
+UNREACHED = "failed to connect to node"  # what erl_call says
 
 CONFIGURATION = """\
 listeners.tcp.1 = {host}:{port}
@@ -162,6 +163,18 @@ class RabbitNode:
 
     def evaluate(self, erlang: str) -> str:
         """Have the node evaluate Erlang expressions, and return the value of the last."""
+        answer = ""
+
+        def connected() -> bool:
+            nonlocal answer
+            answer = self._erl_call(erlang)
+            return UNREACHED not in answer  # a busy node may miss the handshake: nothing ran
+
+        wait_until(connected, COMMAND_DEADLINE, "erl_call has reached RabbitMQ")
+        assert answer.startswith("{ok, "), f"{erlang}: {answer}"
+        return answer.removeprefix("{ok, ").removesuffix("}")
+
+    def _erl_call(self, erlang: str) -> str:
         done = subprocess.run(
             ["erl_call", "-r", "-c", self._cookie, "-n", self._name, "-e"],
             env=self._environment,
@@ -171,9 +184,7 @@ class RabbitNode:
             timeout=COMMAND_DEADLINE,
             check=False,
         )
-        answer = f"{done.stdout}{done.stderr}".strip()
-        assert answer.startswith("{ok, "), f"{erlang}: {answer}"
-        return answer.removeprefix("{ok, ").removesuffix("}")
+        return f"{done.stdout}{done.stderr}".strip()
 
     @property
     def _log(self) -> Path:
