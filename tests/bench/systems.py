@@ -1,4 +1,4 @@
-"""What is measured: ours and its peers, each started alike by a command that notifies when ready."""
+"""What is measured: ours and its peers, each started alike, by a command that says READY=1."""
 
 import os
 import re

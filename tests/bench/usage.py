@@ -30,9 +30,11 @@ class Activity:
 
     def since(self, before: "Activity") -> tuple[float, int]:
         """Seconds of CPU and voluntary switches in between, of tasks that still live."""
-        nothing = (0, 0)
-        run = sum(now - before.tasks.get(tid, nothing)[0] for tid, (now, _) in self.tasks.items())
-        slept = sum(now - before.tasks.get(tid, nothing)[1] for tid, (_, now) in self.tasks.items())
+        run = slept = 0
+        for tid, (run_now, slept_now) in self.tasks.items():
+            run_before, slept_before = before.tasks.get(tid, (0, 0))
+            run += run_now - run_before
+            slept += slept_now - slept_before
         return run / 1e9, slept
 
 

@@ -60,7 +60,7 @@ def serve(place: Place) -> None:
 
 def reap() -> list[int]:
     """Pids of those that have ended."""
-    ended = []
+    ended: list[int] = []
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)

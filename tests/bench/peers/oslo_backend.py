@@ -1,4 +1,4 @@
-"""A and A′: the threading backend of oslo.service.
+"""A, spawn, and its sibling, fork: the threading backend of oslo.service.
 
     python -m tests.bench.peers.oslo_backend CONFIG_FILE spawn|fork
 

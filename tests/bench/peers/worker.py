@@ -1,8 +1,8 @@
 """What a worker of every peer does: one row in SQLite, RPC servers, a round trip to itself.
 
-Its servers are those that a worker of ours has: one on topic and host, which all workers share, and
-one of its own. Nothing of ours is imported here, but for the driver of the unix:// bus if it is
-used.
+Its servers are those that a worker of ours has: one on topic and host, which all workers share,
+and one of its own. Nothing of ours is imported here, but for the driver of the unix:// bus if it
+is used.
 """
 
 import gc
@@ -73,19 +73,19 @@ def preload(place: Place) -> cfg.ConfigOpts:
 class Endpoint:
     """What clients call; `manager.Bench` of ours answers the same."""
 
-    @oslo_messaging.expose
+    @oslo_messaging.expose  # type: ignore[untyped-decorator]
     def whoami(self, context: Any) -> int:
         """The pid."""
         return os.getpid()
 
-    @oslo_messaging.expose
+    @oslo_messaging.expose  # type: ignore[untyped-decorator]
     def answer(self, context: Any, key: str, seconds: float = 0.0) -> str:
         """The key again, after a while."""
         if seconds:
             time.sleep(seconds)
         return key
 
-    @oslo_messaging.expose
+    @oslo_messaging.expose  # type: ignore[untyped-decorator]
     def collect(self, context: Any) -> int:
         """A full collection of garbage."""
         return gc.collect()

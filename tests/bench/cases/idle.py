@@ -1,0 +1,85 @@
+"""Idle: what a service that nobody calls has of the machine, before and after it was called.
+
+All systems run side by side, and each is looked at over the same time: what is counted, CPU time
+and voluntary switches of all threads of all processes, does not depend on what the others do.
+Heartbeats of RabbitMQ are turned off for all but those that are named after them, so that their
+cost can be told from the rest.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+from tests.bench import client, usage
+from tests.bench.cases import Plan
+from tests.bench.record import Record
+from tests.bench.systems import COTYLEDON, FLOOR, HOST, OURS, Running
+from tests.support.waiting import elapse
+
+NO_HEARTBEATS = {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 0}}
+# By label: system, bus, configuration.
+SYSTEMS: Mapping[str, tuple[str, str, Mapping[str, Mapping[str, object]]]] = {
+    OURS: (OURS, "rabbit", NO_HEARTBEATS),
+    FLOOR: (FLOOR, "rabbit", NO_HEARTBEATS),
+    COTYLEDON: (COTYLEDON, "rabbit", NO_HEARTBEATS),
+    "ours, unix": (OURS, "unix", {}),
+    "ours, heartbeats": (OURS, "rabbit", {}),
+    "floor, heartbeats": (FLOOR, "rabbit", {}),
+}
+SETTLE_SECONDS = 5.0
+FRESH_SECONDS = 30.0  # of a round
+LOAD_SECONDS, LOAD_THREADS = 10.0, 8
+REST_SECONDS = 20.0
+LOADED_SECONDS = 10.0  # of a round
+UNITS = {"cpu": "ms/s", "switches": "1/s", "threads": ""}
+
+Values = dict[str, dict[str, list[float]]]
+
+
+def idle(plan: Plan) -> Iterator[Record]:
+    """Rounds of a system that nobody has called yet; a load for all; rounds after that."""
+    n = plan.n()
+    with ExitStack() as stack:
+        systems = {
+            label: stack.enter_context(plan.bench.system(name, n, bus, config))
+            for label, (name, bus, config) in SYSTEMS.items()
+        }
+        elapse(SETTLE_SECONDS)
+        yield from _records(n, "fresh", _watch(systems, plan.rounds, FRESH_SECONDS))
+        _load(systems)
+        elapse(REST_SECONDS)
+        yield from _records(n, "after load", _watch(systems, plan.rounds, LOADED_SECONDS))
+
+
+def _watch(systems: Mapping[str, Running], rounds: int, seconds: float) -> Values:
+    found: Values = {}
+    pids = {label: usage.tree(one.launcher.pid) for label, one in systems.items()}
+    for _ in range(rounds):
+        before = {label: usage.activity(pids[label]) for label in systems}
+        elapse(seconds)
+        for label in systems:
+            after = usage.activity(pids[label])
+            cpu, switches = after.since(before[label])
+            figures = {
+                "cpu": 1000 * cpu / seconds,
+                "switches": switches / seconds,
+                "threads": len(after.tasks),
+            }
+            for what, value in figures.items():
+                found.setdefault(what, {}).setdefault(label, []).append(round(value, 3))
+    return found
+
+
+def _load(systems: Mapping[str, Running]) -> None:
+    with ExitStack() as stack:
+        options = {"seconds": LOAD_SECONDS, "threads": LOAD_THREADS}
+        clients = [
+            stack.enter_context(client.calling(one.url, HOST, **options))
+            for one in systems.values()
+        ]
+        for one in clients:
+            one.end()
+
+
+def _records(n: int, state: str, values: Values) -> Iterator[Record]:
+    for what, figures in values.items():
+        yield Record("idle", f"{state}, {what}", UNITS[what], n, "rabbit", figures)

@@ -1,0 +1,4 @@
+from tests.bench.record import Results
+
+
+def write(results: Results) -> None: ...
