@@ -47,8 +47,8 @@ NOTES: Mapping[str, str] = {
     "cotyledon sleeps for five seconds where deaths follow each other as in the last line; it is "
     "spared that in the others.",
     "idle": "CPU time and voluntary context switches of all threads of all processes, for each "
-    "second. Heartbeats of RabbitMQ come once a day, but where the name says that they are as they "
-    "ship. After load: ten seconds of calls by eight threads, then twenty of rest.",
+    "second. Heartbeats of RabbitMQ come once a day, but where the name says that they are as "
+    "they ship. After load: ten seconds of calls by eight threads, then twenty of rest.",
     "reload": "SIGHUP to the master under 50 calls a second, of 20 ms each, at fixed times; a "
     "spell of six seconds without one and one with. Fewer than all: for how long fewer than four "
     "workers took calls, from when a worker begins to stop to when another has proven itself. "
