@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
     """Save after each figure: a run that is broken off is not lost."""
-    results = record.load(record.machine())
+    machine = record.machine()
     with Bench() as bench:
         plan = Plan(bench, options.rounds, options.n, options.bus)
         for case in cases:
@@ -67,8 +67,7 @@ def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
             for one in case(plan):
                 sys.stdout.write(one.line(FLOOR) + "\n")
                 sys.stdout.flush()
-                results = results.with_new([one])
-                record.save(results)
+                record.save(record.load(machine).with_new([one]))
             sys.stderr.write(f"{case.__name__}: {time.monotonic() - began:.0f} s\n")
 
 
