@@ -51,10 +51,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--bus", choices=("rabbit", "unix"), default="rabbit")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all cleaned up
-    if options.cases != ["report"]:
-        chosen = [CASES[name] for name in options.cases if name in CASES] or ALL
-        measure(chosen, options)
-    report.write(record.stored())
+    try:
+        if options.cases != ["report"]:
+            chosen = [CASES[name] for name in options.cases if name in CASES] or ALL
+            measure(chosen, options)
+    finally:
+        report.write(record.stored())
 
 
 def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:

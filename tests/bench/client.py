@@ -1,11 +1,11 @@
 """Clients in a process of their own, the same for all systems.
 
-    python -m tests.bench.client URL HOST --threads 8 --seconds 5
-    python -m tests.bench.client URL HOST --threads 64 --seconds 5 --rate 50 --work 0.02
+    python -m tests.bench.client URL HOST --threads 8
+    python -m tests.bench.client URL HOST --threads 64 --rate 50 --work 0.02
 
 Threads call without pause or, with --rate, at fixed times, whatever becomes of the calls before.
-Says "calling" when it begins to measure, and at the end one JSON object, of `Calls`. With
---collect it has each of the named workers collect its garbage, and ends.
+Says "calling" when it begins to measure, and when stdin is closed one JSON object, of `Calls`.
+With --collect it has each of the named workers collect its garbage.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from tests.bench import echo  # noqa: E402
 from tests.support.traces import DIE_WITH_US  # noqa: E402
 
 CHECKOUT = Path(__file__).parents[2]
-CALL_SECONDS = 5.0  # a call that is lost holds up its thread for as long
-WARM_UP_SECONDS = 1.0
+CALL_SECONDS = 4.0  # a call that is lost holds up its thread for as long
+WARM_UP_SECONDS = 0.5
 END_SECONDS = 60.0
 
 
@@ -64,18 +64,18 @@ class Client:
         self._process = process
 
     def end(self) -> Calls:
-        """When its time is over."""
+        """No more calls; wait for those under way."""
         output, _ = self._process.communicate(timeout=END_SECONDS)
         return Calls(**json.loads(output))
 
 
 @contextmanager
 def calling(url: str, host: str, **options: object) -> Iterator[Client]:
-    """Begin to call; measures from here on for its `seconds`."""
+    """Begin to call; measures from here on."""
     command = [*DIE_WITH_US, sys.executable, "-m", "tests.bench.client", url, host]
     command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     with subprocess.Popen(
-        command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -92,14 +92,13 @@ def collect(url: str, host: str, workers: Iterable[str]) -> None:
 
 
 def call_without_pause(client: Any, options: argparse.Namespace) -> Calls:
-    """For a while that nobody measures first, and then for the time that is."""
-    begin = time.monotonic() + options.warm_up
-    end = begin + options.seconds
-    calls = Calls(options.seconds)
-    tickets = itertools.count()
+    """For a while that nobody measures first, and then until stdin is closed."""
+    begin = time.monotonic() + WARM_UP_SECONDS
+    calls, over, tickets = Calls(), threading.Event(), itertools.count()
 
-    def work(_: int) -> None:
-        while (began := _next_time(options, begin, next(tickets))) < end:
+    def work() -> None:
+        while not over.is_set():
+            began = _next_time(options.rate, begin, next(tickets))
             key = f"{os.getpid()}-{began}"
             try:
                 assert client.call({}, "answer", key=key, seconds=options.work) == key
@@ -109,21 +108,24 @@ def call_without_pause(client: Any, options: argparse.Namespace) -> Calls:
             if began >= begin:
                 calls.took.append(time.monotonic() - began)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(options.threads)]
+    threads = [threading.Thread(target=work) for _ in range(options.threads)]
     for thread in threads:
         thread.start()
     time.sleep(max(0.0, begin - time.monotonic()))
     say("calling")
+    sys.stdin.read()
+    calls.seconds = time.monotonic() - begin
+    over.set()
     for thread in threads:
         thread.join()
     return calls
 
 
-def _next_time(options: argparse.Namespace, begin: float, ticket: int) -> float:
+def _next_time(rate: float, begin: float, ticket: int) -> float:
     """When the next call begins; waits for it where there is a rate."""
-    if not options.rate:
+    if not rate:
         return time.monotonic()
-    planned = begin - float(options.warm_up) + ticket / float(options.rate)
+    planned = begin - WARM_UP_SECONDS + ticket / rate
     time.sleep(max(0.0, planned - time.monotonic()))
     return planned
 
@@ -151,8 +153,6 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("host")
     parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS)
     parser.add_argument("--rate", type=float, default=0.0, help="calls a second of all threads")
     parser.add_argument("--work", type=float, default=0.0, help="seconds that a call takes")
     parser.add_argument("--collect", default="")
@@ -164,7 +164,7 @@ def main() -> None:
         for worker in options.collect.split(","):
             server = f"{options.host}.{worker}"
             client.prepare(topic="compute-alt", server=server, timeout=60).call({}, "collect")
-        calls = Calls(1.0)
+        calls = Calls()
     else:
         calls = call_without_pause(client, options)
     say(json.dumps(asdict(calls)))

@@ -41,16 +41,17 @@ that the bench has for itself, unless it says otherwise.
 NOTES: Mapping[str, str] = {
     "start": "Seconds from exec to `READY=1`. 64 workers for ours and the floor only.",
     "memory": "MB of the whole tree, idle, after a full collection in each worker.",
-    "stop": "Seconds from SIGTERM to the end of the master, after three seconds without a call. "
+    "stop": "Seconds from SIGTERM to the end of the master, after two seconds without a call. "
     "What oslo.messaging's listeners sleep in a stop depends on how long nothing had come before.",
     "recovery": "Milliseconds from SIGKILL until as many others have proven themselves. "
     "cotyledon sleeps for five seconds where deaths follow each other as in the last line; it is "
     "spared that in the others.",
     "idle": "CPU time and voluntary context switches of all threads of all processes, for each "
     "second. Heartbeats of RabbitMQ come once a day, but where the name says that they are as "
-    "they ship. After load: ten seconds of calls by eight threads, then twenty of rest.",
+    "they ship. After load: ten seconds of calls by eight threads for each, all at the same time, "
+    "then twenty of rest. Rounds of 30 and of 10 seconds, which overlap.",
     "reload": "SIGHUP to the master under 50 calls a second, of 20 ms each, at fixed times; a "
-    "spell of six seconds without one and one with. Fewer than all: for how long fewer than four "
+    "spell without one, of ours, and one with it. Fewer than all: for how long fewer than four "
     "workers took calls, from when a worker begins to stop to when another has proven itself. "
     "Ours has one worker more meanwhile.",
     "calls": "Eight client threads in one process that call without pause. The socket is the "

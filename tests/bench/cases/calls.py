@@ -7,6 +7,7 @@ from tests.bench import client, echo
 from tests.bench.cases import Plan
 from tests.bench.record import Record, interleave
 from tests.bench.systems import FLOOR, HOST, OURS
+from tests.support.waiting import elapse
 
 UNIX, SOCKET = "ours, unix", "socket"
 SECONDS, THREADS = 3.0, 8
@@ -26,8 +27,8 @@ def calls(plan: Plan) -> Iterator[Record]:
 
         def measure(label: str) -> dict[str, float]:
             url = socket if label == SOCKET else systems[label].url
-            options = {"seconds": SECONDS, "threads": THREADS}
-            with client.calling(url, HOST, **options) as calling:
+            with client.calling(url, HOST, threads=THREADS) as calling:
+                elapse(SECONDS)
                 done = calling.end()
             return {
                 "rate": done.rate,

@@ -27,10 +27,11 @@ SYSTEMS: Mapping[str, tuple[str, str, Mapping[str, Mapping[str, object]]]] = {
     "floor, heartbeats": (FLOOR, "rabbit", {}),
 }
 SETTLE_SECONDS = 15.0  # listeners sleep longer each time, up to 5 s
-FRESH_SECONDS = 30.0  # of a round
+FRESH_SECONDS = 30.0  # of a round; each begins a quarter of that later than the one before
 LOAD_SECONDS, LOAD_THREADS = 10.0, 8
 REST_SECONDS = 20.0
-LOADED_SECONDS = 10.0  # of a round
+LOADED_SECONDS = 10.0  # likewise
+OVERLAP = 4  # rounds at a time
 UNITS = {"cpu": "ms/s", "switches": "1/s", "threads": ""}
 
 Values = dict[str, dict[str, list[float]]]
@@ -53,14 +54,18 @@ def idle(plan: Plan) -> Iterator[Record]:
 
 
 def _watch(systems: Mapping[str, Running], rounds: int, seconds: float) -> Values:
+    """Rounds that overlap: a minute of looking gives five of half a minute."""
     found: Values = {}
     pids = {label: usage.tree(one.launcher.pid) for label, one in systems.items()}
-    for _ in range(rounds):
-        before = {label: usage.activity(pids[label]) for label in systems}
-        elapse(seconds)
+    looks = []
+    for number in range(rounds + OVERLAP):
+        if number:
+            elapse(seconds / OVERLAP)
+        looks.append({label: usage.activity(pids[label]) for label in systems})
+    for first, last in zip(looks, looks[OVERLAP:], strict=False):
         for label in systems:
-            after = usage.activity(pids[label])
-            cpu, switches = after.since(before[label])
+            after = last[label]
+            cpu, switches = after.since(first[label])
             figures = {
                 "cpu": 1000 * cpu / seconds,
                 "switches": switches / seconds,
@@ -73,11 +78,11 @@ def _watch(systems: Mapping[str, Running], rounds: int, seconds: float) -> Value
 
 def _load(systems: Mapping[str, Running]) -> None:
     with ExitStack() as stack:
-        options = {"seconds": LOAD_SECONDS, "threads": LOAD_THREADS}
         clients = [
-            stack.enter_context(client.calling(one.url, HOST, **options))
+            stack.enter_context(client.calling(one.url, HOST, threads=LOAD_THREADS))
             for one in systems.values()
         ]
+        elapse(LOAD_SECONDS)
         for one in clients:
             one.end()
 

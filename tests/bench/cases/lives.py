@@ -20,7 +20,7 @@ SIZES = {"start": (1, 4, 16, 64), "memory": (4, 16), "stop": (4,)}
 ALL = (OURS, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN)
 FEW = (OURS, FLOOR)
 MOST_OF_ALL = 16  # workers: more of the slow ones would take minutes
-REST_SECONDS = 3.0  # without a call, before the stop: listeners sleep longer and longer
+REST_SECONDS = 2.0  # without a call, before the stop: listeners sleep longer and longer
 UNITS = {"seconds": "s", "pss": "MB", "uss": "MB"}
 
 

@@ -13,7 +13,7 @@ NAMES = (OURS, FLOOR, COTYLEDON, OSLO_SPAWN)
 QUICK = (OURS, FLOOR, COTYLEDON)
 # cotyledon sleeps for 5 s before a fork when as many as there are workers were forked within so
 # many seconds. Only `twice` is to meet that: the others leave it that time.
-REST_SECONDS = 1.5  # for each system in turn
+REST_SECONDS = 1.2  # for each system in turn
 
 
 def recovery(plan: Plan) -> Iterator[Record]:
