@@ -18,6 +18,8 @@ from tests.bench import record, report
 from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale
 from tests.bench.systems import CHECKOUT, FLOOR, Bench
 
+ROUNDS = 5
+
 Case = Callable[[Plan], Iterator[record.Record]]
 
 CASES: dict[str, Case] = {
@@ -48,7 +50,9 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, "report"], metavar="CASE")
     parser.add_argument("--n", type=int, nargs="+", default=[], help="numbers of workers")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="fewer than five are shown, and not kept"
+    )
     parser.add_argument("--bus", choices=("rabbit", "unix"), default="rabbit")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all cleaned up
@@ -57,11 +61,14 @@ def main(argv: Sequence[str]) -> None:
             chosen = [CASES[name] for name in options.cases if name in CASES] or ALL
             measure(chosen, options)
     finally:
-        report.write(record.stored())
+        results = record.stored()
+        if results.records:
+            report.write(results)
 
 
 def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
-    """Save after each figure: a run that is broken off is not lost."""
+    """Save after each figure: a run that is broken off is not lost. A quick look, of fewer rounds,
+    is no measurement."""
     for package in ("launcher", "tests"):  # as it is where something is installed
         compileall.compile_dir(CHECKOUT / package, quiet=1)
     machine = record.machine()
@@ -72,7 +79,8 @@ def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
             for one in case(plan):
                 sys.stdout.write(one.line(FLOOR) + "\n")
                 sys.stdout.flush()
-                record.save(record.load(machine).with_new([one]))
+                if options.rounds >= ROUNDS:
+                    record.save(record.load(machine).with_new([one]))
             sys.stderr.write(f"{case.__name__}: {time.monotonic() - began:.0f} s\n")
 
 

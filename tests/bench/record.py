@@ -112,6 +112,8 @@ def load(machine: Mapping[str, str], path: Path = RESULTS) -> Results:
 
 def stored(path: Path = RESULTS) -> Results:
     """What is in the file, wherever it was measured."""
+    if not path.exists():
+        return Results({}, ())
     found = json.loads(path.read_text())
     return Results(found["machine"], tuple(Record(**one) for one in found["records"]))
 

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 HOST = "node-1"
-READY_DEADLINE = 120.0
+READY_DEADLINE = 300.0
 EVENT = re.compile(r"worker=(\d+) pid=(\d+) .*?\b(serving$|stopping\b)", re.MULTILINE)
 LOOK_SECONDS = 0.001
 WATCHDOG_SECONDS = 30.0  # as in our unit file

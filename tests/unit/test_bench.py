@@ -58,6 +58,7 @@ def test_what_is_saved_is_found_again_on_the_same_machine_only(tmp_path: Path) -
     assert record.load(MACHINE, path) == Results(MACHINE, (START,))
     assert record.load({"processor": "slide rule"}, path).records == ()
     assert record.stored(path).machine == MACHINE
+    assert record.stored(tmp_path / "missing").records == ()
 
 
 @pytest.mark.parametrize(
