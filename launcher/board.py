@@ -45,8 +45,9 @@ _FIELDS = (
     "oldest_call_bytes",
     "waiting",  # 1 while a step waits for bus or database
     "left",  # 1 when the worker has done all it had to do
-    "accused",  # written by the master: 1 when it is about to end the worker
+    "accused",  # written by the master: pid of the worker that it is about to end
     "reports_wanted",  # written by the master: how many it has asked this worker for
+    "mutations_wanted",  # written by the master: how often options have changed since the fork
     "text_bytes",
 )
 _PLACE = {field: place for place, field in enumerate(_FIELDS)}

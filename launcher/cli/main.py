@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
@@ -87,13 +86,12 @@ def run(binary: str, args: argparse.Namespace) -> int:
     notifier = Notifier.from_environment(os.environ)
     try:
         load(binary, args)
+        from launcher.supervise.configuration import Configuration  # noqa: PLC0415  # as below
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
 
-        read = partial(read_anew, binary, args)
-        master = Master(
-            cfg.CONF, binary, notifier, read_anew=read, take_anew=take_anew, mutate=mutate
-        )
-        return master.run()
+        config_args, overrides = parser.config_args(args), parser.overrides(args)
+        configuration = Configuration(cfg.CONF, binary, config_args, overrides)
+        return Master(cfg.CONF, binary, notifier, configuration).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return complain(binary, error)
@@ -104,32 +102,6 @@ def load(binary: str, args: argparse.Namespace) -> None:
     profiling.register(cfg.CONF)
     config.load(cfg.CONF, binary, parser.config_args(args), **parser.overrides(args))
     log.setup(cfg.CONF, binary)
-
-
-def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
-    """The configuration as it would be now, beside the one in force; raises ConfigError."""
-    conf = cfg.ConfigOpts()
-    profiling.register(conf)
-    config.load(conf, binary, parser.config_args(args), **parser.overrides(args))
-    return conf
-
-
-def take_anew() -> None:
-    """Put the files as they are now in force, for this process and those that it forks.
-
-    :raises ConfigError: they have become wrong since they were checked.
-    """
-    if not cfg.CONF.reload_config_files():  # oslo.config has logged why
-        raise ConfigError(problem="the configuration files cannot be read any more")
-    config.take_credentials(cfg.CONF)
-    config.check_values(cfg.CONF)
-    mutate()
-
-
-def mutate() -> None:
-    """Put what can change without a new process in force."""
-    cfg.CONF.mutate_config_files()
-    log.set_level(cfg.CONF)
 
 
 def complain(binary: str, error: LauncherError) -> int:

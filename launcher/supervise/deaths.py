@@ -55,7 +55,7 @@ class Deaths:
         """In the monitor's thread: the master is about to end this worker, for this cause, which
         began at `began` (monotonic nanoseconds): what it served from then on was no service."""
         self._accused[slot] = (pid, cause, began)
-        self._board.slot(slot).put("accused", 1)
+        self._board.slot(slot).put("accused", pid)
 
     def look_at_memory(self, now: float) -> None:
         """In the monitor's thread, each round: an old kill of the kernel's explains no new death.

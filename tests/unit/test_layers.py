@@ -42,6 +42,7 @@ LAYERS = (
     """
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
+    launcher.supervise.configuration
     launcher.supervise.stopping launcher.supervise.status launcher.supervise.roll
     launcher.supervise.scaling launcher.supervise.answers launcher.supervise.meditation
     """,
