@@ -116,6 +116,14 @@ class Board:
         be left."""
         return (self.slot(number) for number in range(self._read("extent")))
 
+    def look(self) -> list[SlotView]:
+        """The slots in use as they all were at one moment: one worker may take over from another
+        while they are looked at in turn, and neither would be seen to serve."""
+        while True:
+            views = [slot.view() for slot in self.slots()]
+            if [view.state for view in views] == [slot.state for slot in self.slots()]:
+                return views
+
     @property
     def workers(self) -> int:
         """How many workers are wanted."""

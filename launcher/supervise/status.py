@@ -39,9 +39,7 @@ class Status:
             "headline": self._monitor.summary,
             "healthy": self._monitor.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
-            "workers": [
-                self._worker(slot.view(), late=slot.number in late) for slot in self._board.slots()
-            ],
+            "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
         }
 
     def _worker(self, slot: SlotView, *, late: bool) -> dict[str, Any]:
