@@ -62,8 +62,8 @@ lint: $(VENV)/.tested ## ruff: mistakes and formatting
 types: $(VENV)/.tested ## mypy, strict
 	@$(VENV)/bin/mypy
 
-man: $(VENV)/.installed ## write the man pages in etc/man anew, of manual/ and the program
-	@$(VENV)/bin/python -m manual.pages
+man: $(VENV)/.installed ## write the man pages in etc/man anew, of its texts and the program
+	@$(VENV)/bin/python -m etc.man.generate
 
 coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
 	@rm -f .coverage .coverage.*

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from manual.pages import NAMES, PAGES
+from etc.man.generate import NAMES, PAGES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,11 +5,11 @@ from functools import cache
 
 import pytest
 
+from etc.man import generate as pages
 from launcher.cli import main
 from launcher.errors import ExitStatus
 from launcher.options import GROUPS
 from launcher.supervise import signals
-from manual import pages
 
 COMMANDS, CONFIGURATION = pages.NAMES
 SECTIONS = {

@@ -1,4 +1,4 @@
-"""The man pages of etc/man: texts from *.in, and in the place of a line `@NAME@` what the program
+"""The man pages beside this: texts from *.in, and in the place of a line `@NAME@` what the program
 knows of itself, from the parser behind --help and the options behind `config sample`.
 
 `make man` writes them. Plain man(7), since the grammar of subcommands within subcommands and the
@@ -18,8 +18,7 @@ from launcher.cli import parser
 from launcher.options import GROUPS
 
 BINARY = "compute-launcher"
-SOURCES = Path(__file__).parent
-PAGES = SOURCES.parent / "etc" / "man"
+PAGES = Path(__file__).parent
 NAMES = (f"{BINARY}.1", f"{BINARY}.conf.5")
 WIDTH = 75  # of a line in the source
 ESCAPES = str.maketrans(
@@ -29,14 +28,13 @@ ESCAPES = str.maketrans(
 
 def write() -> None:
     """Both pages, as they are to be now."""
-    PAGES.mkdir(exist_ok=True)
     for name in NAMES:
         (PAGES / name).write_text(make_page(name), encoding="utf-8")
 
 
 def make_page(name: str) -> str:
     """The same text for the same sources, on whatever machine."""
-    return "".join(f"{line}\n" for line in _lines(SOURCES / f"{name}.in"))
+    return "".join(f"{line}\n" for line in _lines(PAGES / f"{name}.in"))
 
 
 def _lines(source: Path) -> Iterator[str]:
