@@ -177,14 +177,14 @@ def contents(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
 
     :raises ConfigError: one cannot be read.
     """
-    sections: dict[str, dict[str, object]] = {}
+    parsed: dict[str, dict[str, object]] = {}
     try:
         for file in _files(binary, args):
-            cfg.ConfigParser(file, sections).parse()
+            cfg.ConfigParser(file, parsed).parse()
     except (OSError, UnicodeDecodeError, cfg.ParseError) as error:
         raise ConfigError(problem=one_line(error)) from error
     found = {
-        (section, name): value for section in sections for name, value in sections[section].items()
+        (section, name): value for section in parsed for name, value in parsed[section].items()
     }
     return found | {("credential", name): text for name, text in _credentials().items()}
 
@@ -198,6 +198,11 @@ def _files(binary: str, args: Sequence[str]) -> list[str]:
     directories = directories or cfg.find_config_dirs(binary, binary)
     inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]
     return [*files, *(str(file) for file in chain.from_iterable(inside))]
+
+
+def sections(contents: dict[Place, object]) -> set[str]:
+    """The names of all that have something in them."""
+    return {section for section, _ in contents}
 
 
 def differences(one: dict[Place, object], other: dict[Place, object]) -> set[Place]:

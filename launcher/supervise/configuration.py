@@ -52,7 +52,6 @@ class Configuration:
         """
         self._checked = config.contents(self._binary, self._args)
         conf = cfg.ConfigOpts()
-        profiling.register(conf)
         config.load(conf, self._binary, self._args, **self._overrides)
         changed = config.differences(self._in_force, self._checked)
         fixed = [place for place in FIXED if _value(conf, *place) != _value(self._conf, *place)]
@@ -81,6 +80,7 @@ class Configuration:
         config.look_for_files(self._conf, self._binary)
         if not self._conf.reload_config_files():  # oslo.config has logged why
             raise ConfigError(problem="the configuration files cannot be read any more")
+        profiling.register(self._conf, config.sections(self._checked))
         config.take_credentials(self._conf)
         config.check_values(self._conf)
         self.mutate()

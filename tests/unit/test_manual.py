@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from etc.man import generate as pages
-from launcher.cli import main
+from launcher.cli import commands
 from launcher.errors import ExitStatus
 from launcher.options import GROUPS
 from launcher.supervise import signals
@@ -71,7 +71,7 @@ def test_page_is_well_formed(name: str) -> None:
 
 def test_every_command_is_told_with_its_options() -> None:
     text = section(COMMANDS, "COMMANDS")
-    for command in [*main.COMMANDS, *main.CONTROL, "completion"]:
+    for command in [*commands.COMMANDS, *commands.CONTROL, "config sample", "completion"]:
         assert re.search(rf"^{command}( |$)", text, re.MULTILINE), command
     assert "\nstatus [--json | --watch | --report SLOT]\n" in text
     assert "\nping [--count N] [--worker SLOT] [--timeout SECONDS]\n" in text

@@ -8,7 +8,7 @@ from oslo_config import cfg
 
 from launcher import config
 from launcher.errors import ConfigError, OptionError
-from launcher.serve import loading, profiling
+from launcher.serve import loading
 from launcher.supervise.configuration import Configuration
 
 BINARY = "compute-launcher"
@@ -28,7 +28,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
     conf = cfg.ConfigOpts()
-    profiling.register(conf)
     config.load(conf, BINARY, args)
     return conf, Configuration(conf, BINARY, args)
 
