@@ -178,11 +178,15 @@ def contents(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
     :raises ConfigError: one cannot be read.
     """
     parsed: dict[str, dict[str, object]] = {}
-    try:
-        for file in _files(binary, args):
+    for file in _files(binary, args):
+        try:
             cfg.ConfigParser(file, parsed).parse()
-    except (OSError, UnicodeDecodeError, cfg.ParseError) as error:
-        raise ConfigError(problem=one_line(error)) from error
+        except cfg.ParseError as error:  # as oslo.config says it when it reads for itself
+            problem = one_line(cfg.ConfigFileParseError(file, str(error)))
+            raise ConfigError(problem=problem) from error
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"configuration file {file} cannot be read: {one_line(error)}"
+            raise ConfigError(problem=problem) from error
     found = {
         (section, name): value for section in parsed for name, value in parsed[section].items()
     }

@@ -125,3 +125,21 @@ def test_credentials_are_part_of_what_is_compared(
     configuration.take()
 
     assert conf.database.connection == "sqlite:////other"
+
+
+def test_a_file_that_does_not_parse_is_named(home: Path) -> None:
+    _, configuration = start()
+    file = home / f"{BINARY}.conf"
+    file.write_text("workers = 3\n")
+
+    with pytest.raises(ConfigError, match=rf"^Failed to parse .*{file}"):
+        configuration.check()
+
+
+def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
+    _, configuration = start()
+    file = home / f"{BINARY}.conf"
+    file.write_bytes(b"\xff")
+
+    with pytest.raises(ConfigError, match=rf"configuration file {file} cannot be read"):
+        configuration.check()
