@@ -95,11 +95,15 @@ class Board:
         self._memory = mmap.mmap(-1, (_HEADER_WORDS + capacity * _SLOT_WORDS) * WORD_BYTES)
         self._bytes = memoryview(self._memory)
         self._words = self._bytes.cast("q")
+        self._slots: dict[int, Slot] = {}  # made when they are used first
         self.capacity = capacity
         self.appoint(NO_LEAD)
 
     def slot(self, number: int) -> "Slot":
         """The slot `number`, for whoever writes to it."""
+        return self._slots.get(number) or self._slots.setdefault(number, self._make_slot(number))
+
+    def _make_slot(self, number: int) -> "Slot":
         start = _HEADER_WORDS + number * _SLOT_WORDS
         text = (start + len(_FIELDS)) * WORD_BYTES
         words = self._words[start : start + len(_FIELDS)]
@@ -211,30 +215,31 @@ class Slot:
 
     def view(self) -> SlotView:
         """A copy of all that the monitor judges by."""
+        word = dict(zip(_FIELDS, self._words.tolist(), strict=True))
         return SlotView(
             slot=self.number,
-            pid=self.get("pid"),
-            state=self.state,
-            step=Step(self.get("step")),
-            stepped_at=self.get("stepped_at"),
-            deadline=self.get("deadline"),
-            deadline_task=self.get("deadline_task"),
-            deadline_since=self.get("deadline_since"),
-            served_since=self.get("served_since"),
-            not_before=self.get("not_before"),
-            last_task=self.get("last_task"),
-            probe_ok_at=self.get("probe_ok_at"),
-            probe_ok_since=self.get("probe_ok_since"),
-            probe_failing_since=self.get("probe_failing_since"),
-            tasks_failing=self.get("tasks_failing"),
-            call_threads=self.get("call_threads"),
-            calls_in_hand=self.get("calls_in_hand"),
-            calls_done=self.get("calls_done"),
-            calls_failed=self.get("calls_failed"),
-            oldest_call=_decode(self._name[: self.get("oldest_call_bytes")]),
-            oldest_call_since=self.get("oldest_call_since"),
-            waiting=bool(self.get("waiting")),
-            left=bool(self.get("left")),
+            pid=word["pid"],
+            state=WorkerState(word["state"]),
+            step=Step(word["step"]),
+            stepped_at=word["stepped_at"],
+            deadline=word["deadline"],
+            deadline_task=word["deadline_task"],
+            deadline_since=word["deadline_since"],
+            served_since=word["served_since"],
+            not_before=word["not_before"],
+            last_task=word["last_task"],
+            probe_ok_at=word["probe_ok_at"],
+            probe_ok_since=word["probe_ok_since"],
+            probe_failing_since=word["probe_failing_since"],
+            tasks_failing=word["tasks_failing"],
+            call_threads=word["call_threads"],
+            calls_in_hand=word["calls_in_hand"],
+            calls_done=word["calls_done"],
+            calls_failed=word["calls_failed"],
+            oldest_call=_decode(self._name[: word["oldest_call_bytes"]]),
+            oldest_call_since=word["oldest_call_since"],
+            waiting=bool(word["waiting"]),
+            left=bool(word["left"]),
         )
 
     def get(self, field: str) -> int:

@@ -31,6 +31,7 @@ NAME = "control.sock"
 CONNECTIONS = 16  # at once; more wait in the backlog
 COMMANDS = 8  # of these; they last, and hold their places when their clients have gone
 REQUEST_SECONDS = 5.0  # for a client to say what it wants, and again to take the answer
+SHUTDOWN_SECONDS = 86_400.0  # between two looks whether it is to end, which it never is
 BODY_BYTES = 64 * 1024
 UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -75,7 +76,8 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def start(self) -> None:
         """Serve in a thread from here on."""
-        threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
+        serve = partial(self.serve_forever, poll_interval=SHUTDOWN_SECONDS)
+        threading.Thread(target=serve, name="control", daemon=True).start()
 
     def stop(self) -> None:
         """Called in the master as it ends. The thread ends with the process; one that waits for

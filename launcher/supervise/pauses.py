@@ -25,9 +25,10 @@ class Pauses:
 
     def adjusted(self, slots: Sequence[SlotView]) -> list[SlotView]:
         """The slots with the deadlines that count; one set after a pause counts as it is."""
+        credits = [slot.deadline and self._credit(slot) for slot in slots]
         return [
-            replace(slot, deadline=slot.deadline + self._credit(slot)) if slot.deadline else slot
-            for slot in slots
+            replace(slot, deadline=slot.deadline + credit) if credit else slot
+            for slot, credit in zip(slots, credits, strict=True)
         ]
 
     def _credit(self, slot: SlotView) -> int:

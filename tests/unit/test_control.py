@@ -56,7 +56,6 @@ def door(directory: Path, gate: threading.Event) -> Iterator[Control]:
     )
     door.start()
     yield door
-    door.shutdown()
     door.stop()
 
 
