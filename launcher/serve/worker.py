@@ -18,12 +18,13 @@ import cotyledon
 from oslo_config import cfg
 
 from launcher import log, paths
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.config import one_line
 from launcher.counters import Counters
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.patience import Stopped
 from launcher.serve.service import Service
+from launcher.slot import Slot
 from launcher.states import Step
 
 LOG = logging.getLogger(__name__)

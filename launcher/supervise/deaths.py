@@ -6,8 +6,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from launcher.board import Board, SlotView, seconds
+from launcher.board import Board
 from launcher.errors import ExitStatus, LauncherError, WorkerGaveUp, WorkersKeptDying
+from launcher.slot import SlotView, seconds
 from launcher.supervise import restarts
 from launcher.supervise.health import task_name
 from launcher.supervise.memory import oom_kills

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from launcher.board import NO_LEAD, Board, SlotView, seconds
+from launcher.board import NO_LEAD, Board
+from launcher.slot import SlotView, seconds
 from launcher.states import WorkerState
 from launcher.supervise import health
 from launcher.supervise.checks import Observation

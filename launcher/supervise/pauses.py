@@ -7,7 +7,7 @@ paused machine, SIGSTOP of the whole control group, a machine without processor 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from launcher.board import SlotView
+from launcher.slot import SlotView
 
 
 class Pauses:

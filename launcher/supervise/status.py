@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 
 from launcher import __version__
-from launcher.board import Board, SlotView
+from launcher.board import Board
+from launcher.slot import SlotView
 from launcher.states import WorkerState
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.health import task_name

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.board import CENTURY_SECONDS, NO_LEAD, TEXT_BYTES, Board, Slot, SlotView, seconds
+from launcher.board import NO_LEAD, Board
+from launcher.slot import CENTURY_SECONDS, TEXT_BYTES, Slot, SlotView, seconds
 from launcher.states import ImpossibleTransition, Step, WorkerState
 from tests.support.waiting import wait_until
 

@@ -21,6 +21,7 @@ LAYERS = (
     launcher.native_threads launcher.errors launcher.states launcher.paths launcher.masking
     launcher.log launcher.options launcher.config launcher.meditation
     """,
+    "launcher.slot",
     "launcher.board",
     "launcher.counters",
     """
