@@ -4,9 +4,12 @@
 #
 # PYTHON=python3.12 picks an interpreter, with an environment of its own (.venv-3.12);
 # ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
+# CASE and N pick a part of the bench: `make bench CASE=start N=4`.
 
 PYTHON ?=
 ARGS =
+CASE =
+N =
 
 version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(PYTHON),-$(version))
@@ -19,13 +22,14 @@ PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
 DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl groff-base
+BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd install uninstall lint types man coverage pythons lowest lock clean help packages $(SIDES)
+.PHONY: run test unit functional systemd bench install uninstall lint types man coverage pythons lowest lock clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -48,6 +52,11 @@ functional: $(VENV)/.tested packages ## the tests with real processes and Rabbit
 
 systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
 	@$(VENV)/bin/pytest tests/systemd $(ARGS)
+
+bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/RESULTS.md anew
+	@tests/setup/debian-packages $(BENCH_PACKAGES)
+	@$(VENV)/bin/python -m compileall -q launcher tests
+	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(ARGS)
 
 install: ## as root: the service into /opt/compute-launcher, for systemctl enable --now
 	@systemd/install.sh install
@@ -120,3 +129,8 @@ $(VENV)/.tested: $(VENV)/.made pyproject.toml constraints.txt
 	@$(PIP) setuptools
 	@$(PIP) $(PROJECT) '.[test]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.benched: $(VENV)/.tested
+	@echo "installing what the bench draws with into $(VENV)"
+	@$(PIP) $(PROJECT) '.[test,bench]'
+	@touch $(VENV)/.installed $(VENV)/.tested $@

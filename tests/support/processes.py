@@ -39,6 +39,7 @@ class Launcher:
     :param script: the installed script to run; its name picks the service.
     :param command: run this in place of the script, with no options: `("make", "run")`.
     :param cwd: where it starts; by default in its own directory.
+    :param verbose: write its output to stderr at the end.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Launcher:
         script: str = "compute-launcher",
         command: Sequence[str] = (),
         cwd: Path | None = None,
+        verbose: bool = True,
     ) -> None:
         self._options = options
         self._config = config or {}
@@ -62,13 +64,15 @@ class Launcher:
         self._script = script
         self._command = command
         self._cwd = cwd
+        self._verbose = verbose
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = stack.enter_context(short_directory())
             self._lay_out()
             self._process = self._start()
-            stack.callback(self._show_output)
+            if self._verbose:
+                stack.callback(self._show_output)
             stack.callback(self._kill)
             self._stack = stack.pop_all()
         return self

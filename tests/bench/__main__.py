@@ -1,0 +1,77 @@
+"""The benchmark suite: ours beside its peers. No test: nothing here asserts a time.
+
+    python -m tests.bench                    all cases, and the report anew
+    python -m tests.bench start --n 4        one case, one number of workers
+    python -m tests.bench report             only the report, of what was measured last
+
+A line of JSON a figure on stdout; all values go to results.json, and from there to RESULTS.md.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from tests.bench import record, report
+from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale
+from tests.bench.systems import FLOOR, Bench
+
+Case = Callable[[Plan], Iterator[record.Record]]
+
+CASES: dict[str, Case] = {
+    "start": lives.start,
+    "memory": lives.memory,
+    "stop": lives.stop,
+    "recovery": recovery.recovery,
+    "idle": idle.idle,
+    "reload": reload.reload,
+    "calls": calls.calls,
+    "scale": scale.scale,
+    "respawns": scale.respawns,
+}
+# All of them, in one run: the first three are of the same starts.
+ALL: tuple[Case, ...] = (
+    lives.lives,
+    recovery.recovery,
+    idle.idle,
+    reload.reload,
+    calls.calls,
+    scale.scale,
+    scale.respawns,
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure what is asked for, then render."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, "report"], metavar="CASE")
+    parser.add_argument("--n", type=int, nargs="+", default=[], help="numbers of workers")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bus", choices=("rabbit", "unix"), default="rabbit")
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all cleaned up
+    try:
+        if options.cases != ["report"]:
+            chosen = [CASES[name] for name in options.cases if name in CASES] or ALL
+            measure(chosen, options)
+    finally:
+        report.write(record.stored())
+
+
+def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Save after each figure: a run that is broken off is not lost."""
+    machine = record.machine()
+    with Bench() as bench:
+        plan = Plan(bench, options.rounds, options.n, options.bus)
+        for case in cases:
+            began = time.monotonic()
+            for one in case(plan):
+                sys.stdout.write(one.line(FLOOR) + "\n")
+                sys.stdout.flush()
+                record.save(record.load(machine).with_new([one]))
+            sys.stderr.write(f"{case.__name__}: {time.monotonic() - began:.0f} s\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

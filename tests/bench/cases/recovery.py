@@ -1,0 +1,59 @@
+"""Recovery: from SIGKILL of workers until as many others have proven themselves in their place."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from tests.bench.cases import Plan
+from tests.bench.record import Record, interleave
+from tests.bench.systems import COTYLEDON, FLOOR, OSLO_SPAWN, OURS, Running
+from tests.support.waiting import elapse
+
+NAMES = (OURS, FLOOR, COTYLEDON, OSLO_SPAWN)
+QUICK = (OURS, FLOOR, COTYLEDON)
+# cotyledon sleeps for 5 s before a fork when as many as there are workers were forked within so
+# many seconds. Only `twice` is to meet that: the others leave it that time.
+REST_SECONDS = 1.2  # for each system in turn
+
+
+def recovery(plan: Plan) -> Iterator[Record]:
+    """All systems run side by side, at rest but for the one whose turn it is."""
+    n = plan.n()
+    with ExitStack() as stack:
+        systems = {
+            name: stack.enter_context(plan.bench.system(name, n, plan.bus)) for name in NAMES
+        }
+
+        def one(name: str) -> dict[str, float]:
+            return {"one killed": _recover(systems[name], 1)}
+
+        def all_at_once(name: str) -> dict[str, float]:
+            return {"all killed": _recover(systems[name], n)}
+
+        def twice(name: str) -> dict[str, float]:
+            began = time.monotonic()
+            _kill(systems[name], n)
+            _kill(systems[name], n)
+            took = time.monotonic() - began
+            elapse(REST_SECONDS)
+            return {"all killed twice in a row": 1000 * took}
+
+        for measure, names in ((one, NAMES), (all_at_once, NAMES), (twice, QUICK)):
+            elapse(REST_SECONDS)
+            for what, values in interleave(plan.rounds, names, measure).items():
+                yield Record("recovery", what, "ms", n, plan.bus, values)
+
+
+def _recover(running: Running, number: int) -> float:
+    began = time.monotonic()
+    _kill(running, number)
+    took = time.monotonic() - began
+    elapse(REST_SECONDS)
+    return 1000 * took
+
+
+def _kill(running: Running, number: int) -> None:
+    running.look()
+    proofs = running.proofs
+    running.kill(sorted(running.serving)[:number])
+    running.wait_for_proofs(proofs + number)
