@@ -25,6 +25,8 @@ SYSTEMS = {
     "tasks, tracking and metrics on",
     systems.FLOOR: "C, a hand-written `os.fork()` master: imports preloaded, eventlet kept out, "
     "collector frozen, a quick stop, what dies is forked anew at once; nothing else",
+    systems.BARE_FORK: "our own preloaded process without its supervision: a loop of "
+    "`os.fork()` whose workers walk the whole start sequence",
     systems.COTYLEDON: "B, plain cotyledon with fork, its own defaults, imports preloaded",
     systems.OSLO_FORK: "A′, oslo.service's threading backend; it forks, by default",  # noqa: RUF001
     systems.OSLO_SPAWN: 'A, the same with `start_method="spawn"`; 4.8.0 has to be asked for it',
