@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench import record, report
-from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale
+from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale, visitors
 from tests.bench.systems import FLOOR, Bench
 
 Case = Callable[[Plan], Iterator[record.Record]]
@@ -29,6 +29,7 @@ CASES: dict[str, Case] = {
     "calls": calls.calls,
     "scale": scale.scale,
     "respawns": scale.respawns,
+    "visitors": visitors.visitors,
 }
 # All of them, in one run: the first three are of the same starts.
 ALL: tuple[Case, ...] = (
@@ -39,6 +40,7 @@ ALL: tuple[Case, ...] = (
     calls.calls,
     scale.scale,
     scale.respawns,
+    visitors.visitors,
 )
 
 

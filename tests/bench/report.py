@@ -60,6 +60,8 @@ NOTES: Mapping[str, str] = {
     "floor under any bus: `socketserver` on a Unix socket, no queue and no acknowledgement.",
     "scale": "Ours alone. CPU is the master's, all of it. The round of the monitor is timed by "
     "itself, as often as it is possible, while all serve; in a service there is one a second.",
+    "visitors": "By how much the monitor's rounds came late, alone and under a crowd of ten that "
+    "asks without pause, breaks off, says nonsense or says nothing.",
     "respawns": "The master before and after 500 deaths of workers, all of them killed with "
     "SIGKILL; `uss` in MB.",
 }
@@ -74,6 +76,7 @@ HEADINGS = {
     "calls": "Calls",
     "scale": "Scale",
     "respawns": "500 respawns",
+    "visitors": "Visitors of the control socket",
 }
 
 
