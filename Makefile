@@ -55,7 +55,6 @@ systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a cont
 
 bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/RESULTS.md anew
 	@tests/setup/debian-packages $(BENCH_PACKAGES)
-	@$(VENV)/bin/python -m compileall -q launcher tests
 	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(ARGS)
 
 install: ## as root: the service into /opt/compute-launcher, for systemctl enable --now

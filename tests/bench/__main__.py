@@ -8,6 +8,7 @@ A line of JSON a figure on stdout; all values go to results.json, and from there
 """
 
 import argparse
+import compileall
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench import record, report
 from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale, visitors
-from tests.bench.systems import FLOOR, Bench
+from tests.bench.systems import CHECKOUT, FLOOR, Bench
 
 Case = Callable[[Plan], Iterator[record.Record]]
 
@@ -63,6 +64,8 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
     """Save after each figure: a run that is broken off is not lost."""
+    for package in ("launcher", "tests"):  # as it is where something is installed
+        compileall.compile_dir(CHECKOUT / package, quiet=1)
     machine = record.machine()
     with Bench() as bench:
         plan = Plan(bench, options.rounds, options.n, options.bus)
