@@ -49,7 +49,7 @@ NOTES: Mapping[str, str] = {
     "cotyledon sleeps for five seconds where deaths follow each other as in the last line; it is "
     "spared that in the others.",
     "idle": "CPU time and voluntary context switches of all threads of all processes, for each "
-    "second. Heartbeats of RabbitMQ come once a day, but where the name says that they are as "
+    "second. Heartbeats of RabbitMQ come once in hours, but where the name says that they are as "
     "they ship. After load: ten seconds of calls by eight threads for each, all at the same time, "
     "then twenty of rest. Rounds of 30 and of 10 seconds, which overlap.",
     "reload": "SIGHUP to the master under 50 calls a second, of 20 ms each, at fixed times; a "
