@@ -21,7 +21,7 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl
+DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl groff-base
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13
 
@@ -29,7 +29,7 @@ PYTHONS = python3.11 python3.12 python3.13
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd bench install uninstall lint types coverage pythons lowest lock clean help packages $(SIDES)
+.PHONY: run test unit functional systemd bench install uninstall lint types man coverage pythons lowest lock clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -69,6 +69,9 @@ lint: $(VENV)/.tested ## ruff: mistakes and formatting
 
 types: $(VENV)/.tested ## mypy, strict
 	@$(VENV)/bin/mypy
+
+man: $(VENV)/.installed ## write the man pages in etc/man anew, of its texts and the program
+	@$(VENV)/bin/python -m etc.man.generate
 
 coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
 	@rm -f .coverage .coverage.*

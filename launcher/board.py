@@ -1,119 +1,53 @@
 """The board: memory shared by the master and its workers, and nothing else is shared at run time.
 
-Made in the master, before the first fork; every worker finds the same pages after it. Each field
-is one aligned 8-byte word, so that a store is never torn (mmap(2), MAP_SHARED|MAP_ANONYMOUS).
-There are no locks: each word has one writer at a time, the worker that holds the slot, or the
-master while the slot is empty; words that only the master writes say so. Times are nanoseconds of
-CLOCK_MONOTONIC, one clock for all processes of a machine.
+Made in the master, before the first fork; every worker finds the same pages after it (mmap(2),
+MAP_SHARED|MAP_ANONYMOUS). There are no locks: see `launcher.slot`.
 """
 
 import mmap
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from launcher.states import Step, WorkerState, check
+from launcher.slot import BYTES, WORD_BYTES, Slot, SlotView
+from launcher.states import WorkerState
 
-WORD_BYTES = 8
 CAPACITY = 512  # slots; the pages of those that are never used cost nothing
-TEXT_BYTES = 320  # a sentence, kept for the master by a worker that gives up
-NAME_BYTES = 64  # of the method that has been in hand for the longest time
+NO_LEAD = -1
 
-_FIELDS = (
-    "pid",  # written by the master when it has forked, and by the worker
-    "state",
-    "step",
-    "stepped_at",  # when the step began
-    "deadline",  # when the slot counts as late; 0: never
-    "deadline_task",  # number of the task whose deadline it is, plus 1; 0: the loop's or a step's
-    "deadline_since",  # when that began which has this deadline
-    "served_since",  # when this process proved itself; 0: not yet
-    "not_before",  # written by the master: no start of the sequence before this time
-    "beats",  # rounds of the periodic loop
-    "last_task",  # number of the task that was started last, plus 1; 0: none yet
-    "probe_ok_at",  # when the last round trip through the bus succeeded; 0: none yet
-    "probe_ok_since",  # the first of those that succeeded in a row; 0: the last one failed
-    "probe_failing_since",  # the first of those that failed in a row; 0: the last one succeeded
-    "tasks_failed",  # runs that raised, since the process started
-    "tasks_failing",  # tasks whose last run raised
-    "call_threads",  # how many calls can be in hand before others wait
-    "calls_in_hand",
-    "calls_done",
-    "calls_failed",
-    "oldest_call_since",  # when that began which has been in hand for the longest time
-    "oldest_call_bytes",
-    "waiting",  # 1 while a step waits for bus or database
-    "left",  # 1 when the worker has done all it had to do
-    "accused",  # written by the master: 1 when it is about to end the worker
-    "reports_wanted",  # written by the master: how many it has asked this worker for
-    "text_bytes",
-)
-_PLACE = {field: place for place, field in enumerate(_FIELDS)}
 _HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent")  # written by the master only
 _TASKS = 512  # host-wide tasks whose last start is remembered across workers
-_SLOT_WORDS = len(_FIELDS) + (TEXT_BYTES + NAME_BYTES) // WORD_BYTES
-_HEADER_WORDS = len(_HEADER_FIELDS) + _TASKS
-NO_LEAD = -1
-CENTURY_SECONDS = 3_155_760_000
-
-
-@dataclass(frozen=True, slots=True)
-class SlotView:
-    """What the monitor sees of a slot in one look."""
-
-    slot: int
-    pid: int
-    state: WorkerState
-    step: Step
-    stepped_at: int
-    deadline: int
-    deadline_task: int
-    deadline_since: int
-    served_since: int
-    not_before: int
-    last_task: int
-    probe_ok_at: int
-    probe_ok_since: int
-    probe_failing_since: int
-    tasks_failing: int
-    call_threads: int
-    calls_in_hand: int
-    calls_done: int
-    calls_failed: int
-    oldest_call: str
-    oldest_call_since: int
-    waiting: bool
-    left: bool
+_HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
 
 
 class Board:
     """All slots, and a few words that concern all."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._memory = mmap.mmap(-1, (_HEADER_WORDS + capacity * _SLOT_WORDS) * WORD_BYTES)
-        self._bytes = memoryview(self._memory)
-        self._words = self._bytes.cast("q")
+        self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + capacity * BYTES))
+        self._words = self._memory[:_HEADER_BYTES].cast("q")
+        self._slots: dict[int, Slot] = {}  # made when they are used first
         self.capacity = capacity
         self.appoint(NO_LEAD)
 
-    def slot(self, number: int) -> "Slot":
+    def slot(self, number: int) -> Slot:
         """The slot `number`, for whoever writes to it."""
-        start = _HEADER_WORDS + number * _SLOT_WORDS
-        text = (start + len(_FIELDS)) * WORD_BYTES
-        words = self._words[start : start + len(_FIELDS)]
-        name = text + TEXT_BYTES
-        return Slot(
-            number,
-            words,
-            self._bytes[text : text + TEXT_BYTES],
-            self._bytes[name : name + NAME_BYTES],
-        )
+        return self._slots.get(number) or self._slots.setdefault(number, self._make_slot(number))
 
-    def slots(self) -> Iterator["Slot"]:
+    def _make_slot(self, number: int) -> Slot:
+        start = _HEADER_BYTES + number * BYTES
+        return Slot(number, self._memory[start : start + BYTES])
+
+    def slots(self) -> Iterator[Slot]:
         """The slots in use: those that are wanted, and those that are not any more but have yet to
         be left."""
         return (self.slot(number) for number in range(self._read("extent")))
+
+    def look(self) -> list[SlotView]:
+        """The slots in use as they all were at one moment: one worker may take over from another
+        while they are looked at in turn, and neither would be seen to serve."""
+        while True:
+            views = [slot.view() for slot in self.slots()]
+            if [view.state for view in views] == [slot.state for slot in self.slots()]:
+                return views
 
     @property
     def workers(self) -> int:
@@ -186,154 +120,3 @@ class Board:
     def serving(self) -> int:
         """How many workers serve; with a surge it may be one more than are wanted."""
         return sum(slot.state is WorkerState.SERVING for slot in self.slots())
-
-
-class Slot:
-    """One worker's place on the board, as its writer sees it."""
-
-    def __init__(
-        self, number: int, words: "memoryview[int]", text: memoryview, name: memoryview
-    ) -> None:
-        self.number = number
-        self._words = words
-        self._text = text
-        self._name = name
-        self._lock = threading.Lock()  # drain and beat come from two threads of the worker
-
-    def view(self) -> SlotView:
-        """A copy of all that the monitor judges by."""
-        return SlotView(
-            slot=self.number,
-            pid=self.get("pid"),
-            state=self.state,
-            step=Step(self.get("step")),
-            stepped_at=self.get("stepped_at"),
-            deadline=self.get("deadline"),
-            deadline_task=self.get("deadline_task"),
-            deadline_since=self.get("deadline_since"),
-            served_since=self.get("served_since"),
-            not_before=self.get("not_before"),
-            last_task=self.get("last_task"),
-            probe_ok_at=self.get("probe_ok_at"),
-            probe_ok_since=self.get("probe_ok_since"),
-            probe_failing_since=self.get("probe_failing_since"),
-            tasks_failing=self.get("tasks_failing"),
-            call_threads=self.get("call_threads"),
-            calls_in_hand=self.get("calls_in_hand"),
-            calls_done=self.get("calls_done"),
-            calls_failed=self.get("calls_failed"),
-            oldest_call=_decode(self._name[: self.get("oldest_call_bytes")]),
-            oldest_call_since=self.get("oldest_call_since"),
-            waiting=bool(self.get("waiting")),
-            left=bool(self.get("left")),
-        )
-
-    def get(self, field: str) -> int:
-        """The word `field`."""
-        return self._words[_PLACE[field]]
-
-    def put(self, field: str, value: int) -> None:
-        """Store the word `field`; only for the word's one writer."""
-        self._words[_PLACE[field]] = value
-
-    @property
-    def state(self) -> WorkerState:
-        """What the slot is doing."""
-        return WorkerState(self.get("state"))
-
-    def enter(self, state: WorkerState) -> None:
-        """Go to `state`; raises ImpossibleTransition."""
-        check(self.number, self.state, state)
-        self.put("state", state)
-
-    def occupy(self, pid: int, start_timeout: float) -> None:
-        """Called in the worker, first thing after the fork."""
-        self.enter(WorkerState.STARTING)
-        self.put("pid", pid)
-        self.begin(Step.FORK, start_timeout)
-
-    def begin(self, step: Step, timeout: float) -> None:
-        """Called in the worker: `step` begins and may take `timeout` seconds."""
-        now = time.monotonic_ns()
-        self.put("waiting", 0)
-        self.put("step", step)
-        self.put("stepped_at", now)
-        self.put("deadline", now + seconds(timeout))
-
-    def serve(self, deadline: int, deadline_task: int, since: int = 0) -> None:
-        """Called in the worker, once it has proven itself."""
-        with self._lock:
-            self._set_deadline(deadline, deadline_task, since)
-            self.put("step", Step.DONE)
-            self.put("served_since", time.monotonic_ns())
-            self.enter(WorkerState.SERVING)
-
-    def beat(self, deadline: int, deadline_task: int, since: int = 0) -> None:
-        """Called in the worker's periodic loop: the loop runs, and is late from `deadline` on;
-        while the worker starts or drains another deadline counts."""
-        with self._lock:
-            self.put("beats", self.get("beats") + 1)
-            if self.state is WorkerState.SERVING:
-                self._set_deadline(deadline, deadline_task, since)
-
-    def note_probe(self, *, succeeded: bool) -> None:
-        """Called in the worker, after each round trip to itself through the bus."""
-        now = time.monotonic_ns()
-        good, bad = ("probe_ok_since", "probe_failing_since")[:: 1 if succeeded else -1]
-        self.put(bad, 0)
-        self.put(good, self.get(good) or now)
-        if succeeded:
-            self.put("probe_ok_at", now)
-
-    def drain(self, timeout: float) -> None:
-        """Called in the worker: it stops, and may take `timeout` seconds (0: without end)."""
-        with self._lock:
-            now = time.monotonic_ns()
-            self._set_deadline(now + seconds(timeout) if timeout else 0, 0, now)
-            self.enter(WorkerState.STOPPING)
-
-    def _set_deadline(self, deadline: int, deadline_task: int, since: int) -> None:
-        self.put("deadline_since", since)
-        self.put("deadline_task", deadline_task)
-        self.put("deadline", deadline)
-
-    def vacate(self, start_timeout: float, not_before: int) -> None:
-        """Called in the master, when the process is dead or before there was one: the next one
-        may start at `not_before` and has `start_timeout` seconds from then for its first step."""
-        for field in _FIELDS:
-            if field != "state":
-                self.put(field, 0)
-        now = time.monotonic_ns()
-        self.put("stepped_at", now)
-        self.put("not_before", not_before)
-        self.put("deadline", max(now, not_before) + seconds(start_timeout))
-        self.enter(WorkerState.EMPTY)
-
-    def show_oldest_call(self, name: str, since: int) -> None:
-        """Called in the worker. Whoever reads meanwhile may see half of the old name, once."""
-        data = name.encode("utf-8", "replace")[:NAME_BYTES]
-        self.put("oldest_call_bytes", 0)
-        self._name[: len(data)] = data
-        self.put("oldest_call_since", since)
-        self.put("oldest_call_bytes", len(data))
-
-    def explain(self, reason: str) -> None:
-        """Called in a worker that gives up: one sentence that the master will read."""
-        # What came from file names may hold surrogates, which UTF-8 has no code for.
-        data = reason.encode("utf-8", "replace")[:TEXT_BYTES]
-        self._text[: len(data)] = data
-        self.put("text_bytes", len(data))
-
-    def explanation(self) -> str:
-        """What the dead worker said, or nothing."""
-        return _decode(self._text[: self.get("text_bytes")])
-
-
-def _decode(data: memoryview) -> str:
-    return bytes(data).decode("utf-8", "ignore")
-
-
-def seconds(value: float) -> int:
-    """Seconds as the board counts them; more than a century is a century, which a word can hold
-    as a deadline."""
-    return int(min(value, CENTURY_SECONDS) * 1_000_000_000)

@@ -76,6 +76,12 @@ def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **override
     check_values(conf)
 
 
+def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
+    """Before it is reloaded: some of those that are found by themselves may be new, or gone."""
+    conf.default_config_files = cfg.find_config_files(binary, binary)
+    conf.default_config_dirs = cfg.find_config_dirs(binary, binary)
+
+
 def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
     said = io.StringIO()
     try:
@@ -141,13 +147,16 @@ def take_credentials(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigError: one that cannot be read.
     """
+    for option, text in _credentials().items():
+        conf.set_override(option, _plain(text), group=CREDENTIALS[option])
+
+
+def _credentials() -> dict[str, str]:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None:
-        return
-    for option, group in CREDENTIALS.items():
-        file = Path(directory, CREDENTIAL_FILES[option])
-        if file.is_file():
-            conf.set_override(option, _plain(_read_credential(file)), group=group)
+        return {}
+    files = {option: Path(directory, name) for option, name in CREDENTIAL_FILES.items()}
+    return {option: _read_credential(file) for option, file in files.items() if file.is_file()}
 
 
 def _read_credential(file: Path) -> str:
@@ -162,26 +171,42 @@ def _read_credential(file: Path) -> str:
     return text
 
 
-def contents(conf: cfg.ConfigOpts) -> dict[Place, object]:
+def contents(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
     """What the files and credentials say at this moment, options of libraries included; to be
-    compared with what they said before.
+    compared with what they said before. For the arguments see `load`.
 
     :raises ConfigError: one cannot be read.
     """
-    sections: dict[str, dict[str, object]] = {}
-    directories = [sorted(Path(name).glob("*.conf")) for name in conf.config_dir or []]
-    try:
-        for file in [*(conf.config_file or []), *chain.from_iterable(directories)]:
-            cfg.ConfigParser(str(file), sections).parse()
-    except (OSError, UnicodeDecodeError, cfg.ParseError) as error:
-        raise ConfigError(problem=one_line(error)) from error
+    parsed: dict[str, dict[str, object]] = {}
+    for file in _files(binary, args):
+        try:
+            cfg.ConfigParser(file, parsed).parse()
+        except cfg.ParseError as error:  # as oslo.config says it when it reads for itself
+            problem = one_line(cfg.ConfigFileParseError(file, str(error)))
+            raise ConfigError(problem=problem) from error
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"configuration file {file} cannot be read: {one_line(error)}"
+            raise ConfigError(problem=problem) from error
     found = {
-        (section, name): value for section in sections for name, value in sections[section].items()
+        (section, name): value for section in parsed for name, value in parsed[section].items()
     }
-    return found | {
-        ("credential", name): conf[group][name] if group else conf[name]
-        for name, group in CREDENTIALS.items()
-    }
+    return found | {("credential", name): text for name, text in _credentials().items()}
+
+
+def _files(binary: str, args: Sequence[str]) -> list[str]:
+    """Those that `load` reads: where one kind is named, none of that kind is looked for."""
+    named = [arg.partition("=")[::2] for arg in args]
+    files = [path for kind, path in named if kind == "--config-file"]
+    directories = [path for kind, path in named if kind == "--config-dir"]
+    files = files or cfg.find_config_files(binary, binary)
+    directories = directories or cfg.find_config_dirs(binary, binary)
+    inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]
+    return [*files, *(str(file) for file in chain.from_iterable(inside))]
+
+
+def sections(contents: dict[Place, object]) -> set[str]:
+    """The names of all that have something in them."""
+    return {section for section, _ in contents}
 
 
 def differences(one: dict[Place, object], other: dict[Place, object]) -> set[Place]:

@@ -13,7 +13,8 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from launcher.board import CAPACITY, WORD_BYTES
+from launcher.board import CAPACITY
+from launcher.slot import WORD_BYTES
 
 CALL, TASK = "call", "task"
 OTHER = "other"  # counts for those for whom a table has no room

@@ -131,7 +131,19 @@ class NotRunning(LauncherError):
 
 
 class ReloadFailed(LauncherError):
-    """reload failed, the old configuration stays in force: {reason}"""
+    """reload failed, {reason}"""
+
+
+class NotReloaded(WorkerGaveUp):
+    """the old configuration stays in force: {reason}"""
+
+
+class NotScaled(LauncherError):
+    """the new configuration is in force, but not its number of workers, {workers}: {reason}"""
+
+
+class ConfigurationChanged(ConfigError):
+    """its files were changed again while workers were replaced; reload once more"""
 
 
 class ReplacementFailed(LauncherError):

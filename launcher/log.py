@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import entry_points
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -110,6 +111,14 @@ def set_level(conf: cfg.ConfigOpts) -> None:
     logging.getLogger().setLevel(logging.DEBUG if conf.debug else logging.INFO)
     for name, level in NOISY.items():
         logging.getLogger(name).setLevel(logging.NOTSET if conf.debug else level)
+
+
+def fixed_options() -> set[tuple[str, str]]:
+    """Section and name of those options of oslo.log that only a start puts in force: all but the
+    level, since handlers stay (see `set_level`)."""
+    (entry,) = entry_points(group="oslo.config.opts", name="oslo.log")
+    names = {opt.dest for _, opts in entry.load()() for opt in opts} - {"debug"}
+    return {("DEFAULT", name) for name in names}
 
 
 def name_actor(text: str, fields: Callable[[], dict[str, str]] = dict) -> None:

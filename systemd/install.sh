@@ -18,6 +18,7 @@ NAME=compute-launcher
 # ours, survive an uninstall, and `systemctl mask` works.
 UNITS=/usr/local/lib/systemd/system
 LINKS=/usr/local/bin
+MANUAL=/usr/local/share/man
 CONFIG=/etc/$NAME
 MARK=$PREFIX/.installed-by-$NAME
 
@@ -39,6 +40,7 @@ install_all() {
     make_links
     copy_units
     copy_configuration
+    copy_manual
     reload_systemd
     echo "installed; start it with: systemctl enable --now $NAME"
 }
@@ -50,6 +52,7 @@ uninstall_all() {
     # Those that are there, and have nothing of somebody else's in them.
     rmdir "$UNITS"/*-launcher*.service.d "$UNITS" "${UNITS%/*}" 2>/dev/null || true
     remove_links
+    remove_manual
     if [ -e "$MARK" ]; then rm -rf "$PREFIX"; fi
     reload_systemd
     echo "uninstalled; configuration is left in $CONFIG*, state in /var/lib/$NAME*"
@@ -125,6 +128,22 @@ copy_configuration() {
     mkdir -p "$CONFIG"
     install -m 0644 "$checkout/etc/$NAME.conf.sample" "$here/instance.conf.example" "$CONFIG/"
     [ -e "$CONFIG/$NAME.conf" ] || install -m 0644 "$here/$NAME.conf" "$CONFIG/"
+}
+
+copy_manual() {
+    for page in $(pages); do
+        mkdir -p "$(dirname "$MANUAL/$page")"
+        install -m 0644 "$checkout/etc/man/${page#*/}" "$MANUAL/$page"
+    done
+}
+
+remove_manual() {
+    for page in $(pages); do rm -f "$MANUAL/$page"; done
+    rmdir "$MANUAL/man1" "$MANUAL/man5" 2>/dev/null || true # as the units' directories
+}
+
+pages() {
+    echo "man1/$NAME.1 man5/$NAME.conf.5"
 }
 
 units() {

@@ -14,6 +14,8 @@ remove it.
 # System calls by their names: this is the way of every message.
 # ruff: noqa: PTH102, PTH104, PTH108
 
+import ctypes
+import errno
 import os
 import secrets
 import shutil
@@ -23,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oslo_messaging._drivers.base import TransportDriverError
+
+_FROM_HERE, _NO_REPLACE = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
 
 PARTS = ("peers", "replies", "queues", "fanout")
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -72,7 +76,7 @@ class BusDirectory:
             if fifo is not None:
                 os.mkfifo(f"{draft}/{fifo}", 0o600)
                 self.give(f"{draft}/{fifo}")
-            os.rename(draft, path)
+            _name(draft, path)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
             if not _is_directory(path):  # else a sibling was faster
@@ -177,6 +181,24 @@ def check_directory(path: str) -> BusDirectory:
         )
     trusted = frozenset({0, user, facts.st_uid})
     return BusDirectory(path, facts.st_uid, facts.st_gid, trusted)
+
+
+def _name(draft: str, path: str) -> None:
+    """Rename a directory, but never over one that is there: rename(2) would replace an empty one,
+    and a sibling that is just about to make something in it would be told that it is gone.
+
+    :raises OSError: among others, a sibling was faster.
+    """
+    # Not in the os module. renameat2(2) is in glibc since 2.28.
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is not None:
+        old, new = os.fsencode(draft), os.fsencode(path)
+        if renameat2(_FROM_HERE, old, _FROM_HERE, new, _NO_REPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in {errno.EINVAL, errno.ENOSYS}:  # the file system's, or kernel's, refusal
+            raise OSError(number, os.strerror(number), path)
+    os.rename(draft, path)
 
 
 def _is_directory(path: str) -> bool:

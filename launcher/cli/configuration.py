@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from oslo_config import cfg, generator
+from oslo_config import cfg
 
 from launcher import config, options, paths
 from launcher.cli.client import print_line
@@ -50,6 +50,8 @@ def sample(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 def make_sample() -> str:
     """The commented sample of all options, ours and the libraries', with our defaults of these."""
+    from oslo_config import generator  # noqa: PLC0415  # imports docutils and yaml
+
     generator_conf = cfg.ConfigOpts()
     generator.register_cli_opts(generator_conf)
     generator_conf(

@@ -79,7 +79,7 @@ def _reason(status: int, answer: dict[str, Any]) -> str:
 def reload(service: Service, args: argparse.Namespace) -> int:
     """Have the configuration read anew; returns when that is done.
 
-    :raises ReloadFailed: the old one stays in force.
+    :raises ReloadFailed: the old one stays in force, or not all of the new one is.
     """
     status, answer = service.ask("POST", "/reload")
     if status != 200:

@@ -3,42 +3,18 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import config, log, paths
-from launcher.cli import client, completion, configuration, control, parser, services
-from launcher.errors import ConfigError, ExitStatus, LauncherError
+from launcher import config, log
+from launcher.cli import parser
+from launcher.errors import ExitStatus, LauncherError
 from launcher.serve import profiling
 from launcher.supervise import signals
 from launcher.supervise.notify import Notifier
-
-Command = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
-
-COMMANDS: dict[str, Command] = {
-    "ping": client.ping,
-    "call": client.call,
-    "services list": services.show_list,
-    "services enable": services.enable,
-    "services disable": services.disable,
-    "services delete": services.delete,
-    "config check": configuration.check,
-    "config show": configuration.show,
-    "config sample": configuration.sample,
-}
-
-
-# To the master, through its control socket.
-CONTROL: dict[str, Callable[[control.Service, argparse.Namespace], int]] = {
-    "health": control.health,
-    "reload": control.reload,
-    "restart-worker": control.restart_worker,
-    "scale": control.scale,
-    "status": control.status,
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
         if args.command is None:
             return run(binary, args)
         signals.unblock()
-        return ask(binary, args)
+        from launcher.cli import commands  # noqa: PLC0415  # the service needs none of it
+
+        return commands.run(binary, args, partial(load, binary, args))
     except LauncherError as error:
         return complain(binary, error)
     except BrokenPipeError:  # the reader of our output has had enough, as with `| head`
@@ -60,40 +38,18 @@ def main(argv: Sequence[str]) -> int:
         return ExitStatus.INTERRUPTED
 
 
-def ask(binary: str, args: argparse.Namespace) -> int:
-    """A command to, or about, the service."""
-    if args.command == "config sample":  # works with any configuration, or none; the next as well
-        return configuration.sample(cfg.CONF, args)
-    if args.command == "completion":
-        return completion.show(binary, args)
-    if command := CONTROL.get(args.command):
-        return command(find_service(binary, args), args)
-    load(binary, args)
-    return COMMANDS[args.command](cfg.CONF, args)
-
-
-def find_service(binary: str, args: argparse.Namespace) -> control.Service:
-    """Where the configuration says or, if it cannot be read, where it is without any."""
-    try:
-        load(binary, args)
-    except ConfigError as error:
-        return control.Service(binary, paths.runtime_path(os.environ, binary), error)
-    return control.Service(binary, Path(cfg.CONF.runtime_path))
-
-
 def run(binary: str, args: argparse.Namespace) -> int:
     """The service itself, in the foreground; takes the systemd variables out of the environment
     before anything else, so that a wrong configuration can be told to systemd too."""
     notifier = Notifier.from_environment(os.environ)
     try:
         load(binary, args)
+        from launcher.supervise.configuration import Configuration  # noqa: PLC0415  # as below
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
 
-        read = partial(read_anew, binary, args)
-        master = Master(
-            cfg.CONF, binary, notifier, read_anew=read, take_anew=take_anew, mutate=mutate
-        )
-        return master.run()
+        config_args, overrides = parser.config_args(args), parser.overrides(args)
+        configuration = Configuration(cfg.CONF, binary, config_args, overrides)
+        return Master(cfg.CONF, binary, notifier, configuration).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return complain(binary, error)
@@ -101,35 +57,10 @@ def run(binary: str, args: argparse.Namespace) -> int:
 
 def load(binary: str, args: argparse.Namespace) -> None:
     """Read the configuration, and set up logging as it says."""
-    profiling.register(cfg.CONF)
-    config.load(cfg.CONF, binary, parser.config_args(args), **parser.overrides(args))
+    config_args = parser.config_args(args)
+    config.load(cfg.CONF, binary, config_args, **parser.overrides(args))
+    profiling.register(cfg.CONF, config.sections(config.contents(binary, config_args)))
     log.setup(cfg.CONF, binary)
-
-
-def read_anew(binary: str, args: argparse.Namespace) -> cfg.ConfigOpts:
-    """The configuration as it would be now, beside the one in force; raises ConfigError."""
-    conf = cfg.ConfigOpts()
-    profiling.register(conf)
-    config.load(conf, binary, parser.config_args(args), **parser.overrides(args))
-    return conf
-
-
-def take_anew() -> None:
-    """Put the files as they are now in force, for this process and those that it forks.
-
-    :raises ConfigError: they have become wrong since they were checked.
-    """
-    if not cfg.CONF.reload_config_files():  # oslo.config has logged why
-        raise ConfigError(problem="the configuration files cannot be read any more")
-    config.take_credentials(cfg.CONF)
-    config.check_values(cfg.CONF)
-    mutate()
-
-
-def mutate() -> None:
-    """Put what can change without a new process in force."""
-    cfg.CONF.mutate_config_files()
-    log.set_level(cfg.CONF)
 
 
 def complain(binary: str, error: LauncherError) -> int:

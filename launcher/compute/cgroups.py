@@ -14,6 +14,7 @@ _MOUNT = re.compile(r"(?m)^\S+ \S+ \S+ (/\S*) (/\S*) .*? - (cgroup2?) \S+ (\S+)$
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # mountinfo writes a blank as \040
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)  # the kernel's numbers have 64 bits
 _UNIFIED = "unified hierarchy"  # stands in for a controller where the version is 2
+_LIMITING = frozenset({"cpu", "memory", _UNIFIED})  # what others limit is not looked for here
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,10 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _memberships(text: str) -> Iterator[tuple[frozenset[str], PurePosixPath]]:
-    for number, controllers, path in _MEMBERSHIP.findall(text):
-        if number == "0" or controllers:
-            yield frozenset((controllers or _UNIFIED).split(",")), PurePosixPath(path)
+    for number, names, path in _MEMBERSHIP.findall(text):
+        controllers = frozenset((names or _UNIFIED).split(","))
+        if (number == "0" or names) and controllers & _LIMITING:
+            yield controllers, PurePosixPath(path)
 
 
 def _mounts(text: str) -> Iterator[_Mount]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from launcher.board import Slot
 from launcher.errors import DatabaseUnavailable, LauncherError
+from launcher.slot import Slot
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 
 from oslo_context import context as oslo_context
 
-from launcher.board import Board, Slot, seconds
+from launcher.board import Board
 from launcher.counters import SlotCounters
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
+from launcher.slot import Slot, seconds
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from oslo_config import cfg
 from oslo_context import context as oslo_context
 
 from launcher import __version__, paths
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.config import mask_url, one_line
 from launcher.counters import SlotCounters
 from launcher.errors import BusUnavailable, NoAnswer
@@ -34,6 +34,7 @@ from launcher.serve.servers import Servers, identity
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
 from launcher.serve.tracking import Reminder, TrackedEndpoint, Tracker, describe
+from launcher.slot import Slot
 from launcher.states import Step
 
 LOG = logging.getLogger(__name__)

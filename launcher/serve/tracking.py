@@ -12,9 +12,9 @@ from typing import Any
 
 import oslo_messaging
 
-from launcher.board import Slot
 from launcher.counters import SlotCounters
 from launcher.serve.rpc import is_tracked
+from launcher.slot import Slot
 
 LOG = logging.getLogger(__name__)
 

@@ -18,12 +18,13 @@ import cotyledon
 from oslo_config import cfg
 
 from launcher import log, paths
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.config import one_line
 from launcher.counters import Counters
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.patience import Stopped
 from launcher.serve.service import Service
+from launcher.slot import Slot
 from launcher.states import Step
 
 LOG = logging.getLogger(__name__)
@@ -79,24 +80,27 @@ class Worker(cotyledon.Service):
         self._slot = slot
         self._binary = inheritance.conf.prog
         self._runtime_path = inheritance.conf.runtime_path
-        self._reports_written = 0
+        self._done: dict[str, int] = {}  # by the word that counts what the master wants
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
         self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
         self._service = self._make_service(inheritance)
-        _listen_to_signals(partial(self._on_call_of_the_master, inheritance.mutate))
+        on_call = partial(self._on_call_of_the_master, inheritance.mutate)
+        _listen_to_signals(on_call)
+        on_call()  # what the master wants may be older than our pid, and so than any signal
 
     def _on_call_of_the_master(self, mutate: Callable[[], object], *_: object) -> None:
         """In the main thread, between two steps of the interpreter: of whatever else runs nothing
         changes while stacks are shown."""
-        if self._slot.get("accused"):
+        if self._slot.get("accused") == os.getpid():
             faulthandler.dump_traceback()
             faulthandler.disable()
             os.abort()
-        reports_wanted = self._slot.get("reports_wanted")
-        action = mutate if reports_wanted == self._reports_written else self._report
-        self._reports_written = reports_wanted
-        # Not here: whom it interrupts may hold a lock that is needed.
-        threading.Thread(target=action, name="call-of-the-master", daemon=True).start()
+        for word, action in (("mutations_wanted", mutate), ("reports_wanted", self._report)):
+            wanted, done = self._slot.get(word), self._done.get(word, 0)
+            self._done[word] = wanted
+            if wanted != done:
+                # Not here: whom it interrupts may hold a lock that is needed.
+                threading.Thread(target=action, name="call-of-the-master", daemon=True).start()
 
     def _report(self) -> None:
         """Into a file, whole at once for the master that waits for it."""

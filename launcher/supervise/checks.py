@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from launcher.board import SlotView
+from launcher.slot import SlotView
 from launcher.states import WorkerState
 from launcher.supervise.health import Verdict, is_late
 

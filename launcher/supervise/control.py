@@ -6,6 +6,7 @@ the database, and none runs in the monitor's thread.
 """
 
 import http.server
+import io
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +28,10 @@ from launcher.errors import ExitStatus, LauncherError, OptionError
 LOG = logging.getLogger(__name__)
 
 NAME = "control.sock"
-CONNECTIONS = 8  # at once; more wait in the backlog
-REQUEST_SECONDS = 5.0  # for a client to say what it wants
+CONNECTIONS = 16  # at once; more wait in the backlog
+COMMANDS = 8  # of these; they last, and hold their places when their clients have gone
+REQUEST_SECONDS = 5.0  # for a client to say what it wants, and again to take the answer
+SHUTDOWN_SECONDS = 86_400.0  # between two looks whether it is to end, which it never is
 BODY_BYTES = 64 * 1024
 UCRED = struct.Struct("3i")  # unix(7), SO_PEERCRED: pid, uid, gid
 
@@ -66,12 +70,14 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, address: Any, routes: Routes) -> None:
         self.routes = routes
         self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self.commands = threading.BoundedSemaphore(COMMANDS)
         self._open: set[socket.socket] = set()
         super().__init__(address, Handler)
 
     def start(self) -> None:
         """Serve in a thread from here on."""
-        threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
+        serve = partial(self.serve_forever, poll_interval=SHUTDOWN_SECONDS)
+        threading.Thread(target=serve, name="control", daemon=True).start()
 
     def stop(self) -> None:
         """Called in the master as it ends. The thread ends with the process; one that waits for
@@ -81,7 +87,9 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: neither socket nor visitors are its own."""
         for connection in (self.socket, *self._open):
-            connection.close()
+            descriptor = connection.detach()  # close would wait for what was made of it
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def find(self, verb: str, path: str) -> Callable[[dict[str, Any]], Answer] | None:
         """Who answers."""
@@ -115,7 +123,7 @@ class Visitors(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that broke off is no matter of ours; a bug is logged."""
+        """A client that broke off is no matter of ours."""
         LOG.debug("a request failed", exc_info=True)
 
 
@@ -176,12 +184,46 @@ def _answer(
     return handler(body, *groups)
 
 
+def _ask(route: Callable[[dict[str, Any]], Answer], body: dict[str, Any]) -> Answer:
+    try:
+        return route(body)
+    except LauncherError as error:
+        return Answer.of({"error": str(error)}, HTTP_STATUS.get(error.exit_status, 500))
+    except Exception as bug:
+        LOG.exception("control socket: a request failed")
+        return Answer.of({"error": f"internal error: {bug!r}"}, 500)
+
+
+class _Hasty(io.RawIOBase):
+    """Reads from a connection for so many seconds in all."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """:raises TimeoutError: the time is over."""
+        self._connection.settimeout(max(self._end - time.monotonic(), 0.001))
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(REQUEST_SECONDS)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
     server: Visitors
     protocol_version = "HTTP/1.1"
     timeout = REQUEST_SECONDS  # of the socket; set by StreamRequestHandler
+
+    def setup(self) -> None:
+        """The time is for all of a request, however slowly it comes."""
+        super().setup()
+        self.rfile = io.BufferedReader(_Hasty(self.connection, REQUEST_SECONDS))
 
     def do_GET(self) -> None:
         """Ask."""
@@ -205,12 +247,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except (ValueError, RecursionError) as error:
             self._send(Answer.of({"error": str(error)}, 400))
             return
-        try:
-            answer = route(body)
-        except LauncherError as error:
-            status = HTTP_STATUS.get(error.exit_status, 500)
-            answer = Answer.of({"error": str(error)}, status)
-        self._send(answer)
+        if verb == "GET":
+            self._send(_ask(route, body))
+        elif self.server.commands.acquire(blocking=False):
+            try:
+                answer = _ask(route, body)
+            finally:
+                self.server.commands.release()
+            self._send(answer)
+        else:
+            self._send(Answer.of({"error": f"{COMMANDS} commands are under way already"}, 503))
 
     def _body(self) -> dict[str, Any]:
         text = self.headers.get("Content-Length", "0")

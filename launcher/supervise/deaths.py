@@ -6,8 +6,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from launcher.board import Board, SlotView, seconds
+from launcher.board import Board
 from launcher.errors import ExitStatus, LauncherError, WorkerGaveUp, WorkersKeptDying
+from launcher.slot import SlotView, seconds
 from launcher.supervise import restarts
 from launcher.supervise.health import task_name
 from launcher.supervise.memory import oom_kills
@@ -55,7 +56,7 @@ class Deaths:
         """In the monitor's thread: the master is about to end this worker, for this cause, which
         began at `began` (monotonic nanoseconds): what it served from then on was no service."""
         self._accused[slot] = (pid, cause, began)
-        self._board.slot(slot).put("accused", 1)
+        self._board.slot(slot).put("accused", pid)
 
     def look_at_memory(self, now: float) -> None:
         """In the monitor's thread, each round: an old kill of the kernel's explains no new death.

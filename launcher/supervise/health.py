@@ -4,7 +4,8 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.board import NO_LEAD, SlotView
+from launcher.board import NO_LEAD
+from launcher.slot import SlotView
 from launcher.states import Step, WorkerState
 
 SECOND = 1_000_000_000

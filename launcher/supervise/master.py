@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from launcher.serve.service import task_names
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
 from launcher.supervise.answers import Answers
+from launcher.supervise.configuration import Configuration
 from launcher.supervise.control import Control, MetricsPort, Visitors
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
@@ -39,7 +40,7 @@ from launcher.supervise.instance import Instance, Place
 from launcher.supervise.meditation import Meditation
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.notify import Notifier
-from launcher.supervise.reload import Configuration, Reload
+from launcher.supervise.reload import Reload
 from launcher.supervise.repair import Repair
 from launcher.supervise.roll import Roll
 from launcher.supervise.scaling import Scaling
@@ -59,16 +60,12 @@ class Master:
         conf: cfg.ConfigOpts,
         binary: str,
         notifier: Notifier,
-        *,
-        read_anew: Callable[[], cfg.ConfigOpts],
-        take_anew: Callable[[], object],
-        mutate: Callable[[], object],
+        configuration: Configuration,
     ) -> None:
-        """For the last three see reload.Configuration."""
         self._conf = conf
         self._binary = binary
         self._notifier = notifier
-        self._configuration = Configuration(conf, binary, read_anew, take_anew, mutate)
+        self._configuration = configuration
         self._board = Board()
         self._counters = Counters()
         self._instance = Instance(conf.runtime_path, binary)
@@ -81,8 +78,8 @@ class Master:
             counters=self._counters,
             master=os.getpid(),
             start_timeout=conf.start_timeout,
-            take_anew=take_anew,
-            mutate=mutate,
+            take_anew=configuration.take,
+            mutate=configuration.mutate,
         )
 
     def run(self) -> ExitStatus:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from launcher.board import NO_LEAD, Board, SlotView, seconds
+from launcher.board import NO_LEAD, Board
+from launcher.slot import SlotView, seconds
 from launcher.states import WorkerState
 from launcher.supervise import health
 from launcher.supervise.checks import Observation
@@ -138,7 +139,7 @@ class Monitor:
 
     def _look(self, now: int) -> list[SlotView]:
         """The slots, with the time in which we did not run ourselves held against nobody."""
-        slots = [slot.view() for slot in self._board.slots()]
+        slots = self._board.look()
         away, self._last_round = now - self._last_round, now
         if away > seconds(self._planned + OVERSLEPT_SECONDS):
             level = logging.WARNING if away > seconds(LONG_SECONDS) else logging.INFO

@@ -7,7 +7,7 @@ paused machine, SIGSTOP of the whole control group, a machine without processor 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from launcher.board import SlotView
+from launcher.slot import SlotView
 
 
 class Pauses:
@@ -25,9 +25,10 @@ class Pauses:
 
     def adjusted(self, slots: Sequence[SlotView]) -> list[SlotView]:
         """The slots with the deadlines that count; one set after a pause counts as it is."""
+        credits = [slot.deadline and self._credit(slot) for slot in slots]
         return [
-            replace(slot, deadline=slot.deadline + self._credit(slot)) if slot.deadline else slot
-            for slot in slots
+            replace(slot, deadline=slot.deadline + credit) if credit else slot
+            for slot, credit in zip(slots, credits, strict=True)
         ]
 
     def _credit(self, slot: SlotView) -> int:

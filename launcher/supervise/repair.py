@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from launcher.board import seconds
+from launcher.slot import seconds
 from launcher.supervise.health import Suspicion
 
 LOG = logging.getLogger(__name__)

@@ -76,10 +76,18 @@ class Roll:
             for slot in range(workers):
                 self._monitor.activity = f"reloading: {slot}/{workers} workers replaced"
                 self._attend(slot, surge)
+                self._await_all(workers, surge)
                 self._replace_anew(slot, of=workers)
         finally:
             self._anew.clear()
             self._dismiss(surge)
+
+    def _await_all(self, workers: int, surge: int) -> None:
+        """All that are wanted and the surge: one of them may have died meanwhile."""
+        self._await(lambda: self._board.serving() > workers or not self._board.wants(surge))
+        if not self._board.wants(surge):
+            reason = self._failed.pop(surge, "it has gone")
+            raise ReplacementFailed(worker="the worker in addition", reason=reason)
 
     def _replace_anew(self, slot: int, of: int) -> None:
         """With the new configuration or, where that fails, with the old one."""

@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 
 from launcher import __version__
-from launcher.board import Board, SlotView
+from launcher.board import Board
+from launcher.slot import SlotView
 from launcher.states import WorkerState
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.health import task_name
@@ -39,9 +40,7 @@ class Status:
             "headline": self._monitor.summary,
             "healthy": self._monitor.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
-            "workers": [
-                self._worker(slot.view(), late=slot.number in late) for slot in self._board.slots()
-            ],
+            "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
         }
 
     def _worker(self, slot: SlotView, *, late: bool) -> dict[str, Any]:

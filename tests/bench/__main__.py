@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench import record, report
-from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale
+from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale, visitors
 from tests.bench.systems import CHECKOUT, FLOOR, Bench
 
 ROUNDS = 5
@@ -32,6 +32,7 @@ CASES: dict[str, Case] = {
     "calls": calls.calls,
     "scale": scale.scale,
     "respawns": scale.respawns,
+    "visitors": visitors.visitors,
 }
 # All of them, in one run: the first three are of the same starts.
 ALL: tuple[Case, ...] = (
@@ -42,6 +43,7 @@ ALL: tuple[Case, ...] = (
     calls.calls,
     scale.scale,
     scale.respawns,
+    visitors.visitors,
 )
 
 

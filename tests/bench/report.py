@@ -25,6 +25,8 @@ SYSTEMS = {
     "tasks, tracking and metrics on",
     systems.FLOOR: "C, a hand-written `os.fork()` master: imports preloaded, eventlet kept out, "
     "collector frozen, a quick stop, what dies is forked anew at once; nothing else",
+    systems.BARE_FORK: "our own preloaded process without its supervision: a loop of "
+    "`os.fork()` whose workers walk the whole start sequence",
     systems.COTYLEDON: "B, plain cotyledon with fork, its own defaults, imports preloaded",
     systems.OSLO_FORK: "A′, oslo.service's threading backend; it forks, by default",  # noqa: RUF001
     systems.OSLO_SPAWN: 'A, the same with `start_method="spawn"`; 4.8.0 has to be asked for it',
@@ -47,7 +49,7 @@ NOTES: Mapping[str, str] = {
     "cotyledon sleeps for five seconds where deaths follow each other as in the last line; it is "
     "spared that in the others.",
     "idle": "CPU time and voluntary context switches of all threads of all processes, for each "
-    "second. Heartbeats of RabbitMQ come once a day, but where the name says that they are as "
+    "second. Heartbeats of RabbitMQ come once in hours, but where the name says that they are as "
     "they ship. After load: ten seconds of calls by eight threads for each, all at the same time, "
     "then twenty of rest. Rounds of 30 and of 10 seconds, which overlap.",
     "reload": "SIGHUP to the master under 50 calls a second, of 20 ms each, at fixed times; a "
@@ -58,6 +60,8 @@ NOTES: Mapping[str, str] = {
     "floor under any bus: `socketserver` on a Unix socket, no queue and no acknowledgement.",
     "scale": "Ours alone. CPU is the master's, all of it. The round of the monitor is timed by "
     "itself, as often as it is possible, while all serve; in a service there is one a second.",
+    "visitors": "By how much the monitor's rounds came late, alone and under a crowd of ten that "
+    "asks without pause, breaks off, says nonsense or says nothing.",
     "respawns": "The master before and after 500 deaths of workers, all of them killed with "
     "SIGKILL; `uss` in MB.",
 }
@@ -72,6 +76,7 @@ HEADINGS = {
     "calls": "Calls",
     "scale": "Scale",
     "respawns": "500 respawns",
+    "visitors": "Visitors of the control socket",
 }
 
 

@@ -24,8 +24,9 @@ EVENT = re.compile(r"worker=(\d+) pid=(\d+) .*?\b(serving$|stopping\b)", re.MULT
 LOOK_SECONDS = 0.001
 WATCHDOG_SECONDS = 30.0  # as in our unit file
 
-OURS, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
+OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
     "ours",
+    "bare-fork",
     "floor",
     "cotyledon",
     "oslo-fork",
@@ -34,6 +35,7 @@ OURS, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
 PEER = f"{shlex.quote(sys.executable)} -m tests.bench.peers"
 COMMANDS = {
     OURS: f'{shlex.quote(str(SCRIPTS / "compute-launcher"))} --config-file="$HOME/launcher.conf"',
+    BARE_FORK: f'{PEER}.bare_fork "$HOME/launcher.conf"',
     FLOOR: f'{PEER}.floor "$HOME/launcher.conf"',
     COTYLEDON: f'{PEER}.plain_cotyledon "$HOME/launcher.conf"',
     OSLO_FORK: f'{PEER}.oslo_backend "$HOME/launcher.conf" fork',

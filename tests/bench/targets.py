@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.record import Record, Results, significant
-from tests.bench.systems import FLOOR, OSLO_SPAWN, OURS
+from tests.bench.systems import BARE_FORK, FLOOR, OSLO_SPAWN, OURS
 
 UNIX = "ours, unix"
 
@@ -145,6 +145,8 @@ def _targets() -> Iterator[Target]:
         yield Target(2, f"memory, N = {n}, PSS: ours / oslo-spawn", 0.40, find)
     find = quotient(growth("uss", OURS), growth("uss", FLOOR))
     yield Target(2, "memory, USS of a worker more: ours / floor", 1.15, find)
+    find = ratio("recovery", "one killed", 4, OURS, BARE_FORK)
+    yield Target(3, "recovery, one killed: ours / bare fork of ours", 1.3, find)
     for what in ("one killed", "all killed", "all killed twice in a row"):
         find = ratio("recovery", what, 4, OURS, FLOOR)
         yield Target(3, f"recovery, {what}: ours / floor", 1.3, find)

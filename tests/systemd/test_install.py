@@ -8,6 +8,7 @@ from tests.systemd.asking import ask, ping_all
 from tests.systemd.conftest import INSTALL_SCRIPT, make, paths
 from tests.systemd.container import Container
 from tests.systemd.unit import Unit
+from tests.systemd.wheelhouse import CHECKOUT
 
 CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
 STATE_AND_CONFIGURATION = (
@@ -52,7 +53,8 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
         left = paths(installed) - before_install
         kept = {path for path in left if path.startswith((*STATE_AND_CONFIGURATION, *OF_SYSTEMD))}
         assert left - kept == set()
-        assert not {path for path in left if path.endswith((".service", ".sample", ".example"))}
+        ends = (".service", ".sample", ".example", ".1", ".5")
+        assert not {path for path in left if path.endswith(ends)}
         assert {CONFIGURATION, "/var/lib/private/compute-launcher/launcher.sqlite"} <= left
         make(installed, "uninstall")  # again: nothing to do
     finally:
@@ -60,6 +62,14 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
     unit.start()
     ping_all(unit, 2)
     assert "kept" in ask(unit, "services", "list")
+
+
+def test_the_man_pages_are_where_man_looks(installed: Container) -> None:
+    for section, page in (("man1", "compute-launcher.1"), ("man5", "compute-launcher.conf.5")):
+        place = f"/usr/local/share/man/{section}/{page}"
+        shipped = (CHECKOUT / "etc" / "man" / page).read_text()
+        assert installed.out("cat", place) == shipped.rstrip("\n")
+        assert installed.out("stat", "--format=%a %U", place) == "644 root"
 
 
 def test_install_asks_for_root_and_for_a_python_that_the_unit_can_see(

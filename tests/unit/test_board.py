@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.board import CENTURY_SECONDS, NO_LEAD, TEXT_BYTES, Board, seconds
+from launcher.board import NO_LEAD, Board
+from launcher.slot import CENTURY_SECONDS, TEXT_BYTES, Slot, SlotView, seconds
 from launcher.states import ImpossibleTransition, Step, WorkerState
 from tests.support.waiting import wait_until
 
@@ -266,3 +267,25 @@ def test_the_longest_time_fits_into_a_word(endless: float, board: Board) -> None
     board.slot(0).vacate(endless, not_before=0)
 
     assert board.slot(0).get("deadline") > time.monotonic_ns()
+
+
+def test_all_slots_are_seen_as_they_were_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker takes over from the other in the middle of the first look."""
+    board = Board(2)
+    board.want(2, 90)
+    for slot in board.slots():
+        slot.occupy(4000 + slot.number, 90)
+    board.slot(1).serve(0, 0)
+    view, looks = Slot.view, []
+
+    def look(slot: Slot) -> SlotView:
+        seen = view(slot)
+        looks.append(slot.number)
+        if looks == [0]:
+            board.slot(0).serve(0, 0)
+            board.slot(1).drain(10)
+        return seen
+
+    monkeypatch.setattr(Slot, "view", look)
+    assert [seen.state.name for seen in board.look()] == ["SERVING", "STOPPING"]
+    assert looks == [0, 1, 0, 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from oslo_messaging._drivers.base import TransportDriverError
 
+from launcher.bus import directory as directory_module
 from launcher.bus.directory import PARTS, BusDirectory, Untrusted, open_directory
 from tests.support.directories import short_directory
 
@@ -141,3 +142,38 @@ def test_a_file_of_somebody_else_is_not_read(directory: BusDirectory) -> None:
 
     with pytest.raises(Untrusted, match=f"owned by user {os.getuid()}"):
         strict.read(directory.at("file"), LIMIT)
+
+
+def test_what_a_sibling_has_just_made_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be about to make something in it, and would be told that there is no such place."""
+    directory = open_directory(str(tmp_path / "bus"))
+    path = tmp_path / "bus" / "fanout" / "topic"
+    make_draft = BusDirectory._make_owned
+
+    def be_late(self: BusDirectory, draft: str) -> None:
+        make_draft(self, draft)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+    monkeypatch.setattr(BusDirectory, "_make_owned", be_late)
+    siblings: list[int] = []
+
+    def name(draft: str, place: str) -> None:
+        siblings.append(path.stat().st_ino)
+        rename(draft, place)
+
+    rename = directory_module._name
+    monkeypatch.setattr(directory_module, "_name", name)
+    directory.make(str(path))
+    assert path.stat().st_ino == siblings[0]
+    assert [entry.name for entry in path.parent.iterdir()] == ["topic"]
+
+
+def test_where_the_file_system_knows_no_such_rename_a_plain_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "_NO_REPLACE", 1 << 20)  # EINVAL
+    directory = open_directory(str(tmp_path / "bus"))
+    directory.make(directory.at("queues", "q"), "new", "cur", fifo="wake")
+    assert (tmp_path / "bus" / "queues" / "q" / "wake").is_fifo()

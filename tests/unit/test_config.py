@@ -290,13 +290,13 @@ def test_contents_are_those_of_all_files_and_libraries(tmp_path: Path) -> None:
     conf = cfg.ConfigOpts()
     args = [f"--config-file={file}", f"--config-dir={directory}"]
     config.load(conf, "compute-launcher", args)
-    before = config.contents(conf)
-    assert config.differences(before, config.contents(conf)) == set()
+    before = config.contents("compute-launcher", args)
+    assert config.differences(before, config.contents("compute-launcher", args)) == set()
 
     file.write_text("[DEFAULT]\nworkers = 3\n")
     (directory / "c.conf").write_text("[rpc]\nx = 1\n")
 
-    changed = config.differences(before, config.contents(conf))
+    changed = config.differences(before, config.contents("compute-launcher", args))
     assert changed == {("DEFAULT", "workers"), ("oslo_messaging_rabbit", "ssl"), ("rpc", "x")}
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.board import Board, seconds
+from launcher.board import Board
 from launcher.errors import LauncherError
+from launcher.slot import seconds
 from launcher.states import Step
 from launcher.supervise import deaths, restarts
 from launcher.supervise.deaths import MEMORY_LOOK_SECONDS, Deaths

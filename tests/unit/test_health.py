@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from launcher.board import NO_LEAD, SlotView
+from launcher.board import NO_LEAD
+from launcher.slot import SlotView
 from launcher.states import Step, WorkerState
 from launcher.supervise.health import SECOND, Verdict, assess, is_late
 

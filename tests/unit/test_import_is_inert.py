@@ -82,3 +82,25 @@ def test_a_module_that_does_something_is_seen(found: Found) -> None:
 def test_a_module_that_reads_the_environment_is_seen(found: Found) -> None:
     read = {name for reader, name in wrongly_read(found.planted) if reader == "launcher.planted"}
     assert {"NOTIFY_SOCKET", "HOME", "XDG_RUNTIME_DIR"} < read
+
+
+OTHERS = (  # what these modules are for is asked for by commands, or switched on
+    *("launcher.cli.commands", "launcher.cli.client", "launcher.cli.screen", "osprofiler"),
+    *("requests", "webob", "oslo_config.generator", "docutils", "yaml", "rich", "shtab"),
+    *("prometheus_client", "oslo_reports", "eventlet", "manhole"),
+)
+
+
+def test_the_service_imports_nothing_that_only_others_need() -> None:
+    """Each module costs every start its time, and the machine its memory."""
+    script = (
+        "import sys; from launcher import native_threads; native_threads.require(); "
+        "from launcher.cli import main; "
+        "from launcher.supervise import configuration, master; "
+        "print(*(name for name, module in sys.modules.items() if module))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert {"launcher.supervise.master", "oslo_messaging"} <= set(done.stdout.split())
+    assert sorted(set(OTHERS) & set(done.stdout.split())) == []

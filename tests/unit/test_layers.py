@@ -21,6 +21,7 @@ LAYERS = (
     launcher.native_threads launcher.errors launcher.states launcher.paths launcher.masking
     launcher.log launcher.options launcher.config launcher.meditation
     """,
+    "launcher.slot",
     "launcher.board",
     "launcher.counters",
     """
@@ -42,6 +43,7 @@ LAYERS = (
     """
     launcher.serve.worker
     launcher.supervise.monitor launcher.supervise.control launcher.supervise.reload
+    launcher.supervise.configuration
     launcher.supervise.stopping launcher.supervise.status launcher.supervise.roll
     launcher.supervise.scaling launcher.supervise.answers launcher.supervise.meditation
     """,

@@ -9,8 +9,8 @@ import pytest
 from oslo_config import cfg
 
 from launcher import errors
+from launcher.cli import commands, parser
 from launcher.cli import main as cli
-from launcher.cli import parser
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.notify import Notifier
 
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             return action()
 
         monkeypatch.setattr(cli, "load", lambda binary, args: None)
-        monkeypatch.setitem(cli.COMMANDS, "ping", command)
+        monkeypatch.setitem(commands.COMMANDS, "ping", command)
         return cli.main([f"/usr/bin/{BINARY}", *(argv or ("ping",))])
 
     return run
@@ -102,7 +102,7 @@ def test_the_script_names_the_service(script: str, name: str) -> None:
 
 def test_every_command_of_the_grammar_is_there() -> None:
     grammar = parser.build(BINARY)
-    for command in cli.COMMANDS:
+    for command in commands.COMMANDS:
         words = [*command.split(), *(["x"] if command == "call" else [])]
         assert grammar.parse_args(words).command == command
 

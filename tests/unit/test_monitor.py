@@ -10,7 +10,8 @@ from signal import SIGABRT, SIGKILL
 
 import pytest
 
-from launcher.board import NO_LEAD, Board, seconds
+from launcher.board import NO_LEAD, Board
+from launcher.slot import seconds
 from launcher.states import Step, WorkerState
 from launcher.supervise.monitor import (
     EXTENSION_SECONDS,

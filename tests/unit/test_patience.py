@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.errors import DatabaseUnavailable
 from launcher.serve import patience
 from launcher.serve.patience import Patience, Stopped
+from launcher.slot import Slot
 
 AWAY = DatabaseUnavailable(url="sqlite:////x", reason="locked")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.board import Board, Slot, seconds
+from launcher.board import Board
 from launcher.counters import TASK, Counters
 from launcher.serve import periodics
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.periodics import DEFAULT_SPACING_SECONDS, PeriodicTasks, Timing, tune
+from launcher.slot import Slot, seconds
 from tests.support.waiting import wait_until
 
 OFTEN = 0.01  # seconds

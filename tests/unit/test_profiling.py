@@ -18,7 +18,7 @@ class Endpoint:
 @pytest.fixture
 def conf() -> Iterator[cfg.ConfigOpts]:
     conf = cfg.ConfigOpts()
-    profiling.register(conf)
+    profiling.register(conf, {"profiler"})
     conf([], default_config_files=[], default_config_dirs=[])
     yield conf
     conf.clear_override(
@@ -34,9 +34,23 @@ def test_it_is_off_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(profiling, "find_spec", lambda name: None)
     conf = cfg.ConfigOpts()
 
-    profiling.register(conf)
+    profiling.register(conf, {"profiler"})
 
     assert not profiling.enabled(conf)
+
+
+def test_it_is_not_even_imported_where_nobody_configures_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conf = cfg.ConfigOpts()
+    monkeypatch.delenv("OS_PROFILER__ENABLED", raising=False)
+    profiling.register(conf, {"DEFAULT"})
+    assert "profiler" not in conf
+
+    monkeypatch.setenv("OS_PROFILER__ENABLED", "true")
+    profiling.register(conf, {"DEFAULT"})
+    conf([], default_config_files=[], default_config_dirs=[])
+    assert profiling.enabled(conf)
 
 
 def test_off_it_leaves_an_endpoint_alone(conf: cfg.ConfigOpts) -> None:

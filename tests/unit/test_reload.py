@@ -24,6 +24,7 @@ class World:
         self.entered = threading.Event()
         self.error: Exception | None = None
         self.needed = True
+        self.no_room = False
         self.workers = 2
         self.remark = ""
         self._turn = threading.Lock()
@@ -60,6 +61,8 @@ class World:
 
     def scale(self, workers: int) -> None:
         self.log.append(f"scale {workers}")
+        if self.no_room:
+            raise ReplacementFailed(worker="worker 2", reason="no room")
 
     def take(self) -> None:
         self.log.append("take")
@@ -124,3 +127,28 @@ def test_nobody_is_told_that_a_service_is_ready_which_stops(world: World) -> Non
     world.error = ServiceStopping()
     assert world.reload.request().result(SOON) is world.error
     assert world.log == ["RELOADING", "check"]
+
+
+def test_a_number_of_workers_that_could_not_be_had_is_tried_again(world: World) -> None:
+    world.no_room = True
+    told = world.reload.request().result(SOON)
+    assert "the new configuration is in force, but not its number of workers, 3" in str(told)
+    assert world.remark == "reload failed: worker 2 does not become ready: no room"
+
+    world.no_room = False
+    assert world.reload.request().result(SOON) is None
+    assert world.log.count("scale 3") == 2
+    assert world.reload.request().result(SOON) is None
+    assert world.log.count("scale 3") == 2
+
+
+def test_without_a_thread_there_is_no_reload_but_a_later_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert "can't start new thread" in str(world.reload.request().result(SOON))
+    assert world.reload.request().result(SOON) is None

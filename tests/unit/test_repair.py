@@ -6,7 +6,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from launcher.board import Board, SlotView, seconds
+from launcher.board import Board
+from launcher.slot import SlotView, seconds
 from launcher.supervise.health import Suspicion
 from launcher.supervise.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
 

@@ -4,13 +4,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from launcher.board import Board
-from launcher.errors import ServiceStopping
+from launcher.errors import ReplacementFailed, ServiceStopping
 from launcher.supervise.forking import NOBODY
 from launcher.supervise.restarts import Death
 from launcher.supervise.roll import Roll
@@ -63,7 +64,7 @@ def serve(board: Board, number: int, pid: int) -> None:
 
 def in_a_thread(roll: Roll, *operation: Any) -> threading.Thread:
     def run() -> None:
-        with roll.turn("testing"):
+        with suppress(ServiceStopping), roll.turn("testing"):
             operation[0](*operation[1:])
 
     thread = threading.Thread(target=run, daemon=True)
@@ -102,3 +103,47 @@ def test_nothing_begins_when_the_service_stops(board: Board, roll: Roll) -> None
     board.announce_stop()
     with pytest.raises(ServiceStopping), roll.turn("testing"):
         pytest.fail("begun")
+
+
+def test_no_worker_is_retired_while_the_surge_is_away(
+    board: Board, roll: Roll, told: list[int]
+) -> None:
+    """It has died in the middle of a roll: capacity would be one less."""
+    operation = in_a_thread(roll, roll.replace_all)
+    wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
+    serve(board, 2, 4002)
+    wait_until(lambda: told == [4000], SOON, "the first one is told")
+    board.slot(2).vacate(90, 0)
+    assert roll.excuses(0, Death(0.0, 0, 1.0))
+    serve(board, 0, 5000)
+    serve(board, 2, 5002)
+    wait_until(lambda: told == [4000, 4001], SOON, "the next one is told, when it is back")
+    assert board.serving() == 3
+    board.announce_stop()
+    operation.join(SOON)
+    assert not operation.is_alive()
+
+
+def test_a_surge_that_does_not_come_back_ends_the_roll(
+    board: Board, roll: Roll, told: list[int]
+) -> None:
+    failures: list[ReplacementFailed] = []
+
+    def replace_all() -> None:
+        try:
+            roll.replace_all()
+        except ReplacementFailed as error:
+            failures.append(error)
+
+    operation = in_a_thread(roll, replace_all)
+    wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
+    serve(board, 2, 4002)
+    wait_until(lambda: told == [4000], SOON, "the first one is told")
+    board.slot(2).vacate(90, 0)
+    assert roll.excuses(2, Death(0.0, 1, 1.0, reason="no luck"))
+    assert roll.excuses(0, Death(0.0, 0, 1.0))
+    serve(board, 0, 5000)
+    operation.join(SOON)
+    assert not operation.is_alive()
+    assert told == [4000]
+    assert "the worker in addition does not become ready: no luck" in str(failures[0])

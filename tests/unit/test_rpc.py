@@ -8,12 +8,13 @@ import oslo_messaging
 import pytest
 from oslo_messaging.rpc import dispatcher
 
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.counters import Counters
 from launcher.serve import rpc
 from launcher.serve.rpc import BaseRPCAPI, expose
 from launcher.serve.server import Server
 from launcher.serve.tracking import TrackedEndpoint, Tracker
+from launcher.slot import Slot
 from tests.support.waiting import wait_until
 
 IDENTITY = {"service": "compute", "host": "node-1", "slot": 3, "pid": 4242}

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from launcher.board import Board, Slot
+from launcher.board import Board
 from launcher.counters import Counters
 from launcher.serve import tracking
 from launcher.serve.rpc import expose, skip_tracking
 from launcher.serve.tracking import Reminder, TrackedEndpoint, Tracker, describe
+from launcher.slot import Slot
 from tests.support.waiting import wait_until
 
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from tests.bench.cases import Plan
 from tests.bench.record import Record, interleave
-from tests.bench.systems import COTYLEDON, FLOOR, OSLO_SPAWN, OURS, Running
+from tests.bench.systems import BARE_FORK, COTYLEDON, FLOOR, OSLO_SPAWN, OURS, Running
 from tests.support.waiting import elapse
 
-NAMES = (OURS, FLOOR, COTYLEDON, OSLO_SPAWN)
-QUICK = (OURS, FLOOR, COTYLEDON)
+NAMES = (OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_SPAWN)
+QUICK = (OURS, BARE_FORK, FLOOR, COTYLEDON)
 # cotyledon sleeps for 5 s before a fork when as many as there are workers were forked within so
 # many seconds. Only `twice` is to meet that: the others leave it that time.
 REST_SECONDS = 1.2  # for each system in turn

@@ -80,6 +80,7 @@ def test_workers_that_are_starved_of_processor_time(start: Start) -> None:
     assert_unharmed(service, before)
 
 
+@pytest.mark.timeout(120 + 2 * OUTAGE_SECONDS)
 def test_a_broker_that_is_away_under_load(start: Start, rabbit: Vhost) -> None:
     """Nobody is killed for it, and all are back by themselves when it is."""
     config = with_options(

@@ -223,7 +223,14 @@ def test_what_can_change_at_once_changes_without_a_roll(start: Start) -> None:
     service = start("Traced", "--workers=2")
     service.wait_ready()
     before = service.workers()
-    append(service, "[DEFAULT]", "debug = true", "[supervision]", "restart_limit = 0")
+    append(
+        service,
+        "[DEFAULT]",
+        "debug = true",
+        "[supervision]",
+        "restart_limit = 0",
+        "stable_after = 3600",
+    )
     since = len(service.output)
     assert service.run_command("reload").status == 0
     assert service.workers() == before

@@ -45,7 +45,8 @@ def test_a_worker_killed_for_memory_is_told_as_such_and_replaced(start: Start) -
 def test_a_worker_that_cannot_be_forked_is_forked_when_it_can(start: Start) -> None:
     needs("pids")
     with limited("pids") as group:
-        service = start("Faulty", config=with_options())
+        # The time for a fork is not what this is about; a machine under load needs it.
+        service = start("Faulty", config=with_options(DEFAULT={"start_timeout": 60}))
         service.wait_ready()
         victim = workers(service)[1]["pid"]
         before = psutil.Process(service.pid).num_fds()

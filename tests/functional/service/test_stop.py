@@ -164,14 +164,22 @@ def blocks_signals(pid: int) -> bool:
 
 
 def test_a_worker_killed_in_the_stop_is_told_and_the_row_is_down(start: Start) -> None:
+    """By the other one, which leaves after its death."""
     service = start("Traced", "--workers=2")
     service.wait_ready()
     victim = service.workers()[0]
+    words = ("call", "slow_echo", "value=1", "until=done", "--worker=1", "--timeout=60")
+    call = threading.Thread(target=service.run_command, args=words, daemon=True)
+    call.start()
+    wait_until(lambda: trace(service)["slow_echo"] == 1, 30, "a call is in hand")
     os.kill(victim, signal.SIGSTOP)
     service.signal(signal.SIGTERM)
-    service.wait_for_line("stopping; no calls in hand")
+    service.wait_for_line("stopping; 1 call in hand")
     os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in service.workers(), 30, "it is dead")
+    put(service, "done")
     assert service.wait() == 4
+    call.join(30)
     assert f"pid {victim} died in the stop" in service.output
     assert " down " in service.run_command("services", "list").stdout
 

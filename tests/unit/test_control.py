@@ -1,0 +1,147 @@
+"""The control socket's manners; what it answers is in the functional test_control.py."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.cli.control import UnixConnection
+from launcher.errors import OptionError
+from launcher.supervise import control
+from launcher.supervise.control import COMMANDS, NAME, Answer, Control, MetricsPort
+from tests.support.directories import short_directory
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+
+Ask = Callable[[str, str], UnixConnection]
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What commands wait for."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with short_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def door(directory: Path, gate: threading.Event) -> Iterator[Control]:
+    def command(body: dict[str, Any]) -> Answer:
+        assert gate.wait(SOON)
+        return Answer.of({})
+
+    def stumble(body: dict[str, Any]) -> Answer:
+        raise ZeroDivisionError("a bug")
+
+    door = Control(
+        str(directory),
+        {
+            ("POST", "/command"): command,
+            ("GET", "/question"): lambda body: Answer.of({}),
+            ("GET", "/bug"): stumble,
+        },
+    )
+    door.start()
+    yield door
+    door.stop()
+
+
+@pytest.fixture
+def ask(door: Control, directory: Path) -> Iterator[Ask]:
+    connections = []
+
+    def ask(verb: str, path: str) -> UnixConnection:
+        connections.append(UnixConnection(directory / NAME, SOON))
+        connections[-1].request(verb, path)
+        return connections[-1]
+
+    yield ask
+    for connection in connections:
+        connection.close()
+
+
+def test_commands_that_last_keep_nobody_from_asking(ask: Ask, gate: threading.Event) -> None:
+    """Not even when their clients have gone: what they began goes on."""
+    for _ in range(COMMANDS):
+        ask("POST", "/command").close()
+
+    def refused() -> bool:
+        return ask("POST", "/command").getresponse().status == 503
+
+    for _ in range(COMMANDS):
+        gone = ask("POST", "/command")
+        gone.close()
+    wait_until(refused, SOON, "there is no room for another command")
+    assert ask("GET", "/question").getresponse().status == 200
+    gate.set()
+    wait_until(
+        lambda: ask("POST", "/command").getresponse().status == 200, SOON, "there is room again"
+    )
+
+
+def test_a_bug_is_logged_and_told(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    response = ask("GET", "/bug").getresponse()
+    assert response.status == 500
+    assert "a bug" in json.loads(response.read())["error"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_who_speaks_slowly_is_cut_off_however_often_a_byte_comes(
+    door: Control, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(directory / NAME))
+
+        def cut_off() -> bool:
+            try:
+                visitor.send(b"x")
+            except (BrokenPipeError, ConnectionResetError):
+                return True
+            return False
+
+        wait_until(cut_off, SOON, "it is cut off", interval=0.05)
+
+
+def test_a_fork_keeps_nothing_of_it(door: Control, ask: Ask) -> None:
+    ask("POST", "/command")
+    wait_until(lambda: sockets() == 2, SOON, "a visitor is in")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        door.close_in_child()
+        os.write(write, bytes([sockets()]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 1) == b"\0"
+    os.close(read)
+    os.close(write)
+
+
+def sockets() -> int:
+    """Of this process, bound to the file: the listening one, and those of visitors."""
+    ours = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            ours.add(str(descriptor.readlink()))
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return sum(f"socket:[{line[6]}]" in ours for line in lines if line[-1].endswith(NAME))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "192.0.2.1:9464"])
+def test_a_port_that_cannot_be_had_is_said_in_a_sentence(address: str) -> None:
+    with pytest.raises(OptionError, match=rf"\[metrics\] listen: {address} cannot be listened on"):
+        MetricsPort(address, {})

@@ -1,0 +1,112 @@
+"""The man pages in etc/man are what `make man` makes, and hold what the program knows."""
+
+import re
+from functools import cache
+
+import pytest
+
+from etc.man import generate as pages
+from launcher.cli import commands
+from launcher.errors import ExitStatus
+from launcher.options import GROUPS
+from launcher.supervise import signals
+
+COMMANDS, CONFIGURATION = pages.NAMES
+SECTIONS = {
+    COMMANDS: [
+        *("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "EXIT STATUS", "SIGNALS"),
+        *("ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"),
+    ],
+    CONFIGURATION: [
+        *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "FILES", "EXAMPLES", "SEE ALSO"),
+    ],
+}
+REQUESTS = {
+    *("TH", "SH", "SS", "PP", "TP", "IP", "RS", "RE", "EX", "EE"),
+    *("B", "I", "BR", "IR", "RB", "ad", "br", "in", "nh"),
+}
+ESCAPES = r"\\(f[BIR]|-|e|&|\((aq|ga|ha|ti))"
+
+
+@cache
+def page(name: str) -> str:
+    return pages.make_page(name)
+
+
+def section(name: str, heading: str) -> str:
+    """The text below a heading, without escapes."""
+    found = re.search(
+        rf"^\.SH {heading}\n(.*?)(?=^\.SH |\Z)", page(name), re.DOTALL | re.MULTILINE
+    )
+    assert found
+    return re.sub(r"\\f[BIR]", "", found[1]).replace(r"\-", "-")
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_page_is_fresh(name: str) -> None:
+    """Mend with: make man"""
+    assert (pages.PAGES / name).read_text(encoding="utf-8") == page(name)
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_page_has_its_sections(name: str) -> None:
+    assert re.findall(r"^\.SH (.+)$", page(name), re.MULTILINE) == SECTIONS[name]
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_page_is_well_formed(name: str) -> None:
+    """As far as it can be told without groff: what goes wrong silently in any formatter."""
+    lines = [line for line in page(name).splitlines() if not line.startswith(r".\"")]
+    requests = [line[1:].split()[0] for line in lines if line.startswith(".")]
+    assert set(requests) <= REQUESTS
+    assert requests.count("RS") == requests.count("RE")
+    assert requests.count("EX") == requests.count("EE")
+    assert page(name).isascii()
+    for line in lines:
+        assert line.rstrip() == line, line
+        assert not line.startswith("'")  # a request as well
+        assert "\\" not in re.sub(ESCAPES, "", line), line
+        assert not re.search(r"@[A-Z]+@|%\(", line), line  # a place that nobody has filled in
+
+
+def test_every_command_is_told_with_its_options() -> None:
+    text = section(COMMANDS, "COMMANDS")
+    for command in [*commands.COMMANDS, *commands.CONTROL, "config sample", "completion"]:
+        assert re.search(rf"^{command}( |$)", text, re.MULTILINE), command
+    assert "\nstatus [--json | --watch | --report SLOT]\n" in text
+    assert "\nping [--count N] [--worker SLOT] [--timeout SECONDS]\n" in text
+    assert "\ncall METHOD [name=value ...] [--worker SLOT] [--timeout SECONDS]\n" in text
+    assert "\nservices disable [--binary BINARY] [--reason REASON]\n" in text
+    assert "\ncompletion bash|zsh|tcsh\n" in text
+    assert "--debug" not in text
+    assert "\n--config-file FILE\n" in section(COMMANDS, "OPTIONS")
+    assert "\n-h, --help\n" in section(COMMANDS, "OPTIONS")
+
+
+def test_every_exit_status_and_signal_is_told() -> None:
+    told = re.findall(r"^\.B (\d+)$", section(COMMANDS, "EXIT STATUS"), re.MULTILINE)
+    assert [int(number) for number in told] == sorted(ExitStatus)
+    assert {one.name for one in signals.TAKEN} <= set(
+        re.findall(r"SIG\w+", section(COMMANDS, "SIGNALS"))
+    )
+
+
+def test_every_option_is_told_with_its_facts() -> None:
+    text = section(CONFIGURATION, "OPTIONS")
+    for group, options in GROUPS.items():
+        assert f"\n.SS [{group or 'DEFAULT'}]\n" in f"\n{text}"
+        for option in options:
+            assert f"\n{option.dest} (" in text
+    assert "\nworkers (integer, 1 to 400, mutable)\n" in text
+    assert "\nDefault: <processors available>.\n" in text
+    assert "\nconnection (string, secret)\n" in text
+    assert "\nprobe_timeout (floating point, 0.1 to 86400)\n" in text
+    assert (
+        "\nperiodic_enable (boolean)\nRun the manager\\(aqs periodic tasks.\nDefault: true.\n"
+        in text
+    )
+    assert "None" not in text
+
+
+def test_text_is_printed_as_it_is() -> None:
+    assert pages.escape(r".x '~' a-b \n") == r"\&.x \(aq\(ti\(aq a\-b \en"

@@ -1,0 +1,145 @@
+"""Which files a reload reads, and what of them it refuses."""
+
+import os
+from pathlib import Path
+
+import pytest
+from oslo_config import cfg
+
+from launcher import config
+from launcher.errors import ConfigError, OptionError
+from launcher.serve import loading
+from launcher.supervise.configuration import Configuration
+
+BINARY = "compute-launcher"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files are found by themselves."""
+    for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(loading, "preload", lambda conf: None)
+    directory = tmp_path / f".{BINARY}"
+    directory.mkdir()
+    return directory
+
+
+def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
+    conf = cfg.ConfigOpts()
+    config.load(conf, BINARY, args)
+    return conf, Configuration(conf, BINARY, args)
+
+
+def test_a_file_that_appears_where_files_are_found_is_taken(home: Path) -> None:
+    conf, configuration = start()
+    default = configuration.workers
+
+    (home / f"{BINARY}.conf").write_text("[DEFAULT]\nworkers = 3\nreport_interval = 7\n")
+    (home / f"{BINARY}.conf.d").mkdir()
+    (home / f"{BINARY}.conf.d" / "more.conf").write_text("[health]\nprobe_interval = 3\n")
+
+    assert configuration.check()
+    configuration.take()
+    assert (conf.workers, conf.report_interval, conf.health.probe_interval) == (3, 7, 3)
+
+    (home / f"{BINARY}.conf").unlink()
+    assert configuration.check()
+    configuration.take()
+    assert (conf.workers, conf.report_interval, conf.health.probe_interval) == (default, 10, 3)
+
+
+def test_one_that_changes_at_once_is_found_too(home: Path) -> None:
+    conf, configuration = start()
+    (home / f"{BINARY}.conf").write_text("[supervision]\nrestart_limit = 7\n")
+
+    assert not configuration.check()
+    configuration.mutate()
+
+    assert conf.supervision.restart_limit == 7
+    assert configuration.check()  # nothing has changed since
+
+
+def test_what_is_found_is_not_read_where_a_file_is_named(home: Path) -> None:
+    named = home / "named.conf"
+    named.write_text("")
+    _, configuration = start(f"--config-file={named}")
+    default = configuration.workers
+    (home / f"{BINARY}.conf").write_text(f"[DEFAULT]\nworkers = {default + 1}\n")
+
+    assert configuration.check()
+    configuration.take()
+
+    assert configuration.workers == default
+
+
+def test_what_changes_between_check_and_take_is_not_taken(home: Path) -> None:
+    """Nobody has checked it."""
+    file = home / f"{BINARY}.conf"
+    file.write_text("[DEFAULT]\nreport_interval = 7\n")
+    conf, configuration = start()
+    file.write_text("[DEFAULT]\nreport_interval = 8\n")
+    configuration.check()
+    file.write_text("[DEFAULT]\nreport_interval = 9\n")
+
+    with pytest.raises(ConfigError, match=r"changed again.*reload once more"):
+        configuration.take()
+
+    assert conf.report_interval == 7
+    configuration.check()
+    configuration.take()
+    assert conf.report_interval == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("host = another", "host"),
+        ("transport_url = unix:///another", "transport_url"),
+        ("log_file = /var/log/launcher.log", "log_file"),
+        ("use_journal = true", "use_journal"),
+        ("[metrics]\nlisten = 127.0.0.1:9464", r"\[metrics\] listen"),
+    ],
+)
+def test_what_cannot_change_while_the_service_runs_is_refused(
+    home: Path, text: str, option: str
+) -> None:
+    _, configuration = start()
+    (home / f"{BINARY}.conf").write_text(f"[DEFAULT]\n{text}\n")
+
+    with pytest.raises(OptionError, match=f"option {option}: .*restart the service"):
+        configuration.check()
+
+
+def test_credentials_are_part_of_what_is_compared(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", os.fspath(home))
+    credential = home / "database_connection"
+    credential.write_text("sqlite:////one")
+    conf, configuration = start()
+    credential.write_text("sqlite:////other")
+
+    assert configuration.check()
+    configuration.take()
+
+    assert conf.database.connection == "sqlite:////other"
+
+
+def test_a_file_that_does_not_parse_is_named(home: Path) -> None:
+    _, configuration = start()
+    file = home / f"{BINARY}.conf"
+    file.write_text("workers = 3\n")
+
+    with pytest.raises(ConfigError, match=rf"^Failed to parse .*{file}"):
+        configuration.check()
+
+
+def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
+    _, configuration = start()
+    file = home / f"{BINARY}.conf"
+    file.write_bytes(b"\xff")
+
+    with pytest.raises(ConfigError, match=rf"configuration file {file} cannot be read"):
+        configuration.check()
