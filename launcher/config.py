@@ -195,9 +195,11 @@ def contents(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
 
 def _files(binary: str, args: Sequence[str]) -> list[str]:
     """Those that `load` reads: where one kind is named, none of that kind is looked for."""
-    named = [arg.partition("=")[::2] for arg in args]
-    files = [path for kind, path in named if kind == "--config-file"]
-    directories = [path for kind, path in named if kind == "--config-dir"]
+    # As oslo.config does it; Path's own raises for a user that there is not.
+    named = [os.path.expanduser(arg.partition("=")[2]) for arg in args]  # noqa: PTH111
+    kinds = [arg.partition("=")[0] for arg in args]
+    files = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-file"]
+    directories = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-dir"]
     files = files or cfg.find_config_files(binary, binary)
     directories = directories or cfg.find_config_dirs(binary, binary)
     inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]

@@ -143,3 +143,12 @@ def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
 
     with pytest.raises(ConfigError, match=rf"configuration file {file} cannot be read"):
         configuration.check()
+
+
+def test_a_file_may_be_named_below_the_home_directory(home: Path) -> None:
+    (home / "named.conf").write_text("[DEFAULT]\nreport_interval = 7\n")
+
+    conf, configuration = start(f"--config-file=~/.{BINARY}/named.conf")
+
+    assert conf.report_interval == 7
+    assert configuration.check()
