@@ -42,6 +42,7 @@ log.file = false
 vm_memory_high_watermark.relative = 0.95
 disk_free_limit.absolute = 1MB
 """
+MEMBERSHIP = "cluster_formation.classic_config.nodes.1 = {name}\n"  # joined on the first start
 
 
 def installed() -> bool:
@@ -74,6 +75,10 @@ class RabbitNode:
     queues and users survive.
     """
 
+    def __init__(self, beside: "RabbitNode | None" = None) -> None:
+        """:param beside: whose cluster the new one joins; runs already, and longer."""
+        self._beside = beside
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = stack.enter_context(short_directory("rabbit-"))
@@ -81,9 +86,13 @@ class RabbitNode:
             self.port, self.tls_port, self._distribution_port, self.epmd_port = free_ports(4)
             self.password = secrets.token_hex(8)
             self._cookie = secrets.token_hex(16)
+            if self._beside is not None:
+                self.epmd_port = self._beside.epmd_port
+                self.password, self._cookie = self._beside.password, self._beside._cookie
             self._name = f"launcher-{os.getpid()}-{secrets.token_hex(4)}@localhost"
             self._lay_out()
-            stack.enter_context(self._epmd())
+            if self._beside is None:
+                stack.enter_context(self._epmd())
             stack.callback(self.kill)
             self.start()
             self._stack = stack.pop_all()
@@ -220,6 +229,8 @@ class RabbitNode:
             user=USER,
             password=self.password,
         )
+        if self._beside is not None:
+            text += MEMBERSHIP.format(name=self._beside._name)
         Path(self.directory, "rabbitmq.conf").write_text(text)
         self._log.touch()
 

@@ -1,14 +1,17 @@
 """What operators use of RabbitMQ: TLS, quorum queues, several hosts, heartbeats."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import pytest
 
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
-from tests.support.rabbitmq import LOCALHOST, Vhost, binary, free_ports
+from tests.support.rabbitmq import LOCALHOST, RabbitNode, Vhost, binary, free_ports
 
 CALLS = 50
+CALL_TIMEOUT = 10.0  # seconds
 
 
 def serve(start: Start, url: str, **rabbit: object) -> Launcher:
@@ -87,3 +90,38 @@ def test_a_broker_that_hangs_is_noticed_by_its_heartbeat(start: Start, rabbit: V
     rabbit.node.start()
     assert_calls_are_answered(service, rabbit.url)
     assert service.workers() == before
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[Vhost, RabbitNode]]:
+    """Two nodes: a virtual host on the first, and the second."""
+    with RabbitNode() as first, RabbitNode(beside=first) as second, first.vhost() as vhost:
+        yield vhost, second
+
+
+@pytest.mark.timeout(300)
+def test_nodes_of_a_cluster_go_one_after_the_other(
+    start: Start, cluster: tuple[Vhost, RabbitNode]
+) -> None:
+    """Under calls without pause. Queues that are not replicated go with their node, and what was
+    in them ends in the client's timeout; the service is back on the other node by itself."""
+    vhost, second = cluster
+    nodes = [vhost.node, second]
+    url = vhost.url_of(*(f"{LOCALHOST}:{node.port}" for node in nodes))
+    service = serve(start, url)
+    service.wait_ready()
+    pids, ledger = service.workers(), Ledger(service.state_path)
+    with Callers(url, "node-1", ("work", "once"), timeout=CALL_TIMEOUT) as callers:
+        for node in nodes:
+            ledger.wait_for(len(ledger.executions()) + CALLS, 60)
+            node.kill()
+            wait_until_all_prove_themselves(service)
+            ledger.wait_for(len(ledger.executions()) + CALLS, 60)
+            node.start()
+        tally = callers.end()
+    assert not tally.wrong
+    assert {error[0].split(":")[0] for error in tally.failed.values()} <= {"MessagingTimeout"}
+    executions = ledger.executions()
+    assert not [key for key in executions if key.startswith("once") and executions[key] > 1]
+    assert_calls_are_answered(service, url)
+    assert service.workers() == pids
