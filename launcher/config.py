@@ -12,7 +12,6 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,16 @@ from oslo_config import cfg
 from oslo_log import log
 
 from launcher import __version__, paths
-from launcher.errors import ConfigError, OptionError, UsageError
+from launcher.contents import Place, credentials
+from launcher.errors import ConfigError, OptionError, UsageError, one_line
 from launcher.masking import mask_url
 from launcher.options import GROUPS
-
-__all__ = ["check_values", "load", "mask_url", "one_line", "register", "shown"]
 
 EXCHANGE = "launcher"  # the default of control_exchange
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(actor)s%(message)s"
 CONTEXT_LOG_FORMAT = LOG_FORMAT.replace("%(message)s", "[%(request_id)s] %(message)s")
 CREDENTIALS = {"transport_url": None, "connection": "database"}  # option: its group
-CREDENTIAL_FILES = {"transport_url": "transport_url", "connection": "database_connection"}
 
-Place = tuple[str, str]  # of an option in the files: section and name
 # What can change without a new process.
 MUTABLE: frozenset[Place] = frozenset(
     {
@@ -147,78 +143,8 @@ def take_credentials(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigError: one that cannot be read.
     """
-    for option, text in _credentials().items():
+    for option, text in credentials().items():
         conf.set_override(option, _plain(text), group=CREDENTIALS[option])
-
-
-def _credentials() -> dict[str, str]:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if directory is None:
-        return {}
-    files = {option: Path(directory, name) for option, name in CREDENTIAL_FILES.items()}
-    return {option: _read_credential(file) for option, file in files.items() if file.is_file()}
-
-
-def _read_credential(file: Path) -> str:
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            problem=f"credential {file} cannot be read: {one_line(error)}"
-        ) from error
-    if not text:
-        raise ConfigError(problem=f"credential {file} is empty")
-    return text
-
-
-def contents(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
-    """What the files and credentials say at this moment, options of libraries included; to be
-    compared with what they said before. For the arguments see `load`.
-
-    :raises ConfigError: one cannot be read.
-    """
-    parsed: dict[str, dict[str, object]] = {}
-    for file in _files(binary, args):
-        try:
-            cfg.ConfigParser(file, parsed).parse()
-        except cfg.ParseError as error:  # as oslo.config says it when it reads for itself
-            problem = one_line(cfg.ConfigFileParseError(file, str(error)))
-            raise ConfigError(problem=problem) from error
-        except (OSError, UnicodeDecodeError) as error:
-            problem = f"configuration file {file} cannot be read: {one_line(error)}"
-            raise ConfigError(problem=problem) from error
-    found = {
-        (section, name): value for section in parsed for name, value in parsed[section].items()
-    }
-    return found | {("credential", name): text for name, text in _credentials().items()}
-
-
-def _files(binary: str, args: Sequence[str]) -> list[str]:
-    """Those that `load` reads: where one kind is named, none of that kind is looked for."""
-    # As oslo.config does it; Path's own raises for a user that there is not.
-    named = [os.path.expanduser(arg.partition("=")[2]) for arg in args]  # noqa: PTH111
-    kinds = [arg.partition("=")[0] for arg in args]
-    files = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-file"]
-    directories = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-dir"]
-    files = files or cfg.find_config_files(binary, binary)
-    directories = directories or cfg.find_config_dirs(binary, binary)
-    inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]
-    return [*files, *(str(file) for file in chain.from_iterable(inside))]
-
-
-def sections(contents: dict[Place, object]) -> set[str]:
-    """The names of all that have something in them."""
-    return {section for section, _ in contents}
-
-
-def differences(one: dict[Place, object], other: dict[Place, object]) -> set[Place]:
-    """Where two contents are not the same."""
-    missing = object()
-    return {
-        place
-        for place in one.keys() | other.keys()
-        if one.get(place, missing) != other.get(place, missing)
-    }
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:
@@ -277,11 +203,6 @@ def _wrong_value(name: str, error: cfg.ConfigSourceValueError) -> OptionError:
 
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d*)?", text.strip()) is not None
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's text as a part of one sentence."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def shown(opt: cfg.Opt, value: Any) -> str:

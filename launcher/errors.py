@@ -162,3 +162,8 @@ class WrongNumber(LauncherError):
 
 class CommandFailed(LauncherError):
     """{command} failed: {reason}"""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's text as a part of one sentence."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -13,13 +13,13 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 
-from launcher.config import one_line
 from launcher.errors import (
     BusUnavailable,
     NoAnswer,
     OutputLost,
     RemoteFailure,
     UsageError,
+    one_line,
 )
 from launcher.serve import loading, rpc
 

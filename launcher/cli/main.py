@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import config, log
+from launcher import config, contents, log
 from launcher.cli import parser
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve import profiling
@@ -59,7 +59,7 @@ def load(binary: str, args: argparse.Namespace) -> None:
     """Read the configuration, and set up logging as it says."""
     config_args = parser.config_args(args)
     config.load(cfg.CONF, binary, config_args, **parser.overrides(args))
-    profiling.register(cfg.CONF, config.sections(config.contents(binary, config_args)))
+    profiling.register(cfg.CONF, contents.sections(contents.read(binary, config_args)))
     log.setup(cfg.CONF, binary)
 
 

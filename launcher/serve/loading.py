@@ -12,8 +12,8 @@ from stevedore import driver as stevedore_driver
 
 from launcher.bus.address import directory_of
 from launcher.bus.directory import check_directory
-from launcher.config import mask_url, one_line
-from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError
+from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError, one_line
+from launcher.masking import mask_url
 from launcher.serve import rpc
 from launcher.serve.manager import Manager
 from launcher.serve.server import speaks_amqp

@@ -12,8 +12,8 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_utils import versionutils
 
-from launcher.config import mask_url, one_line
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, one_line
+from launcher.masking import mask_url
 
 BASE_NAMESPACE = "baseapi"
 

@@ -16,9 +16,9 @@ from oslo_context import context as oslo_context
 
 from launcher import __version__, paths
 from launcher.board import Board
-from launcher.config import mask_url, one_line
 from launcher.counters import SlotCounters
-from launcher.errors import BusUnavailable, NoAnswer
+from launcher.errors import BusUnavailable, NoAnswer, one_line
+from launcher.masking import mask_url
 from launcher.registry.engine import open_registry
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceRecord

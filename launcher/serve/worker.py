@@ -19,9 +19,8 @@ from oslo_config import cfg
 
 from launcher import log, paths
 from launcher.board import Board
-from launcher.config import one_line
 from launcher.counters import Counters
-from launcher.errors import ExitStatus, LauncherError
+from launcher.errors import ExitStatus, LauncherError, one_line
 from launcher.serve.patience import Stopped
 from launcher.serve.service import Service
 from launcher.slot import Slot

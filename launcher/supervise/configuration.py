@@ -5,7 +5,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher import config, log
+from launcher import config, contents, log
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
 from launcher.options import GROUPS
 from launcher.serve import loading, profiling
@@ -37,7 +37,7 @@ class Configuration:
         self._binary = binary
         self._args = args
         self._overrides = overrides or {}
-        self._in_force = self._checked = config.contents(binary, args)
+        self._in_force = self._checked = contents.read(binary, args)
 
     @property
     def workers(self) -> int:
@@ -50,10 +50,10 @@ class Configuration:
 
         :raises LauncherError: it is wrong, or cannot change while the service runs.
         """
-        self._checked = config.contents(self._binary, self._args)
+        self._checked = contents.read(self._binary, self._args)
         conf = cfg.ConfigOpts()
         config.load(conf, self._binary, self._args, **self._overrides)
-        changed = config.differences(self._in_force, self._checked)
+        changed = contents.differences(self._in_force, self._checked)
         fixed = [place for place in FIXED if _value(conf, *place) != _value(self._conf, *place)]
         for group, name in [*fixed, *sorted(changed & log.fixed_options())]:
             option = f"[{group}] {name}" if group in GROUPS and group else name
@@ -75,12 +75,12 @@ class Configuration:
 
         :raises ConfigError: it has changed since.
         """
-        if config.contents(self._binary, self._args) != self._checked:
+        if contents.read(self._binary, self._args) != self._checked:
             raise ConfigurationChanged
         config.look_for_files(self._conf, self._binary)
         if not self._conf.reload_config_files():  # oslo.config has logged why
             raise ConfigError(problem="the configuration files cannot be read any more")
-        profiling.register(self._conf, config.sections(self._checked))
+        profiling.register(self._conf, contents.sections(self._checked))
         config.take_credentials(self._conf)
         config.check_values(self._conf)
         self.mutate()

@@ -17,7 +17,6 @@ from oslo_messaging import TransportURL
 from launcher import __version__, log, paths
 from launcher.board import Board
 from launcher.bus.address import directory_of
-from launcher.config import mask_url
 from launcher.counters import Counters
 from launcher.errors import (
     BusLost,
@@ -26,6 +25,7 @@ from launcher.errors import (
     LauncherError,
     WorkersKeptDying,
 )
+from launcher.masking import mask_url
 from launcher.serve import loading
 from launcher.serve.service import task_names
 from launcher.serve.worker import Inheritance, Worker

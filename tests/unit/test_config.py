@@ -12,7 +12,7 @@ from oslo_config import cfg
 
 from launcher import config, options
 from launcher.cli import configuration
-from launcher.errors import ConfigError, LauncherError, OptionError, UsageError
+from launcher.errors import ConfigError, OptionError, UsageError
 
 BINARY = "compute-launcher"
 Load = Callable[..., cfg.ConfigOpts]
@@ -272,32 +272,6 @@ def test_every_option_has_a_help_text() -> None:
     without = [opt.name for _, opts in options.list_opts() for opt in opts if not opt.help]
 
     assert without == []
-
-
-def test_one_line_is_a_part_of_a_sentence() -> None:
-    assert config.one_line(ValueError("first\n  second.")) == "first second"
-    assert config.one_line(LauncherError(reason="x")) == "internal error: x"
-    assert config.one_line(ValueError()) == "ValueError"
-
-
-def test_contents_are_those_of_all_files_and_libraries(tmp_path: Path) -> None:
-    """Options of a library that has not registered any yet included."""
-    directory = tmp_path / "conf.d"
-    directory.mkdir()
-    file = tmp_path / "a.conf"
-    file.write_text("[DEFAULT]\nworkers = 2\n[oslo_messaging_rabbit]\nssl = true\n")
-    (directory / "b.conf").write_text("[health]\nwedged_after = 9\n")
-    conf = cfg.ConfigOpts()
-    args = [f"--config-file={file}", f"--config-dir={directory}"]
-    config.load(conf, "compute-launcher", args)
-    before = config.contents("compute-launcher", args)
-    assert config.differences(before, config.contents("compute-launcher", args)) == set()
-
-    file.write_text("[DEFAULT]\nworkers = 3\n")
-    (directory / "c.conf").write_text("[rpc]\nx = 1\n")
-
-    changed = config.differences(before, config.contents("compute-launcher", args))
-    assert changed == {("DEFAULT", "workers"), ("oslo_messaging_rabbit", "ssl"), ("rpc", "x")}
 
 
 def test_what_can_change_without_a_new_process_is_known() -> None:

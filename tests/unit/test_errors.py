@@ -3,7 +3,7 @@
 import pytest
 
 from launcher import errors
-from launcher.errors import ExitStatus, LauncherError
+from launcher.errors import ExitStatus, LauncherError, one_line
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,9 @@ def test_braces_in_a_fact_are_left_alone() -> None:
 def test_a_forgotten_fact_is_a_bug_that_shows_at_once() -> None:
     with pytest.raises(KeyError):
         errors.OptionError(option="workers")
+
+
+def test_one_line_is_a_part_of_a_sentence() -> None:
+    assert one_line(ValueError("first\n  second.")) == "first second"
+    assert one_line(LauncherError(reason="x")) == "internal error: x"
+    assert one_line(ValueError()) == "ValueError"

@@ -19,7 +19,7 @@ LAYERS = (
     """,
     """
     launcher.native_threads launcher.errors launcher.states launcher.paths launcher.masking
-    launcher.log launcher.options launcher.config launcher.meditation
+    launcher.log launcher.options launcher.contents launcher.config launcher.meditation
     """,
     "launcher.slot",
     "launcher.board",

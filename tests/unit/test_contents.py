@@ -1,0 +1,27 @@
+"""What the files say is known before anybody understands it."""
+
+from pathlib import Path
+
+from oslo_config import cfg
+
+from launcher import config, contents
+
+
+def test_contents_are_those_of_all_files_and_libraries(tmp_path: Path) -> None:
+    """Options of a library that has not registered any yet included."""
+    directory = tmp_path / "conf.d"
+    directory.mkdir()
+    file = tmp_path / "a.conf"
+    file.write_text("[DEFAULT]\nworkers = 2\n[oslo_messaging_rabbit]\nssl = true\n")
+    (directory / "b.conf").write_text("[health]\nwedged_after = 9\n")
+    conf = cfg.ConfigOpts()
+    args = [f"--config-file={file}", f"--config-dir={directory}"]
+    config.load(conf, "compute-launcher", args)
+    before = contents.read("compute-launcher", args)
+    assert contents.differences(before, contents.read("compute-launcher", args)) == set()
+
+    file.write_text("[DEFAULT]\nworkers = 3\n")
+    (directory / "c.conf").write_text("[rpc]\nx = 1\n")
+
+    changed = contents.differences(before, contents.read("compute-launcher", args))
+    assert changed == {("DEFAULT", "workers"), ("oslo_messaging_rabbit", "ssl"), ("rpc", "x")}
