@@ -11,7 +11,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 from oslo_context import context as oslo_context
 
@@ -19,84 +18,14 @@ from launcher.board import Board
 from launcher.counters import SlotCounters
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
+from launcher.serve.task import Task, Timing, tune
 from launcher.slot import Slot, seconds
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_SPACING_SECONDS = 60
 BEATS_PER_TIMEOUT = 4  # rounds of the loop within beat_timeout, even when nothing is due
 OVERSLEPT_SECONDS = 0.5
 TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """What the configuration says of all tasks. Seconds."""
-
-    enabled: bool = True
-    fuzzy_delay: float = 60
-    interval_max: float | None = None
-    beat_timeout: float = 30
-    spacing: dict[str, float] = field(default_factory=dict)
-
-
-def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
-    """The task as it is to run under `timing`; None: it is disabled."""
-    spacing = timing.spacing.get(spec.name, spec.spacing)
-    if spacing < 0:
-        return None
-    ceiling = timing.interval_max or float("inf")
-    spacing = min(spacing or min(ceiling, DEFAULT_SPACING_SECONDS), ceiling)
-    return replace(spec, spacing=spacing)
-
-
-class Task:
-    """One task and what is known of its runs. Used under the lock of its PeriodicTasks."""
-
-    def __init__(
-        self,
-        number: int,
-        spec: TaskSpec,
-        call: Callable[[], object],
-        *,
-        due: int = 0,
-        hurry: Callable[[], bool] = lambda: False,
-        retry: float = math.inf,
-    ) -> None:
-        self.retry = retry
-        self.number = number
-        self.spec = spec
-        self.call = call
-        self.due = due
-        self.hurry = hurry
-        self.started: int | None = None  # None: not running
-        self.failing = False
-
-    @property
-    def host_wide(self) -> bool:
-        """Whether only the lead of the host runs it."""
-        return self.spec.scope == "host"
-
-    @property
-    def deadline(self) -> int:
-        """When it counts as stuck: while running, or when the loop forgets to start it."""
-        return self.since + seconds(self.spec.timeout)
-
-    @property
-    def since(self) -> int:
-        """When its run began, or has to begin."""
-        return self.due if self.started is None else self.started
-
-    def describe(self, now: int) -> str:
-        """What it does, and until when it may."""
-        at = f"due in {(self.due - now) / 1e9:.1f} s"
-        if self.started is not None:
-            at = f"runs for {(now - self.started) / 1e9:.1f} s"
-        failing = ", failing" if self.failing else ""
-        return (
-            f"{self.spec.name}: {at}, stuck in {(self.deadline - now) / 1e9:.1f} s, "
-            f"every {self.spec.spacing:g} s in each {self.spec.scope}{failing}"
-        )
 
 
 class PeriodicTasks:

@@ -8,7 +8,7 @@ from oslo_config import cfg
 
 from launcher.serve import loading
 from launcher.serve.manager import Manager
-from launcher.serve.periodics import Timing
+from launcher.serve.task import Timing
 
 GIVEN = {
     "host",

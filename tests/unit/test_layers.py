@@ -35,6 +35,7 @@ LAYERS = (
     launcher.registry.* launcher.bus.*
     """,
     "launcher.serve.manager launcher.serve.server",
+    "launcher.serve.task",
     """
     launcher.serve.service launcher.serve.servicegroup launcher.serve.periodics
     launcher.serve.probe launcher.serve.loading launcher.serve.settings launcher.serve.servers

@@ -13,7 +13,8 @@ from launcher.counters import TASK, Counters
 from launcher.serve import periodics
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
-from launcher.serve.periodics import DEFAULT_SPACING_SECONDS, PeriodicTasks, Timing, tune
+from launcher.serve.periodics import PeriodicTasks
+from launcher.serve.task import DEFAULT_SPACING_SECONDS, Timing, tune
 from launcher.slot import Slot, seconds
 from tests.support.waiting import wait_until
 
