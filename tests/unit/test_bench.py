@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import record, report
+from tests.bench import __main__, record, report
 from tests.bench.record import Record, Results, interleave
 from tests.bench.targets import Found, Target, level, ratio
 from tests.bench.usage import Activity
@@ -95,3 +95,11 @@ def test_activity_counts_tasks_that_are_new_from_their_beginning() -> None:
     before = Activity({1: (1_000_000_000, 5), 2: (7, 7)})
     after = Activity({1: (3_000_000_000, 8), 3: (500_000_000, 1)})
     assert after.since(before) == (2.5, 4)
+
+
+def test_all_cases_are_measured_when_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.parse([]).cases == []
+    assert __main__.parse(["start", "stop", "--n", "1", "4"]).cases == ["start", "stop"]
+    with pytest.raises(SystemExit):
+        __main__.parse(["begin"])
+    assert "'begin' is none of start, memory" in capsys.readouterr().err
