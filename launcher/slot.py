@@ -178,6 +178,10 @@ class Slot:
         if succeeded:
             self.put("probe_ok_at", now)
 
+    def forgive_probe(self) -> None:
+        """Called in the worker: failures until now prove nothing."""
+        self.put("probe_failing_since", 0)
+
     def drain(self, timeout: float) -> None:
         """Called in the worker: it stops, and may take `timeout` seconds (0: without end)."""
         with self._lock:

@@ -34,7 +34,7 @@ AT_ONCE = 0.001  # seconds that we wait for the rest of a frame of which there i
 AT_LEAST_EACH = 1.0  # seconds: heartbeats are looked after when calls keep us busy, too
 RECONNECT_SECONDS = 5.0  # given to one attempt to have the connection back
 TROUBLE_PAUSE = 1.0  # seconds, after an error that is none of the connection
-IDLE_SECONDS = 5.0  # the longest sleep; heartbeats may ask for a shorter one
+IDLE_SECONDS = 60.0  # the longest sleep; heartbeats ask for a shorter one, 10 s by default
 FAREWELL_SECONDS = 5.0  # that a broker may take to answer when we leave
 REMEMBERED = 4096  # calls, so that a second copy of one is known for what it is
 
@@ -168,21 +168,29 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         if channel is not self._channel:
             self._channel = channel
             self._era += 1
+        return self._era
+
+    def _limit_prefetch(self, room: int) -> None:
+        """Unless the operator has: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. Per
+        consumer, since quorum queues know no other limit. Of each channel that there will be, and
+        anew for one that is brought to life again, which knows of no limit."""
+        if self._connection.rabbit_qos_prefetch_count <= 0:
+            self._connection.rabbit_qos_prefetch_count = min(room, 65535)
+        limit = self._connection._set_qos
+
+        def limit_in_every_life(channel: Any) -> None:
             revive = channel._do_revive
 
             def revive_in_a_new_era() -> None:
                 self._era += 1
                 revive()
+                limit(channel)
 
             channel._do_revive = revive_in_a_new_era
-        return self._era
+            limit(channel)
 
-    def _limit_prefetch(self, room: int) -> None:
-        """Unless the operator has: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. Per
-        consumer, since quorum queues know no other limit."""
-        if self._connection.rabbit_qos_prefetch_count <= 0:
-            self._connection.rabbit_qos_prefetch_count = min(room, 65535)
-            self._connection._set_qos(self._connection.channel)
+        self._connection._set_qos = limit_in_every_life
+        limit_in_every_life(self._connection.channel)
 
     def _subscribe(self, target: Any) -> None:
         """To what the driver's own listener would: the topic, the server, all."""

@@ -28,8 +28,9 @@ def expose(method: _Method) -> _Method:
 
 def idempotent(method: _Method) -> _Method:
     """Say that a call of this exposed method may be executed twice: when a worker dies with one
-    in hand, the bus hands it to a sibling, once. Without this a call is executed at most once,
-    and one that dies with its worker ends in the client's timeout."""
+    in hand, the bus hands it to a sibling, once. Without this a call is executed at most once
+    (RabbitMQ: unless the connection is cut before the broker has read that it was taken), and one
+    that dies with its worker ends in the client's timeout."""
     method.idempotent = True  # type: ignore[attr-defined]
     return method
 
@@ -45,16 +46,21 @@ def is_tracked(method: Callable[..., Any]) -> bool:
     return not getattr(method, "skip_tracking", False)
 
 
-def is_idempotent(endpoints: Iterable[Any], message: Mapping[str, Any]) -> bool:
-    """Whether a message, which may be garbage, calls an idempotent method of the first endpoint
-    that has it. Runs no code of the endpoint's: no property is looked at."""
+def find_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> object | None:
+    """The method that a message, which may be garbage, calls: that of the first endpoint which is
+    meant and exposes it. Runs no code of the endpoint's: no property is looked at."""
     name = message.get("method")
     for endpoint in endpoints if isinstance(name, str) else ():
         untracked = getattr(endpoint, "untracked", endpoint)
-        method = inspect.getattr_static(untracked, cast(str, name), None)
-        if method is not None and _is_meant(endpoint.target, message):
-            return getattr(method, "exposed", False) and getattr(method, "idempotent", False)
-    return False
+        method: object = inspect.getattr_static(untracked, cast(str, name), None)
+        if getattr(method, "exposed", False) and _is_meant(endpoint.target, message):
+            return method
+    return None
+
+
+def is_idempotent(method: object) -> bool:
+    """Whether calls of it may be executed twice."""
+    return bool(getattr(method, "idempotent", False))
 
 
 def _is_meant(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:

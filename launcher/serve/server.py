@@ -16,7 +16,7 @@ from typing import Any
 import oslo_messaging
 from oslo_messaging.rpc.server import RPCServer
 
-from launcher.serve.rpc import is_idempotent
+from launcher.serve.rpc import find_method, is_idempotent
 
 LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Server:
             target,
             list(endpoints),
             access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
-            server_cls=partial(CallServer, partial(is_idempotent, endpoints), redelivered),
+            server_cls=partial(CallServer, partial(find_method, endpoints), redelivered),
         )
         self._lock = threading.Lock()
         self._listens = False
@@ -113,14 +113,14 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def __init__(
         self,
-        idempotent: Callable[[Any], bool],
+        find: Callable[[Any], object | None],
         redelivered: Callable[[str], object],
         *args: Any,
     ) -> None:
-        """:param idempotent: whether a message calls a method that may be called twice."""
+        """:param find: the method that a message calls, if there is one."""
         super().__init__(*args)
         self._redelivered = redelivered
-        self._idempotent = idempotent
+        self._find = find
         # Threads of oslo.messaging's own executor wake each second to see whether they are still
         # wanted: idle ones cost, and a stop waits for the last of them.
         self._executor_cls = partial(ThreadPoolExecutor, thread_name_prefix="call")
@@ -135,18 +135,22 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _process_incoming(self, incoming: list[Any]) -> None:
         message = incoming[0]
+        answerable = self._find(message.message) is not None
         if not self._is_late(message):
             self._note_redelivery(message)
-            super()._process_incoming(incoming)
+            super()._process_incoming([message if answerable else Refused(message)])
             return
         super()._process_incoming([Unacknowledged(message)])
         message.acknowledge()
 
     def _is_late(self, message: Any) -> bool:
-        return not message.redelivered and self._idempotent(message.message)
+        return not message.redelivered and self._calls_idempotent(message)
+
+    def _calls_idempotent(self, message: Any) -> bool:
+        return is_idempotent(self._find(message.message))
 
     def _note_redelivery(self, message: Any) -> None:
-        if message.redelivered and self._idempotent(message.message):
+        if message.redelivered and self._calls_idempotent(message):
             self._redelivered(str(message.message.get("method")))
             LOG.info(
                 "%s (%s) was in the hands of a worker that has died or left; it is executed once "
@@ -156,8 +160,8 @@ class CallServer(RPCServer):  # type: ignore[misc]
             )
 
 
-class Unacknowledged:
-    """A message that pretends to be acknowledged when oslo.messaging's server asks for it."""
+class Altered:
+    """A message as it is, but for what a subclass says."""
 
     def __init__(self, message: Any) -> None:
         self._message = message
@@ -165,8 +169,19 @@ class Unacknowledged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._message, name)
 
+
+class Unacknowledged(Altered):
+    """Pretends to be acknowledged when oslo.messaging's server asks for it."""
+
     def acknowledge(self) -> None:
         """Not yet."""
+
+
+class Refused(Altered):
+    """A call that nobody answers: of one that asks for signs of life (call_monitor_timeout)
+    oslo.messaging would go on sending them, from a thread that never ends."""
+
+    client_timeout = None
 
 
 def speaks_amqp(conf: Any) -> bool:

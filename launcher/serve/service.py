@@ -215,6 +215,7 @@ class Service:
         redelivered = self._tracker.counters.count_redelivery
         servers = Servers(transport, settings, slot, self._endpoints(manager), redelivered)
         undo.callback(servers.leave_bus)
+        undo.callback(servers.wait_for_background, self._tracker)  # of the last calls
         undo.callback(servers.alt.finish)
         undo.callback(servers.wait_for_background, self._tracker)
         undo.callback(servers.main.finish)
@@ -255,7 +256,7 @@ class Service:
             servers.transport,
             servers.own_target,
             self._settings.probe_timeout,
-            self._slot.note_probe,
+            partial(self._note_probe, servers.threads),
         )
         self._add_builtin_tasks(probe, group)
         if self._settings.timing.enabled:
@@ -263,6 +264,13 @@ class Service:
                 self._tasks.add(number, spec, partial(_call_task, getattr(manager, method)))
         self._tasks.start()
         return probe
+
+    def _note_probe(self, threads: int, *, succeeded: bool) -> None:
+        """One that found all threads taken says nothing: it waits with the other calls."""
+        if succeeded or len(self._tracker.in_hand()) < threads:
+            self._slot.note_probe(succeeded=succeeded)
+        else:
+            self._slot.forgive_probe()
 
     def _add_builtin_tasks(self, probe: Probe, group: ServiceGroup) -> None:
         """Numbered as in BUILTIN_TASKS."""

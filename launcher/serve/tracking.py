@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
+from inspect import getattr_static
 from typing import Any
 
 import oslo_messaging
@@ -140,6 +141,8 @@ class TrackedEndpoint:
         self.target = getattr(endpoint, "target", None) or oslo_messaging.Target()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if isinstance(getattr_static(self.untracked, name, None), property | cached_property):
+            raise AttributeError(name)  # no client is to have it looked at
         method = getattr(self.untracked, name)
         if not getattr(method, "exposed", False):
             raise AttributeError(name)

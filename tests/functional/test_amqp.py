@@ -5,6 +5,7 @@ All that `launcher.bus.amqp` uses of oslo.messaging's private names is exercised
 
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -352,6 +353,16 @@ def impatient(rabbit: Vhost) -> Iterator[None]:
     )
 
 
+def prefetch(rabbit: Vhost) -> list[str]:
+    """How many unacknowledged messages each consumer may have."""
+    name = f'<<"{rabbit.name}">>'
+    found = rabbit.node.evaluate(
+        f"[proplists:get_value(prefetch_count, C) || C <- rabbit_amqqueue:consumers_all({name}), "
+        "proplists:get_value(ack_required, C)]"
+    )
+    return re.findall(r"\d+", found)
+
+
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("method", ["work", "once"])
 def test_a_channel_that_the_broker_closes_has_nothing_executed_twice(
@@ -367,6 +378,7 @@ def test_a_channel_that_the_broker_closes_has_nothing_executed_twice(
         "the broker has closed a channel",
     )
     wait_until(lambda: server.listener._era >= 2, DEADLINE, "and we know")
+    wait_until(lambda: prefetch(rabbit).count("1") == 3, DEADLINE, "each queue's limit is back")
     server.endpoint.released.set()
     assert calls.end() == {number: number for number in range(4)}
     wait_until(lambda: counts(rabbit) == (0, 0), DEADLINE, "all are acknowledged")

@@ -1,5 +1,6 @@
 """The policy of acknowledgement, and the hooks of oslo.messaging that it hangs on."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from oslo_messaging._drivers import amqpdriver, base
 from oslo_messaging.rpc.server import RPCServer
 
 from launcher.bus import amqp
-from launcher.serve.rpc import expose, idempotent, is_idempotent
+from launcher.serve.rpc import expose, find_method, idempotent, is_idempotent
 from launcher.serve.server import CallServer, speaks_amqp
 from launcher.serve.tracking import TrackedEndpoint
 from tests.support.transports import configuration
@@ -85,7 +86,7 @@ def server(endpoint: Endpoint, counted: list[str]) -> CallServer:
         oslo_messaging.Target(topic="compute", server="node-1"),
         endpoints,
         access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
-        server_cls=partial(CallServer, partial(is_idempotent, endpoints), counted.append),
+        server_cls=partial(CallServer, partial(find_method, endpoints), counted.append),
     )
     assert isinstance(made, CallServer)
     return made
@@ -135,7 +136,7 @@ def test_a_method_is_idempotent_in_its_own_namespace_only(
 ) -> None:
     called = {"method": "safe", "namespace": namespace}
 
-    assert is_idempotent([endpoint], called) is (namespace is None)
+    assert is_idempotent(find_method([endpoint], called)) is (namespace is None)
 
 
 class Newer:
@@ -160,13 +161,45 @@ def test_a_method_is_idempotent_in_its_own_version_only(
 ) -> None:
     called = {"method": "safe", "version": version}
 
-    assert is_idempotent([endpoint, Newer()], called) is twice
+    assert is_idempotent(find_method([endpoint, Newer()], called)) is twice
 
 
 def test_the_policy_runs_no_code_of_an_endpoint() -> None:
     tracked = TrackedEndpoint(Newer(), NoTracker())  # type: ignore[arg-type]
 
-    assert not is_idempotent([tracked], {"method": "trap", "version": "2.0"})
+    assert find_method([tracked], {"method": "trap", "version": "2.0"}) is None
+    assert not hasattr(tracked, "trap")
+
+
+class Shy:
+    """Has a method of that name, which nobody may call."""
+
+    target = oslo_messaging.Target(version="1.0")
+
+    def safe(self, context: Any) -> None: ...
+
+
+def test_a_method_that_is_not_exposed_hides_none_of_the_next_endpoint(endpoint: Endpoint) -> None:
+    found = find_method([Shy(), endpoint], {"method": "safe"})
+
+    assert is_idempotent(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "version"), [("nope", "1.0"), ("hidden", "1.0"), ("unsafe", "9.0"), (["x"], "1.0")]
+)
+def test_a_call_that_is_refused_leaves_no_thread(
+    server: CallServer, endpoint: Endpoint, method: object, version: str
+) -> None:
+    """Even if its client asks for signs of life."""
+    before = threading.enumerate()
+    refused = message(endpoint, method, client_timeout=60)
+    refused.message["version"] = version
+
+    server._process_incoming([refused])
+
+    assert endpoint.log == ["acknowledge", "reply"]
+    assert threading.enumerate() == before
 
 
 def test_the_hooks_of_oslo_messaging_are_there(server: CallServer) -> None:

@@ -10,7 +10,12 @@ from functools import partial
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import status, with_options, workers
+from tests.functional.service.faults import (
+    status,
+    wait_until_all_prove_themselves,
+    with_options,
+    workers,
+)
 from tests.support.callers import Callers, Ledger, Tally
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -181,4 +186,18 @@ def test_more_calls_than_threads_wait_and_harm_nobody(
         assert max(one["memory"] for one in workers(service)) < before_it + GROWTH_BYTES
         tally = callers.end()
     assert not tally.failed
+    assert service.workers() == before
+
+
+def test_calls_to_one_worker_that_take_its_threads_are_no_fault_of_it(start: Start) -> None:
+    """They are in the way of its calls to itself for longer than a worker may be out of reach."""
+    config = with_options(DEFAULT={"executor_thread_pool_size": 1}, health={"wedged_after": 2})
+    service = start("Working", "--workers=2", config=config)
+    service.wait_ready()
+    before = service.workers()
+    answer = service.run_command(
+        *("call", "work", "key=x", "seconds=9", "--worker=1", "--timeout=30")
+    )
+    assert (answer.status, answer.stdout) == (0, '"x"\n')
+    wait_until_all_prove_themselves(service)
     assert service.workers() == before
