@@ -19,8 +19,8 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
-from launcher import __version__, paths
-from launcher.contents import Place, credentials
+from launcher import __version__, contents, paths
+from launcher.contents import Place
 from launcher.errors import ConfigError, OptionError, UsageError, one_line
 from launcher.masking import mask_url
 from launcher.options import GROUPS
@@ -64,12 +64,38 @@ def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **override
     :raises UsageError: an override that is no value of its option.
     """
     register(conf)
+    try:
+        _read(conf, binary, args)
+        for option, value in overrides.items():
+            _override(conf, option, value)
+        _fill_in_defaults(conf, binary)
+        take_credentials(conf)
+        check_values(conf)
+    except OptionError as error:
+        raise _with_file(error, binary, args) from error
+
+
+def _with_file(error: OptionError, binary: str, args: Sequence[str]) -> OptionError:
+    """The same, with the file that the value comes from, if it does and the error does not say."""
+    group, _, name = error.option.removeprefix("[").rpartition("] ")
+    file = contents.file_of((group or "DEFAULT", name), binary, args)
+    return (
+        OptionError(option=f"{error.option} in {file}", problem=error.problem) if file else error
+    )
+
+
+def runtime_path(binary: str, args: Sequence[str] = ()) -> Path:
+    """Where a service is to be asked: all else in the files may be wrong, since it runs with what
+    it read before. For the arguments see `load`.
+
+    :raises ConfigError: a file that is missing or does not parse, a path that is none.
+    """
+    conf = cfg.ConfigOpts()
+    conf.register_opts(GROUPS[None])
     _read(conf, binary, args)
-    for option, value in overrides.items():
-        _override(conf, option, value)
-    _fill_in_defaults(conf, binary)
-    take_credentials(conf)
-    check_values(conf)
+    _fill_in_paths(conf, binary)
+    _check_value(conf, None, "runtime_path")
+    return Path(conf.runtime_path)
 
 
 def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
@@ -84,7 +110,7 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         with redirect_stderr(said):
             conf(list(args), project=binary, prog=binary, version=__version__)
     except SystemExit as error:  # a wrong value of an option that oslo.log has on command lines
-        raise ConfigError(problem=" ".join(said.getvalue().split())) from error
+        raise _refused(" ".join(said.getvalue().split())) from error
     except cfg.ConfigFilesNotFoundError as error:
         raise ConfigError(
             problem=f"configuration file {', '.join(error.config_files)} cannot be read; "
@@ -107,6 +133,13 @@ def _read(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         raise ConfigError(problem=f"configuration file {files} is no UTF-8: {error}") from error
 
 
+def _refused(said: str) -> ConfigError:
+    """What argparse said; of an option whose value is in a file."""
+    if found := re.search(r"argument --([\w-]+): (.*)", said):
+        return OptionError(option=found[1].replace("-", "_"), problem=found[2])
+    return ConfigError(problem=said)
+
+
 def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
     try:
         conf.set_override(option, value)
@@ -115,13 +148,18 @@ def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
 
 
 def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
-    """Paths come from systemd or XDG, the URLs of the embedded bus and database from the paths."""
+    """The URLs of the embedded bus and database come from the paths."""
     _set_default_host(conf, socket.gethostname())
-    conf.set_default("state_path", _plain(str(paths.state_path(os.environ, binary))))
-    conf.set_default("runtime_path", _plain(str(paths.runtime_path(os.environ, binary))))
+    _fill_in_paths(conf, binary)
     database = Path(_value(conf, None, "state_path"), "launcher.sqlite")
     conf.set_default("connection", _plain(f"sqlite:///{database}"), group="database")
     conf.set_default("transport_url", _plain(f"unix://{_value(conf, None, 'runtime_path')}/bus"))
+
+
+def _fill_in_paths(conf: cfg.ConfigOpts, binary: str) -> None:
+    """From systemd or XDG."""
+    conf.set_default("state_path", _plain(str(paths.state_path(os.environ, binary))))
+    conf.set_default("runtime_path", _plain(str(paths.runtime_path(os.environ, binary))))
 
 
 def _set_default_host(conf: cfg.ConfigOpts, name: str) -> None:
@@ -143,7 +181,7 @@ def take_credentials(conf: cfg.ConfigOpts) -> None:
 
     :raises ConfigError: one that cannot be read.
     """
-    for option, text in credentials().items():
+    for option, text in contents.credentials().items():
         conf.set_override(option, _plain(text), group=CREDENTIALS[option])
 
 

@@ -20,20 +20,30 @@ def read(binary: str, args: Sequence[str] = ()) -> dict[Place, object]:
 
     :raises ConfigError: one cannot be read.
     """
-    parsed: dict[str, dict[str, object]] = {}
+    found: dict[Place, object] = {}
     for file in _files(binary, args):
-        try:
-            cfg.ConfigParser(file, parsed).parse()
-        except cfg.ParseError as error:  # as oslo.config says it when it reads for itself
-            problem = one_line(cfg.ConfigFileParseError(file, str(error)))
-            raise ConfigError(problem=problem) from error
-        except (OSError, UnicodeDecodeError) as error:
-            problem = f"configuration file {file} cannot be read: {one_line(error)}"
-            raise ConfigError(problem=problem) from error
-    found = {
-        (section, name): value for section in parsed for name, value in parsed[section].items()
-    }
+        found |= _parse(file)
     return found | {("credential", name): text for name, text in credentials().items()}
+
+
+def file_of(place: Place, binary: str, args: Sequence[str] = ()) -> str | None:
+    """The file whose word on an option counts, of those that `read` reads; raises the same."""
+    return next((file for file in reversed(_files(binary, args)) if place in _parse(file)), None)
+
+
+def _parse(file: str) -> dict[Place, object]:
+    sections: dict[str, dict[str, object]] = {}
+    try:
+        cfg.ConfigParser(file, sections).parse()
+    except cfg.ParseError as error:  # as oslo.config says it when it reads for itself
+        problem = one_line(cfg.ConfigFileParseError(file, str(error)))
+        raise ConfigError(problem=problem) from error
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"configuration file {file} cannot be read: {one_line(error)}"
+        raise ConfigError(problem=problem) from error
+    return {
+        (section, name): value for section in sections for name, value in sections[section].items()
+    }
 
 
 def sections(contents: dict[Place, object]) -> set[str]:

@@ -16,7 +16,8 @@ class ExitStatus(IntEnum):
     USAGE = 2  # the command line is wrong
     WORKERS_DYING = 3  # workers kept dying
     KILLED = 4  # stopped, but a worker had to be killed
-    UNAVAILABLE = 69  # EX_UNAVAILABLE: bus or database not reachable within start_timeout
+    UNAVAILABLE = 69  # EX_UNAVAILABLE: bus or database not reachable in time, or no room on a disk
+    NOT_PERMITTED = 77  # EX_NOPERM: another user's service
     CONFIG = 78  # EX_CONFIG: no restart will mend it, the configuration has to change
     INTERRUPTED = 130  # a second Ctrl-C: 128 + SIGINT, as shells report it
 
@@ -40,10 +41,21 @@ class ConfigError(LauncherError):
 class OptionError(ConfigError):
     """option {option}: {problem}"""
 
+    def __init__(self, *, option: str, problem: object) -> None:
+        super().__init__(option=option, problem=problem)
+        self.option = option
+        self.problem = problem
+
 
 class DirectoryUnusable(ConfigError):
     """{option} = {path}: {reason}; make the directory writable for uid {uid} or set {option} to
     another one"""
+
+
+class DirectoryFull(LauncherError):
+    """{option} = {path}: {reason}; make room there, or set {option} to another directory"""
+
+    exit_status = ExitStatus.UNAVAILABLE
 
 
 class AlreadyRunning(ConfigError):
@@ -128,6 +140,12 @@ class NotRunning(LauncherError):
     """no {binary} answers at {path}: {reason}; is it running, with this runtime_path?"""
 
     exit_status = ExitStatus.UNAVAILABLE
+
+
+class NotPermitted(LauncherError):
+    """{binary} at {path} may be asked by root and its own user, and not by uid {uid}"""
+
+    exit_status = ExitStatus.NOT_PERMITTED
 
 
 class ReloadFailed(LauncherError):

@@ -1,12 +1,13 @@
 """Directories: where state and runtime files go, and whether they can be used."""
 
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.errors import DirectoryExposed, DirectoryUnusable, OptionError
+from launcher.errors import DirectoryExposed, DirectoryFull, DirectoryUnusable, OptionError
 
 SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
 LONGEST_SOCKET = len("/bus/peers/4194304-01234567.sock")  # what is made below the runtime path
@@ -40,13 +41,17 @@ def prepare(option: str, path: Path) -> None:
     """Make `path` a directory of ours, 0700 when it is new, and prove that it can be written.
 
     :raises DirectoryUnusable: with the reason as the kernel gave it.
+    :raises DirectoryFull: which may pass.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path, buffering=0) as file:
             file.write(bytes(BLOCK_BYTES))  # an empty file could be made on a full disk too
     except OSError as error:
-        raise _unusable(option, path, error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DirectoryFull(option=option, path=path, reason=reason) from error
+        raise _unusable(option, path, reason) from error
 
 
 def check(option: str, path: Path) -> None:

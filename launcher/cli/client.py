@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,12 +48,22 @@ def ping(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 def call(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Print the answer as JSON."""
-    arguments = dict(parse_argument(text) for text in args.arguments)
+    arguments = parse_arguments(args.arguments)
     namespace, _, method = args.method.rpartition(".")
     with _client(conf, args) as ask:
         answer = ask(method, arguments, namespace or None)
     print_line(json.dumps(answer, indent=2, sort_keys=True, ensure_ascii=False))
     return 0
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """All of them by name; raises UsageError."""
+    arguments: dict[str, Any] = {}
+    for name, value in map(parse_argument, texts):
+        if name in arguments:
+            raise UsageError(problem=f"argument {name} is given twice")
+        arguments[name] = value
+    return arguments
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
@@ -79,8 +89,13 @@ def print_line(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it is tried again at exit
-        raise OutputLost(reason=error.strerror) from error
+        raise output_lost(error) from error
+
+
+def output_lost(error: OSError) -> OutputLost:
+    """The error to raise; what is in the buffer of stdout would be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OutputLost(reason=error.strerror)
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import paths
-from launcher.cli import client, completion, configuration, control, services
+from launcher import config, paths
+from launcher.cli import client, completion, configuration, control, parser, services
 from launcher.errors import ConfigError
 
 Load = Callable[[], None]  # reads the configuration into cfg.CONF, or raises ConfigError
@@ -41,15 +40,14 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
     if args.command == "completion":
         return completion.show(binary, args)
     if command := CONTROL.get(args.command):
-        return command(_find_service(binary, load), args)
+        return command(_find_service(binary, args), args)
     load()
     return COMMANDS[args.command](cfg.CONF, args)
 
 
-def _find_service(binary: str, load: Load) -> control.Service:
+def _find_service(binary: str, args: argparse.Namespace) -> control.Service:
     """Where the configuration says or, if it cannot be read, where it is without any."""
     try:
-        load()
+        return control.Service(binary, config.runtime_path(binary, parser.config_args(args)))
     except ConfigError as error:
         return control.Service(binary, paths.runtime_path(os.environ, binary), error)
-    return control.Service(binary, Path(cfg.CONF.runtime_path))

@@ -2,13 +2,17 @@
 
 import argparse
 import io
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import config, options, paths
+from launcher import config, contents, options, paths
+from launcher.cli import parser
 from launcher.cli.client import print_line
+from launcher.contents import Place
 from launcher.serve import loading
 
 NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
@@ -30,9 +34,32 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     paths.check_socket_room("runtime_path", runtime_path)
     if runtime_path.exists():
         paths.check_private("runtime_path", runtime_path)
+    for section, name in _unknown(contents.read(conf.prog, parser.config_args(args))):
+        warning = f"warning: nobody here knows the option {name} of [{section}]; is it misspelt?"
+        sys.stderr.write(f"{conf.prog}: {warning}\n")
     files = ", ".join(conf.config_file or []) or "no file, defaults only"
     print_line(f"configuration is valid ({files})")
     return 0
+
+
+def _unknown(places: Iterable[Place]) -> list[Place]:
+    """Of sections that we or our libraries have: others may be a manager's."""
+    known, sections = set(), {"DEFAULT"}
+    for entry in entry_points(group="oslo.config.opts"):
+        for group, opts in entry.load()() if entry.name in NAMESPACES else ():
+            section = str(group or "DEFAULT")
+            sections.add(section)
+            for opt in opts:
+                known.add((section, opt.dest))
+                known |= {
+                    (old.group or section, old.name or opt.name) for old in opt.deprecated_opts
+                }
+    known = {(section, name.replace("-", "_")) for section, name in known}
+    return [
+        (section, name)
+        for section, name in places
+        if section in sections and (section, name.replace("-", "_")) not in known
+    ]
 
 
 def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:

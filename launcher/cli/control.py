@@ -3,6 +3,7 @@
 import argparse
 import http.client
 import json
+import os
 import socket
 import sys
 import time
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.client import print_line
-from launcher.errors import CommandFailed, ConfigError, NotRunning, ReloadFailed
+from launcher.cli.client import output_lost, print_line
+from launcher.errors import CommandFailed, ConfigError, NotPermitted, NotRunning, ReloadFailed
 
 SOCKET = "control.sock"
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 ANSWER_SECONDS = 10.0
+REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
 AGAIN_SECONDS = 0.05
 
 
@@ -44,6 +46,7 @@ class Service:
         :param timeout: seconds; None: as long as it takes, a drain without end perhaps, or until
             the service ends.
         :raises NotRunning: nobody answers.
+        :raises NotPermitted: whoever answers there is not to be asked by us.
         :raises ConfigError: the same, where that may be for want of the configuration.
         """
         place = self.runtime_path / SOCKET
@@ -52,6 +55,8 @@ class Service:
             connection.request(verb, path, body=None if body is None else json.dumps(body))
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
+        except PermissionError as error:
+            raise NotPermitted(binary=self.binary, path=place, uid=os.geteuid()) from error
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no JSON
             if self.problem is not None:
                 raise self.problem from None
@@ -66,10 +71,19 @@ class Service:
         :param words: the command, as the operator gave it.
         :raises CommandFailed: it has not.
         """
-        status, answer = self.ask("POST", path, body)
+        status, answer = self.tell(path, body)
         if status != 200:
             raise CommandFailed(command=words, reason=_reason(status, answer))
         return answer
+
+    def tell(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """`ask` of a command, however long it takes, of a master that is known to answer."""
+        self.find()
+        return self.ask("POST", path, body)
+
+    def find(self) -> None:
+        """Raise as `ask` does unless somebody answers soon."""
+        self.ask("GET", "/health", timeout=ANSWER_SECONDS)
 
 
 def _reason(status: int, answer: dict[str, Any]) -> str:
@@ -81,7 +95,7 @@ def reload(service: Service, args: argparse.Namespace) -> int:
 
     :raises ReloadFailed: the old one stays in force, or not all of the new one is.
     """
-    status, answer = service.ask("POST", "/reload")
+    status, answer = service.tell("/reload")
     if status != 200:
         raise ReloadFailed(reason=_reason(status, answer))
     print_line("reloaded")
@@ -94,7 +108,8 @@ def scale(service: Service, args: argparse.Namespace) -> int:
     :raises CommandFailed: they do not.
     """
     answer = service.command(f"scale {args.number}", "/scale", {"workers": args.number})
-    print_line(f"scaled to {answer['workers']} workers")
+    number = answer["workers"]
+    print_line(f"scaled to {number} worker{'' if number == 1 else 's'}")
     return 0
 
 
@@ -113,9 +128,9 @@ def status(service: Service, args: argparse.Namespace) -> int:
     """How the workers are: 0 when all is well, 1 when not, 3 when the service does not run."""
     if args.watch:
         return _watch(service)
-    if args.report is not None:
-        return _report(service, args.report)
     try:
+        if args.report is not None:
+            return _report(service, args.report)
         answer = _status(service)
     except NotRunning as error:
         return _not_running(service, error)
@@ -135,7 +150,9 @@ def health(service: Service, args: argparse.Namespace) -> int:
 
 
 def _report(service: Service, slot: int) -> int:
-    code, answer = service.ask("GET", f"/workers/{slot}/report")
+    path = f"/workers/{slot}/report"
+    service.find()
+    code, answer = service.ask("GET", path, timeout=REPORT_SECONDS)
     if code != 200:
         raise CommandFailed(command=f"status --report {slot}", reason=_reason(code, answer))
     print_line(answer["report"].rstrip("\n"))
@@ -175,6 +192,10 @@ def _watch(service: Service) -> int:
         screen.watch(look)
     except KeyboardInterrupt:
         return EXIT_HEALTHY
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_lost(error) from error
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -9,7 +9,14 @@ from launcher import __version__
 from launcher.errors import UsageError
 
 OVERRIDES = ("workers", "host", "manager", "debug")
-AFTER = "_after"  # for a list, since a subcommand's would replace the one given before its name
+# For a list, since a subcommand's would replace the one given before its name.
+BETWEEN, AFTER = "_between", "_after"
+# What shells complete these with, in shtab's words; a test compares them with shtab.FILE and
+# shtab.DIRECTORY, for which shtab would be imported in every start.
+COMPLETED = {
+    "FILE": {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"},
+    "DIR": {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"},
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +64,7 @@ def config_args(args: argparse.Namespace) -> Sequence[str]:
     return [
         f"{flag}={path}"
         for flag, name in given.items()
-        for place in (name, name + AFTER)
+        for place in (name, name + BETWEEN, name + AFTER)
         for path in getattr(args, place, [])
     ]
 
@@ -101,7 +108,7 @@ def _add_common(parser: argparse._ActionsContainer, place: str = "") -> None:
     add = parser.add_argument
     keep: Any = argparse.SUPPRESS  # a subcommand's absent option must not undo the one before it
     for name, value in (("config-file", "FILE"), ("config-dir", "DIR")):
-        add(
+        option: Any = add(
             f"--{name}",
             action="append",
             metavar=value,
@@ -109,6 +116,7 @@ def _add_common(parser: argparse._ActionsContainer, place: str = "") -> None:
             default=keep,
             help="may be repeated",
         )
+        option.complete = COMPLETED[value]
     add("--host", metavar="HOST", default=keep, help="name of this host, or of the one to ask")
     add("--debug", action="store_true", default=keep, help="log at DEBUG")
 
@@ -155,7 +163,11 @@ def _add_client_commands(commands: Any) -> None:
     call = _command(commands, "call", "call", "call a method of the service, print its answer")
     call.add_argument("method", metavar="METHOD")
     call.add_argument(
-        "arguments", metavar="name=value", nargs="*", help="the value is JSON, else text"
+        "arguments",
+        metavar="name=value",
+        nargs="*",
+        default=[],  # else argparse calls it required
+        help="the value is JSON, else text",
     )
     _add_worker(call)
     _add_timeout(call)
@@ -173,6 +185,7 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
 
 def _add_services(commands: Any) -> None:
     services = commands.add_parser("services", help="the registry's services")
+    _add_common(services, BETWEEN)
     verbs = services.add_subparsers(title="commands", metavar="COMMAND", required=True)
     show = _command(verbs, "list", "services list", "show all services and whether they are up")
     show.add_argument("--json", action="store_true", help="print JSON")
@@ -192,6 +205,7 @@ def _add_completion(commands: Any) -> None:
 
 def _add_config(commands: Any) -> None:
     config = commands.add_parser("config", help="the configuration")
+    _add_common(config, BETWEEN)
     verbs = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _command(verbs, "check", "config check", "check the configuration, change nothing")
     _command(verbs, "show", "config show", "print what is in force, secrets masked")

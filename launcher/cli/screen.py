@@ -4,9 +4,10 @@ rich draws it: of the libraries for terminals it is the best kept, and it knows 
 and how to refresh without flicker.
 """
 
+import io
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -36,10 +37,10 @@ AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 def show(answer: dict[str, Any]) -> str:
     """The screen as text, coloured if stdout is a terminal."""
-    console = make_console()
-    with console.capture() as captured:
-        console.print(render(answer))
-    return captured.get().rstrip("\n")
+    text = io.StringIO()
+    console = make_console(text)
+    console.print(render(answer))
+    return text.getvalue().rstrip("\n")
 
 
 def watch(look: Callable[[], dict[str, Any] | str]) -> NoReturn:
@@ -56,12 +57,14 @@ def watch(look: Callable[[], dict[str, Any] | str]) -> NoReturn:
             time.sleep(REFRESH_SECONDS)
 
 
-def make_console() -> Console:
-    """For stdout."""
-    console = Console(highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
-    return console
+def make_console(file: TextIO | None = None) -> Console:
+    """As for stdout.
+
+    :param file: what it is to write to instead.
+    """
+    if Console().is_terminal:
+        return Console(file=file, force_terminal=True, highlight=False)
+    return Console(file=file, highlight=False, width=WIDTH)
 
 
 def _screen(found: dict[str, Any] | str) -> RenderableType:

@@ -6,13 +6,13 @@ from launcher import __version__
 from launcher.board import CAPACITY, Board
 from launcher.counters import Counters
 from launcher.supervise.checks import FAIL, examine
-from launcher.supervise.control import Answer, Routes
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.meditation import Meditation
 from launcher.supervise.monitor import Monitor
 from launcher.supervise.reload import Reload
 from launcher.supervise.scaling import Scaling
 from launcher.supervise.status import Status
+from launcher.supervise.visitors import Answer, Routes
 
 
 class Answers:

@@ -32,7 +32,7 @@ from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
 from launcher.supervise.answers import Answers
 from launcher.supervise.configuration import Configuration
-from launcher.supervise.control import Control, MetricsPort, Visitors
+from launcher.supervise.control import Control, MetricsPort
 from launcher.supervise.deaths import Deaths
 from launcher.supervise.forking import ForkingManager
 from launcher.supervise.health import Verdict
@@ -46,6 +46,7 @@ from launcher.supervise.roll import Roll
 from launcher.supervise.scaling import Scaling
 from launcher.supervise.status import Status
 from launcher.supervise.stopping import Stop
+from launcher.supervise.visitors import Visitors
 
 LOG = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Master:
         self._counters = Counters()
         self._instance = Instance(conf.runtime_path, binary)
         self._bus: Place | None = None  # known once workers serve on it
+        self._control: Control | None = None
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
         self._tasks: list[str] = []  # names of the workers' tasks, by their number
         self._inheritance = Inheritance(
@@ -203,7 +205,8 @@ class Master:
     @contextmanager
     def _controlled(self) -> Iterator[Sequence[Visitors]]:
         """Requests wait in the sockets' backlog until the signal thread and the rest are there."""
-        doors: list[Visitors] = [Control(self._conf.runtime_path, self._answers.routes())]
+        self._control = Control(self._conf.runtime_path, self._answers.routes())
+        doors: list[Visitors] = [self._control]
         try:
             if address := self._conf.metrics.listen:
                 doors.append(MetricsPort(address, self._answers.public_routes()))
@@ -276,6 +279,8 @@ class Master:
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
         elif self._bus is not None and self._bus.lost():
             self._stop.fail(BusLost(path=self._bus.path), serves=False)
+        elif self._control is not None:
+            self._control.mend()
 
     def _on_hopeless(self, reason: str) -> None:
         """In the monitor's thread: a worker is late, and there is no process to replace."""

@@ -204,3 +204,9 @@ def test_what_a_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch)
     client.print_line("größe \udcff")
 
     assert out.buffer.getvalue() == b"gr\\xf6\\xdfe \\udcff\n"
+
+
+def test_an_argument_is_given_once() -> None:
+    assert client.parse_arguments(["a=1", "b=x"]) == {"a": 1, "b": "x"}
+    with pytest.raises(UsageError, match="argument a is given twice"):
+        client.parse_arguments(["a=1", "a=2"])

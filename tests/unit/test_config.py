@@ -1,6 +1,7 @@
 """The configuration: what outranks what, and one sentence for what is wrong."""
 
 import itertools
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -138,10 +139,13 @@ def test_a_credential_that_is_none_is_refused(
         ("[periodic_tasks]\nspacing = report:soon\n", ["spacing, task report", "'soon' is not"]),
         (
             "[DEFAULT]\nservice_down_time = 10\n",
-            ["option service_down_time: 10 s has to be larger than report_interval (10 s)"],
+            [
+                "option service_down_time in ",
+                "10 s has to be larger than report_interval (10 s)",
+            ],
         ),
         ("[DEFAULT]\nreport_interval = 61\n", ["60 s has to be larger", "(61 s)"]),
-        ("[DEFAULT]\ntransport_url = rabbit\n", ["option transport_url: this is no URL"]),
+        ("[DEFAULT]\ntransport_url = rabbit\n", ["option transport_url in ", ": this is no URL"]),
         ("[DEFAULT]\ntransport_url = rabbit://u:p$q@h\n", ["option transport_url", "write $$"]),
         ("[database]\nconnection = mysql://u:p$q@h\n", ["option connection", "write $$"]),
         ("[DEFAULT]\nstate_path = /$nope\n", ["option state_path", "write $$"]),
@@ -279,3 +283,32 @@ def test_what_can_change_without_a_new_process_is_known() -> None:
     assert ("DEFAULT", "debug") in config.MUTABLE
     assert ("supervision", "restart_limit") in config.MUTABLE
     assert ("DEFAULT", "report_interval") not in config.MUTABLE
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("debug = maybe", "option debug in {}: Invalid Boolean value: maybe"),
+        ("state_path = here", "option state_path in {}: here is not an absolute path"),
+        ("workers = many", "option workers in {}: invalid literal"),
+        ("report_interval = 60", "option service_down_time: 60 s has to be larger"),
+    ],
+)
+def test_a_value_that_is_wrong_is_named_with_its_file(
+    tmp_path: Path, line: str, sentence: str
+) -> None:
+    file = tmp_path / "a.conf"
+    file.write_text(f"[DEFAULT]\n{line}\n")
+    with pytest.raises(OptionError, match=re.escape(sentence.format(file))):
+        config.load(cfg.ConfigOpts(), "compute-launcher", [f"--config-file={file}"])
+
+
+def test_a_service_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "a.conf"
+    wrong = "debug = maybe\nworkers = many\nreport_interval = -1\ntransport_url = x\n"
+    file.write_text(f"[DEFAULT]\nstate_path = {tmp_path}\nruntime_path = $state_path/run\n{wrong}")
+    args = [f"--config-file={file}"]
+    assert config.runtime_path("compute-launcher", args) == tmp_path / "run"
+    file.write_text("[DEFAULT]\nruntime_path = here\n")
+    with pytest.raises(OptionError, match="runtime_path: here is not an absolute path"):
+        config.runtime_path("compute-launcher", args)

@@ -25,3 +25,15 @@ def test_contents_are_those_of_all_files_and_libraries(tmp_path: Path) -> None:
 
     changed = contents.differences(before, contents.read("compute-launcher", args))
     assert changed == {("DEFAULT", "workers"), ("oslo_messaging_rabbit", "ssl"), ("rpc", "x")}
+
+
+def test_the_file_whose_word_counts_is_found(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.conf", tmp_path / "b.conf"
+    first.write_text("[DEFAULT]\nworkers = 2\ndebug = true\n")
+    second.write_text("[DEFAULT]\nworkers = 3\n")
+    args = [f"--config-file={file}" for file in (first, second)]
+    found = {
+        name: contents.file_of(("DEFAULT", name), "compute-launcher", args)
+        for name in ("workers", "debug", "host")
+    }
+    assert found == {"workers": str(second), "debug": str(first), "host": None}

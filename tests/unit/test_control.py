@@ -1,8 +1,10 @@
 """The control socket's manners; what it answers is in the functional test_control.py."""
 
+import http.client
 import json
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 
 from launcher.cli.control import UnixConnection
-from launcher.errors import OptionError
-from launcher.supervise import control
-from launcher.supervise.control import COMMANDS, NAME, Answer, Control, MetricsPort
+from launcher.errors import DirectoryUnusable, OptionError
+from launcher.supervise import visitors
+from launcher.supervise.control import NAME, Control, MetricsPort
+from launcher.supervise.visitors import COMMANDS, Answer
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
@@ -102,7 +105,7 @@ def test_a_bug_is_logged_and_told(ask: Ask, caplog: pytest.LogCaptureFixture) ->
 def test_who_speaks_slowly_is_cut_off_however_often_a_byte_comes(
     door: Control, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(visitors, "REQUEST_SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.connect(str(directory / NAME))
 
@@ -145,3 +148,71 @@ def sockets() -> int:
 def test_a_port_that_cannot_be_had_is_said_in_a_sentence(address: str) -> None:
     with pytest.raises(OptionError, match=rf"\[metrics\] listen: {address} cannot be listened on"):
         MetricsPort(address, {})
+
+
+def test_a_file_that_was_taken_away_is_made_anew(
+    door: Control, ask: Ask, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the monitor, since nobody could ask any more; who asks already is answered."""
+    for spoil in (Path.unlink, replace_by_a_file):
+        spoil(directory / NAME)
+        door.mend()
+        assert stat.S_IMODE((directory / NAME).stat().st_mode) == 0o600
+        for _ in range(3):
+            assert ask("GET", "/question").getresponse().status == 200
+    assert caplog.text.count("was removed or replaced; it is made anew") == 2
+    wait_until(lambda: sockets() == 1, SOON, "nothing of the old ones is left")
+
+
+def replace_by_a_file(path: Path) -> None:
+    path.unlink()
+    path.write_text("no socket")
+
+
+def test_a_file_that_cannot_be_made_anew_is_complained_of_once(
+    door: Control, ask: Ask, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (directory / NAME).unlink()
+    (directory / NAME).mkdir()
+    door.mend()
+    door.mend()
+    assert caplog.text.count("is lost and cannot be made anew: Is a directory") == 1
+    (directory / NAME).rmdir()
+    door.mend()
+    assert ask("GET", "/question").getresponse().status == 200
+
+
+def test_a_socket_that_cannot_be_made_is_said_in_a_sentence(directory: Path) -> None:
+    (directory / NAME).mkdir()
+    with pytest.raises(DirectoryUnusable, match=r"control\.sock in it: Is a directory"):
+        Control(str(directory), {})
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "error"),
+    [
+        (b"GET /nothing HTTP/1.1", 404, "there is no /nothing"),
+        (b"POST /question HTTP/1.1", 405, "/question is for GET, not POST"),
+        (b"DELETE /question HTTP/1.1", 501, "Unsupported method ('DELETE')"),
+        (b"GET /question HTTP/9.9", 505, "Invalid HTTP version (9.9)"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1", 414, "Request-URI Too Long"),
+        (b"POST /command HTTP/1.1\r\nContent-Length: 1\r\n\r\n{", 400, "the body is not JSON: "),
+        (b"POST /command HTTP/1.1\r\nContent-Length: -1", 400, "Content-Length '-1' is not"),
+        (b"POST /command HTTP/1.1\r\nTransfer-Encoding: chunked", 400, "needs a Content-Length"),
+    ],
+)
+def test_what_cannot_be_answered_is_told_why_in_json(
+    door: Control, directory: Path, request_: bytes, status: int, error: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(str(directory / NAME))
+        visitor.sendall(request_ + b"\r\n\r\n")
+        response = http.client.HTTPResponse(visitor)
+        response.begin()
+        assert response.status == status
+        assert error in json.loads(response.read())["error"]
+
+
+@pytest.mark.parametrize("path", ["/question?x=1", "http://localhost/question"])
+def test_a_question_may_be_a_whole_url(ask: Ask, path: str) -> None:
+    assert ask("GET", path).getresponse().status == 200

@@ -58,7 +58,7 @@ def test_braces_in_a_fact_are_left_alone() -> None:
 
 def test_a_forgotten_fact_is_a_bug_that_shows_at_once() -> None:
     with pytest.raises(KeyError):
-        errors.OptionError(option="workers")
+        errors.NoAnswer(method="ping")
 
 
 def test_one_line_is_a_part_of_a_sentence() -> None:

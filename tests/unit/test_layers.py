@@ -29,7 +29,7 @@ LAYERS = (
     launcher.supervise.deaths launcher.supervise.signals launcher.supervise.terminal
     launcher.supervise.instance launcher.supervise.memory launcher.supervise.pauses
     launcher.supervise.repair launcher.supervise.forking launcher.supervise.checks
-    launcher.supervise.metrics
+    launcher.supervise.metrics launcher.supervise.visitors
     launcher.serve.rpc launcher.serve.tracking launcher.serve.lead launcher.serve.patience
     launcher.serve.backdoor launcher.serve.profiling
     launcher.registry.* launcher.bus.*

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import shtab
 
 from launcher.cli import parser
 from launcher.errors import UsageError
@@ -53,8 +54,10 @@ def test_options_may_stand_before_and_after_the_command(command: str) -> None:
 
 def test_files_before_and_after_the_command_add_up_in_their_order() -> None:
     args = parse("--config-file a --config-file b ping --config-file c")
+    between = parse("--config-file a services --config-file b list --config-file c")
 
     assert parser.config_args(args) == [f"--config-file={name}" for name in "abc"]
+    assert parser.config_args(between) == parser.config_args(args)
 
 
 def test_an_option_after_the_command_outranks_the_same_one_before_it() -> None:
@@ -105,7 +108,7 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("ping --timeout nan", "'nan' is not a number of seconds"),
         ("ping --timeout inf", "'inf' is not a number of seconds"),
         ("ping --timeout soon", "'soon' is not a number of seconds"),
-        ("call", "required: METHOD"),
+        ("call", "required: METHOD;"),
         ("services", "required: COMMAND"),
         ("services frob", "invalid choice: 'frob'"),
         ("config", "required: COMMAND"),
@@ -140,3 +143,8 @@ def test_help_is_a_page_with_the_commands_first(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         parser.build("compute-launcher").parse_args(["ping", "--help"])
     assert capsys.readouterr().out.startswith("usage: compute-launcher ping [-h]")
+
+
+def test_shells_complete_files_and_directories_in_the_words_of_shtab() -> None:
+    assert parser.COMPLETED["FILE"].items() <= shtab.FILE.items()
+    assert parser.COMPLETED["DIR"].items() <= shtab.DIRECTORY.items()

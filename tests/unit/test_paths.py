@@ -1,5 +1,6 @@
 """Where state and runtime files go, and what is said of a directory that cannot be used."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher import paths
-from launcher.errors import DirectoryExposed, DirectoryUnusable, OptionError
+from launcher.errors import DirectoryExposed, DirectoryFull, DirectoryUnusable, OptionError
 
 BINARY = "compute-launcher"
 UID = 1000
@@ -126,3 +127,17 @@ def test_a_path_too_long_for_sockets_is_refused_at_the_first_byte_too_many() -> 
 def test_bytes_count_not_letters() -> None:
     with pytest.raises(OptionError):
         paths.check_socket_room("runtime_path", Path("/" + "é" * 40))
+
+
+def test_a_full_disk_is_no_mistake_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be mended without a change of it, so that another start is worth while."""
+
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(DirectoryFull, match="No space left on device; make room there") as caught:
+        paths.prepare("state_path", tmp_path)
+    assert caught.value.exit_status == 69

@@ -1,6 +1,8 @@
 """An operator's mistake: one sentence on stderr, the right exit status, nothing left behind."""
 
 import os
+import re
+import signal
 import socket
 from collections.abc import Mapping
 
@@ -53,7 +55,7 @@ def test_usage_errors_end_with_2(start: Start, options: list[str], words: str) -
             {"DEFAULT": {"manager": "tests.functional.service.managers:NotAManager"}},
             "no class derived from",
         ),
-        ({"DEFAULT": {"transport_url": "nonsense"}}, "transport_url: this is no URL"),
+        ({"DEFAULT": {"transport_url": "nonsense"}}, "this is no URL"),
         ({"DEFAULT": {"transport_url": "carrier-pigeon://x/"}}, "carrier-pigeon"),
         ({"DEFAULT": {"transport_url": "rabbit://u:hush@h:port/"}}, "rabbit://u:***@h:port/"),
         ({"DEFAULT": {"transport_url": "kafka://h:9092/"}}, "needs is not installed"),
@@ -174,3 +176,36 @@ def test_a_call_with_wrong_arguments_is_a_usage_error(start: Start, arguments: s
     answer = service.run_command("call", "echo", arguments)
     assert answer.status == 2
     assert answer.stderr.count("\n") == 1
+
+
+def test_options_that_nobody_knows_are_named_by_config_check(start: Start) -> None:
+    """They are no error: an older or newer program may know them, a manager its own sections."""
+    config = {
+        "DEFAULT": {"workerz": 4, "log-file": "", "rpc_response_timeout": 30},
+        "supervision": {"restart_limitt": 1},
+        "oslo_messaging_rabbit": {"ssl": False, "rabbit_quorum_queues": True},
+        "thermometer": {"scale": "celsius"},
+    }
+    service = start("Traced", "--workers=0", config=config)
+    service.wait()
+    answer = service.run_command("config", "check")
+    assert answer.status == 0, answer
+    named = re.findall(r"knows the option (\S+) of \[(\w+)\]", answer.stderr)
+    assert set(named) == {
+        ("workerz", "DEFAULT"),
+        ("restart_limitt", "supervision"),
+        ("rabbit_quorum_queues", "oslo_messaging_rabbit"),
+    }
+
+
+def test_a_file_in_the_place_of_the_control_socket_is_no_obstacle_but_a_directory(
+    start: Start,
+) -> None:
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    (service.runtime_path / "control.sock").mkdir()
+    service.start_again()
+    assert service.wait() == 78
+    assert "control.sock in it: Is a directory" in complaint(service)

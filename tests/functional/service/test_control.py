@@ -297,3 +297,51 @@ def test_the_master_says_in_full_what_it_is_doing(service: Launcher) -> None:
     service.wait_for_line("monitor.py", deadline=SOON)
     service.wait_for_line('"headline": "2/2 workers serving"')
     assert service.run_command("status").status == 0
+
+
+def test_a_configuration_that_is_wrong_takes_nobody_the_answer(start: Start) -> None:
+    """The service runs with what it read before: a probe must not end it for a slip of the pen.
+    What is wrong is the master's to tell, so that everybody gets to know."""
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    place = f"runtime_path = {service.runtime_path}\n"
+    elsewhere = {"RUNTIME_DIRECTORY": "", "XDG_RUNTIME_DIR": str(service.directory)}
+    service.config_file.write_text(f"[DEFAULT]\n{place}workers = many\ndebug = maybe\n")
+    assert service.run_command("health", env=elsewhere).status == 0
+    assert service.run_command("status", env=elsewhere).status == 0
+    reload = service.run_command("reload", env=elsewhere)
+    assert reload.status == 1
+    assert f"option debug in {service.config_file}: Invalid Boolean value" in reload.stderr
+    service.wait_for_line("reload failed, the old configuration stays in force: option debug in")
+
+
+def test_a_socket_that_was_removed_is_back_before_long(service: Launcher) -> None:
+    (service.runtime_path / SOCKET).unlink()
+    service.wait_for_line("control.sock was removed or replaced; it is made anew")
+    assert service.run_command("status").status == 0
+
+
+def test_a_master_that_is_stopped_holds_up_no_command(service: Launcher) -> None:
+    os.kill(service.master(), signal.SIGSTOP)
+    both = '"$0" scale 3 & first=$!; "$0" status --report 0; echo $?; wait $first; echo $?'
+    answer = service.run_shell(both)
+    os.kill(service.master(), signal.SIGCONT)
+    assert answer.stdout.split() == ["3", "69"]
+    assert answer.stderr.count("timed out; is it running") == 2
+
+
+def test_who_may_not_ask_is_told_so(service: Launcher) -> None:
+    service.directory.chmod(0o755)
+    service.runtime_path.chmod(0o755)
+    for command in ("status", "health", "reload", "scale 3", "status --watch"):
+        script = f'setpriv --reuid=65534 --clear-groups "$0" {command}'
+        answer = service.run_shell(script)
+        assert (answer.status, answer.stderr.count("\n")) == (77, 1), (command, answer)
+        assert "may be asked by root and its own user" in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "status --json", "status --watch", "health"])
+def test_an_answer_that_cannot_be_written_is_one_sentence(service: Launcher, command: str) -> None:
+    answer = service.run_shell(f'"$0" {command} >/dev/full')
+    assert (answer.status, answer.stderr.count("\n")) == (1, 1), answer
+    assert "cannot be written to standard output: No space left" in answer.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervise.control import CONNECTIONS
+from launcher.supervise.visitors import CONNECTIONS
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import commands, status, with_options, workers
 from tests.functional.service.traces import put, trace
