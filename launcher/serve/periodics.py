@@ -164,7 +164,9 @@ class PeriodicTasks:
         if self._hurries(task):
             last = 0
         if last and last + seconds(task.spec.spacing) > now:
-            task.due = last + seconds(task.spec.spacing)
+            # Others look when the lead has had the time to begin: one look is enough.
+            after_the_lead = 0 if self._lead.held else TAKEOVER_LOOK_NS
+            task.due = last + seconds(task.spec.spacing) + after_the_lead
             return False
         if not self._lead.held:
             task.due = now + TAKEOVER_LOOK_NS
