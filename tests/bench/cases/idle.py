@@ -28,11 +28,11 @@ SYSTEMS: Mapping[str, tuple[str, str, Mapping[str, Mapping[str, object]]]] = {
     "floor, heartbeats": (FLOOR, "rabbit", {}),
 }
 SETTLE_SECONDS = 15.0  # listeners sleep longer each time, up to 5 s
-FRESH_SECONDS = 30.0  # of a round; each begins a quarter of that later than the one before
+FRESH_SECONDS = 30.0  # of a round; each begins a sixth of that later than the one before
 LOAD_SECONDS, LOAD_THREADS = 10.0, 8
 REST_SECONDS = 20.0
 LOADED_SECONDS = 10.0  # likewise
-OVERLAP = 4  # rounds at a time
+OVERLAP = 6  # rounds at a time
 UNITS = {"cpu": "ms/s", "switches": "1/s", "threads": ""}
 
 Values = dict[str, dict[str, list[float]]]
@@ -55,7 +55,7 @@ def idle(plan: Plan) -> Iterator[Record]:
 
 
 def _watch(systems: Mapping[str, Running], rounds: int, seconds: float) -> Values:
-    """Rounds that overlap: a minute of looking gives five of half a minute."""
+    """Rounds that overlap: fifty seconds of looking give five of half a minute."""
     found: Values = {}
     pids = {label: usage.tree(one.launcher.pid) for label, one in systems.items()}
     looks = []

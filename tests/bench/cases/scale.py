@@ -15,8 +15,8 @@ from tests.bench.systems import OURS, Running
 from tests.support.waiting import elapse
 
 SIZES = {"unix": (1, 4, 16, 64, 256), "rabbit": (1, 4, 16, 64)}
-SETTLE_SECONDS = 3.0
-WATCH_SECONDS = 2.0  # of a round
+SETTLE_SECONDS = 2.0
+WATCH_SECONDS = 1.5  # of a round
 ROUNDS_OF_THE_MONITOR = 200  # in which its round is timed
 START_SECONDS = 90.0
 RESPAWNS, WARM_UP = 500, 20
