@@ -101,9 +101,10 @@ def test_garbage(start: Start, transport: str | None, stack: ExitStack) -> None:
     for _ in range(MESSAGES):
         send(garbage.message(wrap))
     send(b"x" * LARGE)
-    with Callers(url, HOST, ("work",), threads=8) as callers:
+    patience = 60 + MESSAGES / 100  # for calls that wait behind all that
+    with Callers(url, HOST, ("work",), threads=8, timeout=patience) as callers:
         ledger = Ledger(service.state_path)
-        ledger.wait_for(100, 60 + MESSAGES / 100)
+        ledger.wait_for(100, patience)
         tally = callers.end()
     assert service.workers() == before, f"seed {SEED}"
     assert not tally.failed, f"seed {SEED}"
