@@ -195,7 +195,7 @@ def test_a_socket_that_cannot_be_made_is_said_in_a_sentence(directory: Path) -> 
         (b"POST /question HTTP/1.1", 405, "/question is for GET, not POST"),
         (b"DELETE /question HTTP/1.1", 501, "Unsupported method ('DELETE')"),
         (b"GET /question HTTP/9.9", 505, "Invalid HTTP version (9.9)"),
-        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1", 414, "Request-URI Too Long"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1", 414, "URI Too Long"),
         (b"POST /command HTTP/1.1\r\nContent-Length: 1\r\n\r\n{", 400, "the body is not JSON: "),
         (b"POST /command HTTP/1.1\r\nContent-Length: -1", 400, "Content-Length '-1' is not"),
         (b"POST /command HTTP/1.1\r\nTransfer-Encoding: chunked", 400, "needs a Content-Length"),
