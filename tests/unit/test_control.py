@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.control import UnixConnection
-from launcher.errors import DirectoryUnusable, OptionError
+from launcher.cli.control import Service, UnixConnection
+from launcher.errors import DirectoryUnusable, NotPermitted, OptionError
 from launcher.supervise import visitors
 from launcher.supervise.control import NAME, Control, MetricsPort
 from launcher.supervise.visitors import COMMANDS, Answer
@@ -22,6 +22,7 @@ from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
 SOON = 10.0
+NOBODY = 65534  # uid
 
 Ask = Callable[[str, str], UnixConnection]
 
@@ -132,6 +133,28 @@ def test_a_fork_keeps_nothing_of_it(door: Control, ask: Ask) -> None:
     assert os.read(read, 1) == b"\0"
     os.close(read)
     os.close(write)
+
+
+def test_who_may_not_ask_is_told_so(door: Control, directory: Path) -> None:
+    """And not that nothing runs: whoever watches under the wrong user would raise an alarm."""
+    (directory / NAME).chmod(0)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        if os.geteuid() == 0:
+            os.seteuid(NOBODY)
+        try:
+            Service("compute-launcher", directory).ask("GET", "/question", timeout=SOON)
+        except NotPermitted as error:
+            os.write(write, f"{int(error.exit_status)} {error}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    said = os.read(read, 1000).decode()
+    os.close(read)
+    assert said.startswith("77 compute-launcher at ")
+    assert "may be asked by root and its own user, and not by uid" in said
 
 
 def sockets() -> int:

@@ -330,16 +330,6 @@ def test_a_master_that_is_stopped_holds_up_no_command(service: Launcher) -> None
     assert answer.stderr.count("timed out; is it running") == 2
 
 
-def test_who_may_not_ask_is_told_so(service: Launcher) -> None:
-    service.directory.chmod(0o755)
-    service.runtime_path.chmod(0o755)
-    for command in ("status", "health", "reload", "scale 3", "status --watch"):
-        script = f'setpriv --reuid=65534 --clear-groups "$0" {command}'
-        answer = service.run_shell(script)
-        assert (answer.status, answer.stderr.count("\n")) == (77, 1), (command, answer)
-        assert "may be asked by root and its own user" in answer.stderr
-
-
 @pytest.mark.parametrize("command", ["status", "status --json", "status --watch", "health"])
 def test_an_answer_that_cannot_be_written_is_one_sentence(service: Launcher, command: str) -> None:
     answer = service.run_shell(f'"$0" {command} >/dev/full')
