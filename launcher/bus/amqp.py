@@ -162,9 +162,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._waiting.append(incoming)
 
     def era(self, channel: Any) -> int:
-        """The number of the life of a channel. One that the broker has closed (as it does when a
-        delivery is not acknowledged within its consumer_timeout) is brought to life again by
-        amqp, the same object, with delivery tags that begin at 1: what came before is void."""
+        """The number of the life of a channel, of which what came before is void."""
         if channel is not self._channel:
             self._channel = channel
             self._era += 1
@@ -172,8 +170,10 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
 
     def _limit_prefetch(self, room: int) -> None:
         """Unless the operator has: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. Per
-        consumer, since quorum queues know no other limit. Of each channel that there will be, and
-        anew for one that is brought to life again, which knows of no limit."""
+        consumer, since quorum queues know no other limit. Of each channel that there will be: one
+        that the broker has closed (as it does when a delivery is not acknowledged within its
+        consumer_timeout) is brought to life again by amqp, the same object, with delivery tags
+        that begin at 1, and without a limit."""
         if self._connection.rabbit_qos_prefetch_count <= 0:
             self._connection.rabbit_qos_prefetch_count = min(room, 65535)
         limit = self._connection._set_qos
