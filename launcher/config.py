@@ -78,6 +78,8 @@ def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **override
 def _with_file(error: OptionError, binary: str, args: Sequence[str]) -> OptionError:
     """The same, with the file that the value comes from, if it does and the error does not say."""
     group, _, name = error.option.removeprefix("[").rpartition("] ")
+    if name in contents.credentials():  # which outrank the files
+        return error
     file = contents.file_of((group or "DEFAULT", name), binary, args)
     return (
         OptionError(option=f"{error.option} in {file}", problem=error.problem) if file else error

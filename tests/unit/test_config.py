@@ -312,3 +312,14 @@ def test_a_service_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
     file.write_text("[DEFAULT]\nruntime_path = here\n")
     with pytest.raises(OptionError, match="runtime_path: here is not an absolute path"):
         config.runtime_path("compute-launcher", args)
+
+
+def test_a_credential_that_is_wrong_is_blamed_on_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "transport_url").write_text("nonsense")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    file = tmp_path / "a.conf"
+    file.write_text("[DEFAULT]\ntransport_url = rabbit://h/\n")
+    with pytest.raises(OptionError, match="option transport_url: this is no URL"):
+        config.load(cfg.ConfigOpts(), "compute-launcher", [f"--config-file={file}"])
