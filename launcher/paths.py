@@ -54,6 +54,16 @@ def prepare(option: str, path: Path) -> None:
         raise _unusable(option, path, reason) from error
 
 
+def prepare_temporary() -> None:
+    """The same for the system's directory of temporary files, which Python looks for once a
+    process, and those that it forks: in the master, then."""
+    try:
+        path = tempfile.gettempdir()
+    except FileNotFoundError as error:  # with a list of those that will not do
+        raise _unusable("temporary directory", Path("/tmp"), str(error)) from error
+    prepare("temporary directory", Path(path))
+
+
 def check(option: str, path: Path) -> None:
     """Raise DirectoryUnusable where `prepare` would, and leave everything as it is."""
     there = next(place for place in (path, *path.parents) if place.exists())

@@ -4,7 +4,9 @@ Sizes are in bytes, times in seconds. Where control groups allow this process le
 machine has, less is what counts.
 """
 
+import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +38,7 @@ def measure(state_path: str, root: Path = Path("/")) -> HostResources:
     Raises OSError when there is no `state_path`. May be called in any thread.
     """
     limits = read_limits(root)
-    vcpus = usable_cpus(psutil.cpu_count() or 1, psutil.Process().cpu_affinity(), limits)
+    vcpus = usable_cpus(psutil.cpu_count() or 1, os.sched_getaffinity(0), limits)
     memory = psutil.virtual_memory()
     total, free = usable_memory(memory.total, memory.available, limits)
     disk = psutil.disk_usage(state_path)
@@ -54,7 +56,7 @@ def measure(state_path: str, root: Path = Path("/")) -> HostResources:
     )
 
 
-def usable_cpus(online: int, affinity: list[int], limits: Limits) -> int:
+def usable_cpus(online: int, affinity: Collection[int], limits: Limits) -> int:
     """Whole processors that this process can keep busy, 1 at least. A quota of 2.5 counts as 2:
     half a processor more would be a promise that the host cannot keep."""
     quota = online if limits.cpus is None else int(limits.cpus)

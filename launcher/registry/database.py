@@ -1,7 +1,7 @@
 """Transactions: opened, tried again when somebody is in the way, errors translated."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update
@@ -13,6 +13,7 @@ from launcher.registry.faults import Edge, Kind
 from launcher.registry.retries import Retries
 
 WRITES = "launcher_writes"  # execution option: the transaction is going to write
+Values = Mapping[str, Any]  # of the statement's parameters, and of columns to be set
 _Result = TypeVar("_Result")
 
 
@@ -28,27 +29,26 @@ class Database:
         retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._readers = engine
-        self._writers = engine.execution_options(**{WRITES: True})
+        self._engine = engine
         self._edge = edge
         self._retries = retries or Retries()
         self._sleep = sleep
 
     def check(self) -> None:
         """Reach it."""
-        self._transact(self._readers, lambda _connection: None)
+        self._transact(lambda _connection: None)
 
-    def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def read(self, query: Select[Any], values: Values | None = None) -> Sequence[Row[Any]]:
         """All rows of the query, in a transaction of its own: it sees what is there now."""
-        return self._transact(self._readers, lambda connection: connection.execute(query).all())
+        return self._transact(lambda connection: connection.execute(query, values).all())
 
-    def change(self, statement: Update | Delete) -> int:
+    def change(self, statement: Update | Delete, values: Values) -> int:
         """Execute and commit it; the number of rows that it was meant for."""
-        return self._write(statement).rowcount
+        return self._write(statement, values).rowcount
 
-    def insert(self, statement: Insert) -> int:
+    def insert(self, statement: Insert, values: Values) -> int:
         """Execute and commit it; the new row's id. IntegrityError: a sibling's is there."""
-        key = self._write(statement).inserted_primary_key
+        key = self._write(statement, values).inserted_primary_key
         return int(key[0]) if key else 0
 
     def race(self, what: str, attempt: Callable[[], _Result | None]) -> _Result:
@@ -61,18 +61,28 @@ class Database:
         reason = f"{what} keeps coming and going; is somebody deleting it?"
         raise DatabaseUnavailable(url=self._edge.shown, reason=reason)
 
+    def compile(self, *statements: Select[Any] | Update) -> None:
+        """For what is worked out, and kept, on a first use; opens nothing."""
+        for statement in statements:
+            statement.compile(dialect=self._engine.dialect)
+
     def close(self) -> None:
         """Give back the connections."""
-        self._readers.dispose()
+        self._engine.dispose()
 
-    def _write(self, statement: Insert | Update | Delete) -> CursorResult[Any]:
-        return self._transact(self._writers, lambda connection: connection.execute(statement))
+    def _write(self, statement: Insert | Update | Delete, values: Values) -> CursorResult[Any]:
+        return self._transact(
+            lambda connection: connection.execute(statement, values), **{WRITES: True}
+        )
 
-    def _transact(self, engine: Engine, work: Callable[[Connection], _Result]) -> _Result:
+    def _transact(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
         pauses = self._retries.pauses()
         while True:
             try:
-                with engine.begin() as connection:
+                with (
+                    self._engine.connect() as connection,
+                    connection.execution_options(**options).begin(),
+                ):
                     return work(connection)
             except IntegrityError:
                 raise  # an answer, not a failure: the caller knows what it means

@@ -1,7 +1,7 @@
 """The entrance to the registry: from a URL to an open store."""
 
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
@@ -11,12 +11,16 @@ from launcher.errors import DatabaseUnusable
 from launcher.masking import mask_url
 from launcher.registry import urls
 from launcher.registry.database import WRITES, Database
-from launcher.registry.faults import Edge, Judge, judge_server
+from launcher.registry.faults import Edge, judge_server
 from launcher.registry.interface import Registry
 from launcher.registry.store import SqlRegistry
 
+if TYPE_CHECKING:
+    from launcher.registry.sqlite import SqliteFile
+
 _POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}  # seconds
 _RECYCLE_SECONDS = 3600  # below the time after which servers and firewalls drop idle connections
+_inherited: dict[str, Database] = {}  # by URL: what the master has made for its workers
 
 
 def open_registry(url: str) -> Registry:
@@ -32,28 +36,44 @@ def open_registry(url: str) -> Registry:
 
 def open_database(url: str) -> Database:
     """What `open_registry` puts the store on; raises the same."""
-    shown = mask_url(url)
-    engine, judge = make_engine(urls.parse(url), shown)
-    database = Database(engine, Edge(shown, engine.url.password, judge))
+    database = _inherited.pop(url, None) or make_database(url)
     try:
         database.check()
     except TypeError as error:  # how drivers refuse an option of the URL that they do not know
         database.close()
-        raise DatabaseUnusable(url=shown, reason=str(error)) from error
+        raise DatabaseUnusable(url=mask_url(url), reason=str(error)) from error
     except BaseException:
         database.close()
         raise
     return database
 
 
-def make_engine(url: URL, shown: str) -> tuple[Engine, Judge]:
-    """An engine, which opens nothing before it is used, and who judges its errors.
+def bequeath(url: str, database: Database) -> None:
+    """Called in the master: the first that a process forked from here on opens at `url` is this
+    one. Nothing of it may be open: https://docs.sqlalchemy.org/en/21/core/pooling.html, "Using
+    Connection Pools with Multiprocessing or os.fork()"."""
+    _inherited.clear()
+    _inherited[url] = database
+
+
+def make_database(url: str) -> Database:
+    """One that opens nothing before it is used.
 
     Raises DatabaseUnusable: the URL is wrong, or a driver is missing.
     """
-    if url.get_backend_name() == "sqlite":
-        return _make_sqlite_engine(url, shown)
-    return _make_server_engine(url, shown), judge_server
+    shown, parsed = mask_url(url), urls.parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Database(
+            _make_server_engine(parsed, shown), Edge(shown, parsed.password, judge_server)
+        )
+    from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
+
+    return make_sqlite_database(parsed, SqliteFile(parsed, shown), shown)
+
+
+def make_sqlite_database(url: URL, file: "SqliteFile", shown: str) -> Database:
+    """One in a SQLite file, not opened yet."""
+    return Database(_make_sqlite_engine(url, file), Edge(shown, None, file.judge))
 
 
 def _make_server_engine(url: URL, shown: str) -> Engine:
@@ -72,10 +92,7 @@ def _make_server_engine(url: URL, shown: str) -> Engine:
     return engine
 
 
-def _make_sqlite_engine(url: URL, shown: str) -> tuple[Engine, Judge]:
-    from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
-
-    file = SqliteFile(url, shown)
+def _make_sqlite_engine(url: URL, file: "SqliteFile") -> Engine:
     engine = create_engine(url, creator=file.connect, **_POOL)
 
     def remember_file(_connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
@@ -91,7 +108,7 @@ def _make_sqlite_engine(url: URL, shown: str) -> tuple[Engine, Judge]:
     event.listen(engine, "connect", remember_file)
     event.listen(engine, "checkout", refuse_other_file)
     event.listen(engine, "begin", _begin_sqlite)
-    return engine, file.judge
+    return engine
 
 
 def _begin_sqlite(connection: Connection) -> None:

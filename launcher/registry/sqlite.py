@@ -7,7 +7,9 @@ another program, is left as it is.
 import os
 import sqlite3
 import stat
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -54,20 +56,36 @@ class SqliteFile:
             raise self._unusable("for SQLite only a plain path will do, without ?options")
         self.path = Path(str(url.database)).absolute()
         self._inspected: tuple[int, int] | None = None
+        self._in_memory = False
 
     def connect(self) -> sqlite3.Connection:
         """A connection to the file, checked and with the tables in place.
 
         Raises DatabaseUnusable, and sqlite3.Error, which the engine hands on to `judge`.
         """
+        if self._in_memory:
+            return self._open(":memory:")
         if found := _stat(self.path):
             if self._inspected != self.identity():  # by this process, that is: once is enough
                 self._inspect(found)
                 self._inspected = self.identity()
         else:
             self._give_to_owner()
+        return self._open(self.path)
+
+    @contextmanager
+    def in_memory(self) -> Iterator[None]:
+        """As long as it lasts the file is not looked at: each connection is to a new database in
+        memory, which opens no descriptor."""
+        self._in_memory = True
+        try:
+            yield
+        finally:
+            self._in_memory = False
+
+    def _open(self, path: Path | str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
             self._prepare(connection)
@@ -90,7 +108,7 @@ class SqliteFile:
 
     def identity(self) -> tuple[int, int] | None:
         """Tells one file at this path from the next; None while there is none."""
-        found = _stat(self.path)
+        found = None if self._in_memory else _stat(self.path)
         return (found.st_dev, found.st_ino) if found else None
 
     def judge(self, error: DBAPIError) -> Judgement:
@@ -175,9 +193,8 @@ class SqliteFile:
         """All or nothing; a sibling that was faster is found out under the write lock."""
         connection.execute("BEGIN IMMEDIATE")
         if self._schema_version(connection) < models.SCHEMA_VERSION:
-            dialect = pysqlite.dialect()
-            for table in models.metadata.sorted_tables:
-                connection.execute(str(CreateTable(table).compile(dialect=dialect)))
+            for statement in _creation():
+                connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={models.SCHEMA_VERSION}")
         connection.execute("COMMIT")
@@ -201,6 +218,13 @@ class SqliteFile:
 
     def _unusable(self, reason: str) -> DatabaseUnusable:
         return DatabaseUnusable(url=self._shown, reason=reason)
+
+
+@cache
+def _creation() -> list[str]:
+    dialect = pysqlite.dialect()
+    tables = models.metadata.sorted_tables
+    return [str(CreateTable(table).compile(dialect=dialect)) for table in tables]
 
 
 def _may(path: Path, mode: int) -> bool:

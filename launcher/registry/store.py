@@ -1,36 +1,18 @@
 """The registry in an SQL database: what each method means in statements."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Delete,
-    Select,
-    Update,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Delete, Update
 from sqlalchemy.exc import IntegrityError
 
 from launcher.errors import ServiceNotFound
+from launcher.registry import statements
 from launcher.registry.database import Database
-from launcher.registry.models import compute_nodes, services
 from launcher.registry.records import ComputeNode, ServiceRecord, ServiceState, checked_reason
 from launcher.registry.rows import from_node, to_node, to_service
-
-
-def first_statements() -> Iterator[Select[Any] | Update]:
-    """As the methods below make them, with any values: what a worker executes in its start."""
-    now, of_service = _utc_now(), _of("", "")
-    yield select(services).where(*of_service)
-    yield update(services).values(report_count=services.c.report_count + 1).where(*of_service)
-    values: dict[str, Any] = {column.name: None for column in compute_nodes.c}
-    yield _renewal(values | {"updated_at": now})
 
 
 def _utc_now() -> datetime:
@@ -47,15 +29,16 @@ class SqlRegistry:
 
     def get_service(self, host: str, binary: str) -> ServiceRecord | None:
         """One statement."""
-        rows = self._database.read(select(services).where(*_of(host, binary)))
+        rows = self._database.read(statements.SERVICE, _of(host, binary))
         return to_service(rows[0]) if rows else None
 
     def list_services(self, host: str | None = None) -> list[ServiceRecord]:
         """One statement."""
-        query = select(services).order_by(services.c.binary, services.c.host)
-        if host is not None:
-            query = query.where(services.c.host == host)
-        return [to_service(row) for row in self._database.read(query)]
+        if host is None:
+            rows = self._database.read(statements.SERVICES)
+        else:
+            rows = self._database.read(statements.SERVICES_OF_HOST, {"of_host": host})
+        return [to_service(row) for row in rows]
 
     def register_service(
         self, host: str, binary: str, *, topic: str, version: str, workers: int
@@ -76,15 +59,14 @@ class SqlRegistry:
     ) -> None:
         """One statement."""
         now = self._now()
-        report = update(services).values(
-            report_count=services.c.report_count + 1,
-            last_seen_up=now,
-            updated_at=now,
-            state=str(state),
-            workers=workers,
-            workers_serving=workers_serving,
-        )
-        self._change(report, host, binary)
+        values = {
+            "last_seen_up": now,
+            "updated_at": now,
+            "state": str(state),
+            "workers": workers,
+            "workers_serving": workers_serving,
+        }
+        self._change(statements.REPORT_SERVICE, host, binary, values)
 
     def set_service_disabled(
         self, host: str, binary: str, *, disabled: bool, reason: str | None
@@ -92,7 +74,7 @@ class SqlRegistry:
         """Also raises ReasonUnusable. An enabled service has no reason."""
         why = checked_reason(reason) if disabled else None
         values = {"disabled": disabled, "disabled_reason": why, "updated_at": self._now()}
-        self._change(update(services).values(values), host, binary)
+        self._change(statements.CHANGE_SERVICE, host, binary, values)
         record = self.get_service(host, binary)
         if record is None:
             raise ServiceNotFound(binary=binary, host=host)
@@ -100,7 +82,7 @@ class SqlRegistry:
 
     def delete_service(self, host: str, binary: str) -> None:
         """One statement."""
-        self._change(delete(services), host, binary)
+        self._change(statements.DELETE_SERVICE, host, binary, {})
 
     def save_compute_node(self, node: ComputeNode) -> None:
         """Update, or insert where there is nothing to update, or, when a sibling was faster,
@@ -113,11 +95,11 @@ class SqlRegistry:
 
     def list_compute_nodes(self, host: str | None = None) -> list[ComputeNode]:
         """One statement; ordered by host and hypervisor_hostname."""
-        nodes = compute_nodes.c
-        query = select(compute_nodes).order_by(nodes.host, nodes.hypervisor_hostname)
-        if host is not None:
-            query = query.where(nodes.host == host)
-        return [to_node(row) for row in self._database.read(query)]
+        if host is None:
+            rows = self._database.read(statements.NODES)
+        else:
+            rows = self._database.read(statements.NODES_OF_HOST, {"of_host": host})
+        return [to_node(row) for row in rows]
 
     def close(self) -> None:
         """Give back the connections."""
@@ -138,7 +120,7 @@ class SqlRegistry:
             "updated_at": None,
         }
         try:
-            row_id = self._database.insert(insert(services).values(values))
+            row_id = self._database.insert(statements.INSERT_SERVICE, values)
         except IntegrityError:  # a sibling won the race; its row is our row
             return None
         return ServiceRecord(**values | {"id": row_id, "state": ServiceState.DOWN})
@@ -148,39 +130,32 @@ class SqlRegistry:
         if all(getattr(row, name) == value for name, value in wanted.items()):
             return row
         values = wanted | {"updated_at": self._now()}
-        statement = update(services).values(values).where(services.c.id == row.id)
-        return replace(row, **values) if self._database.change(statement) else None
+        changed = self._database.change(
+            statements.CHANGE_SERVICE_BY_ID, values | {"of_id": row.id}
+        )
+        return replace(row, **values) if changed else None
 
-    def _change(self, statement: Update | Delete, host: str, binary: str) -> None:
+    def _change(
+        self, statement: Update | Delete, host: str, binary: str, values: dict[str, Any]
+    ) -> None:
         """Apply it to one service; raises ServiceNotFound."""
-        if not self._database.change(statement.where(*_of(host, binary))):
+        if not self._database.change(statement, values | _of(host, binary)):
             raise ServiceNotFound(binary=binary, host=host)
 
     def _renew_node(self, values: dict[str, Any]) -> bool:
-        statement = _renewal(values | {"updated_at": self._now()})
-        return self._database.change(statement) > 0
+        which = {"of_host": values["host"], "of_hypervisor": values["hypervisor_hostname"]}
+        set_and_which = values | {"updated_at": self._now()} | which
+        return self._database.change(statements.CHANGE_NODE, set_and_which) > 0
 
     def _create_node(self, values: dict[str, Any]) -> bool:
         now = self._now()
         row = values | {"created_at": now, "updated_at": now}
         try:
-            self._database.insert(insert(compute_nodes).values(row))
+            self._database.insert(statements.INSERT_NODE, row)
         except IntegrityError:  # a sibling won the race; update its row
             return False
         return True
 
 
-def _renewal(values: dict[str, Any]) -> Update:
-    nodes = compute_nodes.c
-    return (
-        update(compute_nodes)
-        .values(values)
-        .where(
-            nodes.host == values["host"],
-            nodes.hypervisor_hostname == values["hypervisor_hostname"],
-        )
-    )
-
-
-def _of(host: str, binary: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return services.c.host == host, services.c.binary == binary
+def _of(host: str, binary: str) -> dict[str, str]:
+    return {"of_host": host, "of_binary": binary}

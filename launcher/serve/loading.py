@@ -122,6 +122,6 @@ def _preload_database(url: str) -> None:
         raise DatabaseUnusable(url=mask_url(url), reason=reason) from error
     except (exc.ArgumentError, ImportError) as error:
         raise DatabaseUnusable(url=mask_url(url), reason=mask_url(one_line(error))) from error
-    from launcher.registry import rehearsal  # noqa: PLC0415  # imports SQLAlchemy, as above
+    from launcher.registry.engine import make_database  # noqa: PLC0415  # imports SQLAlchemy too
 
-    rehearsal.rehearse(make_url(url), mask_url(url))
+    make_database(url)

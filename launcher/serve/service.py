@@ -1,7 +1,6 @@
 """The service that a worker runs: its start sequence, in nova's order, and its drain."""
 
 import logging
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -155,7 +154,7 @@ class Service:
         """Directories may have changed since the master looked."""
         paths.prepare("state_path", Path(self._settings.state_path))
         paths.prepare("runtime_path", Path(self._settings.runtime_path))
-        paths.prepare("temporary directory", Path(tempfile.gettempdir()))
+        paths.prepare_temporary()
         profiling.setup(self._conf, self._settings.binary, self._settings.host)
 
     def _open_registry(self, undo: ExitStack) -> Registry:

@@ -26,8 +26,10 @@ from launcher.errors import (
     WorkersKeptDying,
 )
 from launcher.masking import mask_url
+from launcher.registry import rehearsal
 from launcher.serve import loading
 from launcher.serve.service import task_names
+from launcher.serve.settings import Settings
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise import restarts, signals, terminal
 from launcher.supervise.answers import Answers
@@ -114,9 +116,12 @@ class Master:
         paths.prepare("runtime_path", Path(conf.runtime_path))
         paths.check_private("runtime_path", Path(conf.runtime_path))
         paths.check_socket_room("runtime_path", Path(conf.runtime_path))
+        paths.prepare_temporary()
         manager = loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
         manager.preload(conf.state_path)
+        rehearsal.rehearse(conf.database.connection)
+        Settings.fill_in(conf, manager=manager)  # oslo.config keeps what was read
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         LOG.info("bus %s", mask_url(conf.transport_url))

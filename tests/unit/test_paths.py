@@ -141,3 +141,13 @@ def test_a_full_disk_is_no_mistake_of_the_configuration(
     with pytest.raises(DirectoryFull, match="No space left on device; make room there") as caught:
         paths.prepare("state_path", tmp_path)
     assert caught.value.exit_status == 69
+
+
+def test_no_directory_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+
+    with pytest.raises(DirectoryUnusable, match=r"temporary directory = .*No usable temporary"):
+        paths.prepare_temporary()

@@ -130,7 +130,7 @@ def test_any_name_of_a_file_will_do(tmp_path: Path, name: str) -> None:
 def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
     database: Any = open_database(f"sqlite:///{tmp_path}/launcher.sqlite")
 
-    with database._readers.connect() as connection:
+    with database._engine.connect() as connection:
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")

@@ -132,6 +132,10 @@ class ScriptedEngine:
         return self
 
     @contextmanager
+    def connect(self) -> Iterator["ScriptedEngine"]:
+        yield self
+
+    @contextmanager
     def begin(self) -> Iterator[None]:
         self.begun += 1
         if self.errors:

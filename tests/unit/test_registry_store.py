@@ -63,17 +63,17 @@ class Meddled:
         self._before_write = write
         self._before_read = read
 
-    def read(self, query: Any) -> Any:
+    def read(self, *query: Any) -> Any:
         self._before_read()
-        return self._database.read(query)
+        return self._database.read(*query)
 
-    def change(self, statement: Any) -> int:
+    def change(self, *statement: Any) -> int:
         self._before_write()
-        return self._database.change(statement)
+        return self._database.change(*statement)
 
-    def insert(self, statement: Any) -> int:
+    def insert(self, *statement: Any) -> int:
         self._before_write()
-        return self._database.insert(statement)
+        return self._database.insert(*statement)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)

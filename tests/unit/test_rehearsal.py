@@ -1,30 +1,92 @@
 """The master goes through a worker's first statements, and opens nothing."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from sqlalchemy import make_url
 
 from launcher.errors import DatabaseUnusable
-from launcher.registry import store
+from launcher.registry.engine import open_database, open_registry
+from launcher.registry.records import ServiceState
 from launcher.registry.rehearsal import rehearse
+from tests.unit.test_registry_store import NODE
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_nothing_is_opened(tmp_path: Path) -> None:
-    rehearse(make_url(f"sqlite:///{tmp_path}/launcher.sqlite"), "shown")
+    before = descriptors()
+
+    rehearse(f"sqlite:///{tmp_path}/launcher.sqlite")
 
     assert list(tmp_path.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_a_file_that_is_there_is_not_looked_at(tmp_path: Path) -> None:
+    garbage = tmp_path / "launcher.sqlite"
+    garbage.write_text("not ours")
+
+    rehearse(f"sqlite:///{garbage}")
+
+    assert garbage.read_text() == "not ours"
+    with pytest.raises(DatabaseUnusable, match="damaged"):
+        open_registry(f"sqlite:///{garbage}")
 
 
 def test_a_url_that_no_engine_can_be_made_for_is_told() -> None:
     with pytest.raises(DatabaseUnusable, match="workers share nothing in memory"):
-        rehearse(make_url("sqlite://"), "sqlite://")
+        rehearse("sqlite://")
 
 
-def test_the_statements_are_those_of_a_start() -> None:
-    texts = [str(statement) for statement in store.first_statements()]
+@pytest.mark.parametrize("rehearsed", [True, False])
+def test_a_start_compiles_nothing_that_was_rehearsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rehearsed: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/launcher.sqlite"
+    if rehearsed:
+        rehearse(url)
+    compiled: list[object] = []
+    registry: Any = open_registry(url)
+    dialect = registry._database._engine.dialect
+    make = dialect.statement_compiler
 
-    assert [text.split()[0] for text in texts] == ["SELECT", "UPDATE", "UPDATE"]
-    assert "services" in texts[0]
-    assert "report_count" in texts[1]
-    assert "compute_nodes" in texts[2]
+    def note(of: object, statement: object, **options: Any) -> object:
+        compiled.append(statement)
+        return make(of, statement, **options)
+
+    monkeypatch.setattr(dialect, "statement_compiler", note)
+    registry.register_service("h", "b", topic="t", version="1", workers=2)
+    registry.save_compute_node(NODE)
+    registry.report_service("h", "b", state=ServiceState.UP, workers=2, workers_serving=1)
+    registry.close()
+
+    assert bool(compiled) is not rehearsed
+
+
+def test_only_the_first_to_open_it_is_given_what_was_rehearsed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/launcher.sqlite"
+    rehearse(url)
+
+    first, second = open_database(url), open_database(url)
+
+    assert first is not second
+    for database in (first, second):
+        database.check()
+        database.close()
+
+
+def test_a_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver: Any = ModuleType("psycopg2")
+    driver.__version__, driver.paramstyle = "2.9", "pyformat"
+    driver.extras, driver.connect = ModuleType("extras"), pytest.fail
+    monkeypatch.setitem(sys.modules, "psycopg2", driver)
+    before = descriptors()
+
+    rehearse("postgresql+psycopg2://user@127.0.0.1:1/name")
+
+    assert descriptors() == before

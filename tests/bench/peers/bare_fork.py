@@ -18,6 +18,7 @@ from oslo_config import cfg  # noqa: E402
 from launcher import config, log  # noqa: E402
 from launcher.board import Board  # noqa: E402
 from launcher.counters import Counters  # noqa: E402
+from launcher.registry import rehearsal  # noqa: E402
 from launcher.serve import loading  # noqa: E402
 from launcher.serve.service import Service  # noqa: E402
 from launcher.supervise.notify import Notifier  # noqa: E402
@@ -35,6 +36,7 @@ def main() -> None:
     log.setup(cfg.CONF, BINARY)
     loading.preload(cfg.CONF)
     loading.manager_class(cfg.CONF.manager, BINARY).preload(cfg.CONF.state_path)
+    rehearsal.rehearse(cfg.CONF.database.connection)
     board, counters = Board(), Counters()
     board.want(cfg.CONF.workers, START_SECONDS)
     gc.collect()
