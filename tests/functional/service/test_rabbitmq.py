@@ -12,6 +12,7 @@ from tests.support.rabbitmq import LOCALHOST, RabbitNode, Vhost, binary, free_po
 
 CALLS = 50
 CALL_TIMEOUT = 10.0  # seconds
+CALLERS = 8  # threads
 
 
 def serve(start: Start, url: str, **rabbit: object) -> Launcher:
@@ -104,14 +105,20 @@ def test_nodes_of_a_cluster_go_one_after_the_other(
     start: Start, cluster: tuple[Vhost, RabbitNode]
 ) -> None:
     """Under calls without pause. Queues that are not replicated go with their node, and what was
-    in them ends in the client's timeout; the service is back on the other node by itself."""
+    in them ends in the client's timeout; the service is back on the other node by itself.
+
+    What is on its way in the moment of a death may be executed twice: the broker has not read that
+    a call was taken, or its client has not read that it arrived, and says it again. That is one
+    call of each client at most."""
     vhost, second = cluster
     nodes = [vhost.node, second]
     url = vhost.url_of(*(f"{LOCALHOST}:{node.port}" for node in nodes))
     service = serve(start, url)
     service.wait_ready()
     pids, ledger = service.workers(), Ledger(service.state_path)
-    with Callers(url, "node-1", ("work", "once"), timeout=CALL_TIMEOUT) as callers:
+    with Callers(
+        url, "node-1", ("work", "once"), threads=CALLERS, timeout=CALL_TIMEOUT
+    ) as callers:
         for node in nodes:
             ledger.wait_for(len(ledger.executions()) + CALLS, 60)
             node.kill()
@@ -122,6 +129,8 @@ def test_nodes_of_a_cluster_go_one_after_the_other(
     assert not tally.wrong
     assert {error[0].split(":")[0] for error in tally.failed.values()} <= {"MessagingTimeout"}
     executions = ledger.executions()
-    assert not [key for key in executions if key.startswith("once") and executions[key] > 1]
+    repeated = [key for key in executions if key.startswith("once") and executions[key] > 1]
+    assert len(repeated) <= CALLERS * len(nodes)
+    assert all(executions[key] == 2 for key in repeated)
     assert_calls_are_answered(service, url)
     assert service.workers() == pids
