@@ -5,14 +5,11 @@ on doing so while it is being closed: a worker that dies loses what it took, a s
 a stop drops what arrives late. This one hands out a call when a thread is free for it; until then
 it stays the broker's. A stop unsubscribes first and then gives back what was not handed out.
 
-This module, and no other, uses private names of oslo.messaging's AMQP driver;
+This module and `amqp_line`, and no other, use private names of oslo.messaging's AMQP driver;
 `tests/functional/test_amqp.py` fails when they change.
 """
 
 import logging
-import os
-import random
-import select
 import sys
 import threading
 import time
@@ -21,20 +18,18 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-import oslo_messaging
 from oslo_messaging._drivers import amqp as wire
 from oslo_messaging._drivers import amqpdriver, base
 from oslo_messaging._drivers import common as drivers
 
-from launcher.bus.room import Room, ring
+from launcher.bus.amqp_line import AT_ONCE, IDLE_SECONDS, Line
+from launcher.bus.room import Room
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE = 0.001  # seconds that we wait for the rest of a frame of which there is something
 AT_LEAST_EACH = 1.0  # seconds: heartbeats are looked after when calls keep us busy, too
 RECONNECT_SECONDS = 5.0  # given to one attempt to have the connection back
 TROUBLE_PAUSE = 1.0  # seconds, after an error that is none of the connection
-IDLE_SECONDS = 60.0  # the longest sleep; heartbeats ask for a shorter one, 10 s by default
 FAREWELL_SECONDS = 5.0  # that a broker may take to answer when we leave
 REMEMBERED = 4096  # calls, so that a second copy of one is known for what it is
 
@@ -101,8 +96,6 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
         self._topic = f"{target.topic} on {target.server}"
         self._late = late
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._room = Room(room, self._bell)
         self._waiting: deque[AmqpMessage] = deque()
         self._to_settle: deque[AmqpMessage] = deque()
         self._in_hand: dict[str, AmqpMessage] = {}  # those to be acknowledged late
@@ -116,6 +109,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._thread = threading.Thread(target=self._run, name=f"amqp-{target.topic}", daemon=True)
         self._context = driver._get_connection(drivers.PURPOSE_LISTEN)
         self._connection = self._context.connection
+        self._line = Line(self._connection)
+        self._room = Room(room, self._line.bell)
         self._limit_prefetch(room)
         self._subscribe(target)
 
@@ -128,8 +123,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         """Hand out nothing more. When this returns the broker gives to others what it has for us,
         unless it is away or does not answer for a while."""
         self._stopping = True
-        ring(self._bell)
-        waits = self._thread.is_alive() and self._connected()
+        self._line.ring()
+        waits = self._thread.is_alive() and self._line.connected()
         if waits and not self._unsubscribed.wait(FAREWELL_SECONDS):
             LOG.warning("RabbitMQ does not answer to the end of %s", self._topic)
 
@@ -137,16 +132,16 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         """Settle what is left, then disconnect. Waits for a broker that does not answer no longer
         than it has to: who is about to end need not."""
         self._stopping = self._closing = True
-        ring(self._bell)
+        self._line.ring()
         if self._thread.is_alive():
-            self._thread.join(FAREWELL_SECONDS if self._connected() else TROUBLE_PAUSE)
+            self._thread.join(FAREWELL_SECONDS if self._line.connected() else TROUBLE_PAUSE)
         elif self._thread.ident is None:  # never started
             self._context.close()
 
     def settle(self, message: AmqpMessage) -> None:
         """Acknowledge. Any thread."""
         self._to_settle.append(message)
-        ring(self._bell)
+        self._line.ring()
 
     def finish(self) -> None:
         """One that was handed out is done with. Any thread."""
@@ -207,15 +202,10 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
                 self._go_round()
             except Exception:
                 LOG.exception("calls to %s cannot be taken; trying again", self._topic)
-                self._sleep_until_rung(TROUBLE_PAUSE)
+                self._line.sleep_until_rung(TROUBLE_PAUSE)
         self._settle_all()
         self._unsubscribe()
         self._context.close()  # it catches and logs what goes wrong
-
-    def __del__(self) -> None:
-        """Messages hold on to us: nobody is left who could ring."""
-        if hasattr(self, "_bell"):
-            os.close(self._bell)
 
     def _go_round(self) -> None:
         self._settle_all()
@@ -223,11 +213,12 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._unsubscribe()
         else:
             self._hand_out()
-        if self._connected():
-            if self._sleep():
+        if self._line.connected():
+            readable = self._line.sleep()
+            if readable or time.monotonic() - self._consumed >= AT_LEAST_EACH:
                 self._consume(AT_ONCE)
         elif self._stopping:  # nothing can be had or settled any more
-            self._sleep_until_rung(IDLE_SECONDS)
+            self._line.sleep_until_rung(IDLE_SECONDS)
         else:
             self._waiting.clear()  # the broker will give it to somebody again
             self._consume(RECONNECT_SECONDS)
@@ -283,7 +274,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             return False
         try:
             message.delivery.ack()
-        except self._errors() as error:
+        except self._line.errors() as error:
             LOG.info("message %s cannot be acknowledged: %s", message.unique_id, error)
             return False
         self._remember(message.unique_id)
@@ -333,60 +324,23 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             if consumer.type == "fanout":
                 consumer.queue.delete()
 
-    def _connected(self) -> bool:
-        return self._socket() is not None
-
-    def _socket(self) -> Any:
-        connection = self._connection.connection
-        if connection is None or not connection.connected:
-            return None
-        return getattr(getattr(self._connection.channel, "connection", None), "sock", None)
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        connection = self._connection.connection
-        return (*connection.connection_errors, *connection.channel_errors, OSError)
-
-    def _sleep(self) -> bool:
-        """Until there may be something to do; whether that may be for the connection."""
-        socket = self._socket()
-        pending = hasattr(socket, "pending") and socket.pending()  # TLS has read ahead
-        if socket is None or pending or self._connection._new_tags:  # consumers to be announced
-            return True
-        heartbeat = self._connection.heartbeat_timeout_threshold
-        pause = IDLE_SECONDS
-        if heartbeat > 0:
-            pause = min(pause, heartbeat / self._connection.heartbeat_rate / 2)
-        readable = self._sleep_until_rung(pause, socket)
-        return readable or time.monotonic() - self._consumed >= AT_LEAST_EACH
-
-    def _sleep_until_rung(self, seconds: float, socket: Any = None) -> bool:
-        """Whether there is something to be read from the socket."""
-        poller = select.poll()
-        poller.register(self._bell, select.POLLIN)
-        if socket is not None:
-            poller.register(socket, select.POLLIN)
-        ready = [descriptor for descriptor, _ in poller.poll(seconds * 1000)]
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-        return any(descriptor != self._bell for descriptor in ready)
-
 
 def listen(transport: Any, target: Any, room: int, late: Policy) -> AmqpListener:
     """A listener for one server, not started yet."""
     return AmqpListener(transport._driver, target, room, late)
 
 
-def leave(transport: Any) -> None:
-    """Close what a transport has open, without the seconds that the thread which waits for
-    replies would sleep on: it is sent a reply to nobody."""
+def calm(transport: Any) -> None:
+    """Have the thread that waits for replies, which is there once something has been called, sleep
+    until there is one. oslo.messaging has it look every few seconds, in each worker."""
     driver = transport._driver
-    waiter, queue = driver._waiter, driver._reply_q
-    if waiter is not None and waiter.conn.connection.connection.connected:
-        nobody = f"nobody-{random.getrandbits(64):x}"
-        waiter.listen(nobody)
-        waiter._thread_exit_event.set()
-        with driver._get_connection(drivers.PURPOSE_SEND) as connection:
-            farewell = {"result": None, "failure": None, "ending": True, "_msg_id": nobody}
-            with suppress(oslo_messaging.MessagingException):
-                connection.direct_send(queue, drivers.serialize_msg(farewell))
-    transport.cleanup()
+    get = driver._get_reply_q
+
+    def get_calm_queue() -> Any:
+        queue = get()
+        connection = driver._waiter.conn.connection
+        if not isinstance(getattr(connection.consume, "__self__", None), Line):
+            Line(connection).take_over()
+        return queue
+
+    driver._get_reply_q = get_calm_queue

@@ -34,6 +34,10 @@ class Servers:
         endpoints: Sequence[object],
         redelivered: Callable[[str], object],
     ) -> None:
+        if speaks_amqp(transport.conf):
+            from launcher.bus import amqp  # noqa: PLC0415  # not for who has no RabbitMQ
+
+            amqp.calm(transport)
         shared = rpc.main_target(settings.topic, settings.host)
         self.transport = transport
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
@@ -48,12 +52,7 @@ class Servers:
         wait too; and not for longer than a broker in its senses takes."""
         if not self.main.ever_started:
             return
-        leave = self.transport.cleanup
-        if speaks_amqp(self.transport.conf):
-            from launcher.bus import amqp  # noqa: PLC0415  # not for who has no RabbitMQ
-
-            leave = partial(amqp.leave, self.transport)
-        thread = threading.Thread(target=leave, name="leave-bus", daemon=True)
+        thread = threading.Thread(target=self.transport.cleanup, name="leave-bus", daemon=True)
         thread.start()
         thread.join(LEAVE_SECONDS)
 

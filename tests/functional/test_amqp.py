@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import oslo_messaging
@@ -68,6 +69,7 @@ class Side:
     def __init__(self, url: str, threads: int = THREADS, heartbeat: int = 60) -> None:
         conf = configuration(url)
         self.transport = oslo_messaging.get_rpc_transport(conf)
+        amqp.calm(self.transport)
         self.endpoint = Endpoint()
         board = Board()
         board.want(1, start_timeout=90)
@@ -90,7 +92,7 @@ class Side:
     def close(self) -> None:
         self.endpoint.released.set()
         self.server.finish()
-        amqp.leave(self.transport)
+        self.transport.cleanup()
 
 
 def _require(condition: bool) -> None:
@@ -125,7 +127,7 @@ class Calls:
         return self.answers
 
     def close(self) -> None:
-        amqp.leave(self._side.transport)
+        self._side.transport.cleanup()
 
     def _call(self, number: int, method: str) -> None:
         try:
@@ -421,3 +423,28 @@ def test_a_broker_that_thaws_after_a_stop_gets_all_back(
     wait_until(lambda: len(calls.answers) >= 4, DEADLINE, "others are answered by a successor")
     server.endpoint.released.set()
     assert calls.end() == {number: number for number in range(5)}
+
+
+def test_who_waits_for_replies_sleeps_until_there_is_one(rabbit: Vhost) -> None:
+    """oslo.messaging's own thread has looked ten times by the end of the pause."""
+    side = Side(rabbit.url).serve()
+    client = oslo_messaging.get_rpc_client(side.transport, TARGET, timeout=DEADLINE)
+    side.endpoint.released.set()
+    assert client.call({}, "work", number=1) == 1
+    thread = side.transport._driver._waiter._thread
+    wait_until(lambda: "S" in _status(thread, "State"), DEADLINE, "it sleeps")
+    before = _status(thread, "voluntary_ctxt_switches")
+
+    time.sleep(2)  # in which nothing is to happen
+
+    assert _status(thread, "voluntary_ctxt_switches") == before
+    assert client.call({}, "work", number=2) == 2
+    began = time.monotonic()
+    side.close()
+    assert not thread.is_alive()
+    assert time.monotonic() - began < 2
+
+
+def _status(thread: threading.Thread, field: str) -> str:
+    text = Path(f"/proc/self/task/{thread.native_id}/status").read_text("utf-8")
+    return next(line for line in text.splitlines() if line.startswith(f"{field}:"))
