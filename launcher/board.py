@@ -46,7 +46,7 @@ class Board:
         while they are looked at in turn, and neither would be seen to serve."""
         while True:
             views = [slot.view() for slot in self.slots()]
-            if [view.state for view in views] == [slot.state for slot in self.slots()]:
+            if [view.state for view in views] == [slot.get("state") for slot in self.slots()]:
                 return views
 
     @property

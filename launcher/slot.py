@@ -7,7 +7,8 @@ writes say so. Times are nanoseconds of CLOCK_MONOTONIC, one clock for all proce
 
 import threading
 import time
-from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 from launcher.states import Step, WorkerState, check
 
@@ -51,8 +52,7 @@ WORDS = len(_FIELDS)
 BYTES = WORDS * WORD_BYTES + TEXT_BYTES + NAME_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class SlotView:
+class SlotView(NamedTuple):
     """What the monitor sees of a slot in one look."""
 
     slot: int
@@ -80,6 +80,16 @@ class SlotView:
     left: bool
 
 
+# The words of a view, in its order; its text goes by the number of its bytes.
+_pick = itemgetter(
+    *(
+        _PLACE["oldest_call_bytes" if name == "oldest_call" else name]
+        for name in SlotView._fields[1:]
+    )
+)
+_STATES, _STEPS = tuple(WorkerState), tuple(Step)
+
+
 class Slot:
     """One worker's place on the board, as its writer sees it."""
 
@@ -91,34 +101,25 @@ class Slot:
         self._text = memory[text:name]
         self._name = memory[name:]
         self._lock = threading.Lock()  # drain and beat come from two threads of the worker
+        self._last: tuple[bytes, SlotView | None] = (b"", None)  # exchanged as a whole
 
     def view(self) -> SlotView:
-        """A copy of all that the monitor judges by."""
-        word = dict(zip(_FIELDS, self._words.tolist(), strict=True))
-        return SlotView(
-            slot=self.number,
-            pid=word["pid"],
-            state=WorkerState(word["state"]),
-            step=Step(word["step"]),
-            stepped_at=word["stepped_at"],
-            deadline=word["deadline"],
-            deadline_task=word["deadline_task"],
-            deadline_since=word["deadline_since"],
-            served_since=word["served_since"],
-            not_before=word["not_before"],
-            last_task=word["last_task"],
-            probe_ok_at=word["probe_ok_at"],
-            probe_ok_since=word["probe_ok_since"],
-            probe_failing_since=word["probe_failing_since"],
-            tasks_failing=word["tasks_failing"],
-            call_threads=word["call_threads"],
-            calls_in_hand=word["calls_in_hand"],
-            calls_done=word["calls_done"],
-            calls_failed=word["calls_failed"],
-            oldest_call=_decode(self._name[: word["oldest_call_bytes"]]),
-            oldest_call_since=word["oldest_call_since"],
-            waiting=bool(word["waiting"]),
-            left=bool(word["left"]),
+        """A copy of all that the monitor judges by: the last one again, if nothing has changed."""
+        words = self._words.tobytes()
+        before, view = self._last
+        if view is None or words != before:
+            view = self._make_view(memoryview(words).cast("q"))
+            self._last = words, view
+        return view
+
+    def _make_view(self, words: memoryview) -> SlotView:
+        found = SlotView(self.number, *_pick(words.tolist()))
+        return found._replace(
+            state=_STATES[found.state],
+            step=_STEPS[found.step],
+            oldest_call=_decode(self._name[: words[_PLACE["oldest_call_bytes"]]]),
+            waiting=bool(found.waiting),
+            left=bool(found.left),
         )
 
     def get(self, field: str) -> int:

@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -138,7 +137,7 @@ class Service:
         """Of a guru meditation report, by title."""
         return {
             "Board": lambda: "\n".join(
-                f"{name} = {value}" for name, value in asdict(self._slot.view()).items()
+                f"{name} = {value}" for name, value in self._slot.view()._asdict().items()
             ),
             "Periodic tasks": self._tasks.describe,
             "Calls in hand": lambda: "\n".join(map(str, self._tracker.in_hand())) or "none",

@@ -41,6 +41,7 @@ class Instance:
         self._runtime_path = runtime_path
         self._binary = binary
         self._descriptor = -1
+        self._place: Place | None = None  # once it is claimed
 
     def claim(self) -> None:
         """Called in the master, before the first fork.
@@ -51,6 +52,7 @@ class Instance:
         path = Path(self._runtime_path, LOCK)
         try:
             self._descriptor = self._claim(path)
+            self._place = Place(path)
         except OSError as error:
             reason = f"{LOCK} in it: {error.strerror}"
             raise DirectoryUnusable(
@@ -59,11 +61,7 @@ class Instance:
 
     def lost(self) -> bool:
         """Whether the directory was removed or replaced: then the lock keeps nobody out."""
-        try:
-            there = Path(self._runtime_path, LOCK).stat().st_ino
-        except OSError as error:
-            return _is_gone(error)
-        return there != os.fstat(self._descriptor).st_ino
+        return self._place is not None and self._place.lost()
 
     def _claim(self, path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

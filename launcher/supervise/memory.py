@@ -9,8 +9,8 @@ def oom_kills(vmstat: Path = VMSTAT) -> int:
     """Processes of this machine that the kernel has killed for want of memory since it booted,
     those in limited control groups included (proc(5), oom_kill); 0 where it does not say."""
     try:
-        lines = vmstat.read_text("ascii", errors="replace").splitlines()
+        text = vmstat.read_bytes()
     except OSError:
         return 0
-    counts = dict(line.split(" ", 1) for line in lines if " " in line)
-    return int(counts.get("oom_kill", 0))
+    count, _, _ = text.partition(b"\noom_kill ")[2].partition(b"\n")
+    return int(count) if count.isdigit() else 0

@@ -5,7 +5,6 @@ paused machine, SIGSTOP of the whole control group, a machine without processor 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from launcher.slot import SlotView
 
@@ -27,7 +26,7 @@ class Pauses:
         """The slots with the deadlines that count; one set after a pause counts as it is."""
         credits = [slot.deadline and self._credit(slot) for slot in slots]
         return [
-            replace(slot, deadline=slot.deadline + credit) if credit else slot
+            slot._replace(deadline=slot.deadline + credit) if credit else slot
             for slot, credit in zip(slots, credits, strict=True)
         ]
 

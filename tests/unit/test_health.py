@@ -1,6 +1,5 @@
 """The judgement of the board, as tables."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
 def busy(number: int, state: WorkerState, *, calls: int, oldest: str, ago: int) -> SlotView:
     """Its oldest call is so many seconds old."""
     view = slot(number, state, calls_in_hand=calls, oldest_call_since=NOW - ago * SECOND)
-    return replace(view, oldest_call=oldest)
+    return view._replace(oldest_call=oldest)
 
 
 def starting(number: int, step: Step, ago: int, **fields: int) -> SlotView:
@@ -203,7 +202,7 @@ def test_a_service_whose_calls_wait_is_saturated_and_well() -> None:
     full, busy = slot(0, calls_in_hand=64), slot(1, calls_in_hand=63)
 
     assert judge(full, busy, was_ready=True).headline == "2/2 workers serving"
-    verdict = judge(full, replace(full, slot=1), was_ready=True)
+    verdict = judge(full, full._replace(slot=1), was_ready=True)
     assert verdict.headline == "2/2 workers serving, saturated: 128 calls in hand"
     assert verdict.healthy
     assert not verdict.remarkable
