@@ -22,7 +22,7 @@ from oslo_messaging._drivers import amqp as wire
 from oslo_messaging._drivers import amqpdriver, base
 from oslo_messaging._drivers import common as drivers
 
-from launcher.bus.amqp_line import AT_ONCE, IDLE_SECONDS, Line
+from launcher.bus.amqp_line import IDLE_SECONDS, Line
 from launcher.bus.room import Room
 
 LOG = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._stopping = False
         self._closing = False
         self._unsubscribed = threading.Event()
+        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"amqp-{target.topic}", daemon=True)
         self._context = driver._get_connection(drivers.PURPOSE_LISTEN)
         self._connection = self._context.connection
@@ -129,14 +130,21 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             LOG.warning("RabbitMQ does not answer to the end of %s", self._topic)
 
     def cleanup(self) -> None:
-        """Settle what is left, then disconnect. Waits for a broker that does not answer no longer
-        than it has to: who is about to end need not."""
+        """Settle what is left, then begin to disconnect; `join` waits for the end of that. Waits
+        for a broker that does not answer no longer than it has to: who is about to end need not.
+        """
         self._stopping = self._closing = True
         self._line.ring()
         if self._thread.is_alive():
-            self._thread.join(FAREWELL_SECONDS if self._line.connected() else TROUBLE_PAUSE)
+            self._settled.wait(FAREWELL_SECONDS if self._line.connected() else TROUBLE_PAUSE)
         elif self._thread.ident is None:  # never started
             self._context.close()
+
+    def join(self) -> None:
+        """Wait until the connection is closed; after `cleanup`. Several close side by side, each
+        of which has to wait for the broker, but not for one that does not answer."""
+        if self._thread.ident is not None:
+            self._thread.join(FAREWELL_SECONDS)
 
     def settle(self, message: AmqpMessage) -> None:
         """Acknowledge. Any thread."""
@@ -205,6 +213,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
                 self._line.sleep_until_rung(TROUBLE_PAUSE)
         self._settle_all()
         self._unsubscribe()
+        self._settled.set()
         self._context.close()  # it catches and logs what goes wrong
 
     def _go_round(self) -> None:
@@ -216,20 +225,24 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         if self._line.connected():
             readable = self._line.sleep()
             if readable or time.monotonic() - self._consumed >= AT_LEAST_EACH:
-                self._consume(AT_ONCE)
+                self._consume()
         elif self._stopping:  # nothing can be had or settled any more
             self._line.sleep_until_rung(IDLE_SECONDS)
         else:
             self._waiting.clear()  # the broker will give it to somebody again
             self._consume(RECONNECT_SECONDS)
 
-    def _consume(self, timeout: float) -> None:
-        """Read what there is, send the heartbeat that is due, connect anew if need be. What comes
-        while it subscribes anew is not to wait until more comes."""
+    def _consume(self, timeout: float | None = None) -> None:
+        """Read what there is, send the heartbeat that is due, connect anew if need be, for which
+        there is a `timeout`. What comes while it subscribes anew is not to wait until more comes.
+        """
         self._consumed = time.monotonic()
         self._connection._consume_loop_stopped = False
         with suppress(drivers.Timeout):
-            self._connection.consume(timeout=timeout)
+            if timeout is None:
+                self._line.read()
+            else:
+                self._connection.consume(timeout=timeout)
 
     def _hand_out(self) -> None:
         while self._waiting and not self._stopping and not self._room.full():
@@ -293,7 +306,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         return current and bool(channel.is_open)
 
     def _unsubscribe(self) -> None:
-        """Cancel first: what is given back earlier would come to us again."""
+        """Cancel first: what is given back earlier would come to us again. The broker does one
+        thing after the other, so that its answer to the last one will do."""
         if self._unsubscribed.is_set():
             return
         connection = self._connection
@@ -301,8 +315,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         for known in (connection._consumers, connection._new_tags, connection._active_tags):
             known.clear()
         try:
-            for consumer, tag in consumers.items():
-                consumer.cancel(tag)
+            for left, tag in zip(reversed(range(len(consumers))), consumers.values(), strict=True):
+                connection.channel.basic_cancel(str(tag), nowait=left > 0)
             self._give_back()
             self._delete_fanout_queue(consumers)
         except Exception as error:  # noqa: BLE001  # whatever it is, we have to be rid of it
@@ -322,7 +336,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             return
         for consumer in consumers:
             if consumer.type == "fanout":
-                consumer.queue.delete()
+                consumer.queue.delete(nowait=True)
 
 
 def listen(transport: Any, target: Any, room: int, late: Policy) -> AmqpListener:

@@ -3,12 +3,17 @@
 Uses private names of that driver, as `amqp` does.
 """
 
+import logging
 import os
 import select
 from contextlib import suppress
 from typing import Any
 
+from oslo_messaging._drivers import common as drivers
+
 from launcher.bus.room import ring
+
+LOG = logging.getLogger(__name__)
 
 AT_ONCE = 0.001  # seconds that we wait for the rest of a frame of which there is something
 IDLE_SECONDS = 60.0  # the longest sleep; heartbeats ask for a shorter one, 10 s by default
@@ -41,8 +46,18 @@ class Line:
         """
         if self.connected():
             self.sleep()
-            timeout = AT_ONCE
-        self._consume(timeout=timeout)
+            self.read()
+        else:
+            self._consume(timeout=timeout)
+
+    def read(self) -> None:
+        """Read what there is, and send the heartbeat that is due; raises drivers.Timeout."""
+        try:
+            self._consume(timeout=AT_ONCE)
+        except drivers.Timeout as timeout:
+            if not self.connected():  # the driver says what it lost it of when it has it back only
+                LOG.error("a connection to RabbitMQ is lost: %s", timeout.__context__)
+            raise
 
     def stop(self) -> None:
         """In place of the driver's `stop_consuming`: `consume` returns."""

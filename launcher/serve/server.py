@@ -103,6 +103,11 @@ class Server:
             self._end()
             self.started = False
 
+    def leave(self) -> None:
+        """Wait until the bus knows that it is closed, where it has to be told."""
+        if join := getattr(self._server.listener, "join", None):
+            join()
+
 
 class CallServer(RPCServer):  # type: ignore[misc]
     """oslo.messaging's server, with our policy of acknowledgement. Threads of its pool.

@@ -52,9 +52,14 @@ class Servers:
         wait too; and not for longer than a broker in its senses takes."""
         if not self.main.ever_started:
             return
-        thread = threading.Thread(target=self.transport.cleanup, name="leave-bus", daemon=True)
+        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
         thread.start()
         thread.join(LEAVE_SECONDS)
+
+    def _leave(self) -> None:
+        self.transport.cleanup()
+        self.main.leave()
+        self.alt.leave()
 
     def shut_down(self, manager: Manager) -> None:
         """Have the manager wait for its work, when no more calls are taken. Bounded: a manager

@@ -93,6 +93,7 @@ class Side:
         self.endpoint.released.set()
         self.server.finish()
         self.transport.cleanup()
+        self.server.leave()
 
 
 def _require(condition: bool) -> None:
@@ -259,7 +260,7 @@ def test_what_comes_while_a_connection_is_made_anew_is_handed_out_at_once(
     calls.begin(3, "once")
     wait_until(lambda: server.listener._waiting, DEADLINE, "one is in hand, one waits here")
     consume, seconds = server.listener._consume, iter([1000.0])
-    monkeypatch.setattr(server.listener, "_consume", lambda s: consume(next(seconds, s)))
+    monkeypatch.setattr(server.listener, "_consume", lambda s=None: consume(next(seconds, s)))
     server.listener._connection.channel.connection.sock.shutdown(2)
     wait_until(lambda: server.listener._era == 2, DEADLINE, "the connection is another one")
     server.endpoint.released.set()
