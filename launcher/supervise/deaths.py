@@ -15,7 +15,6 @@ from launcher.supervise.memory import oom_kills
 
 LOG = logging.getLogger(__name__)
 
-MEMORY_LOOK_SECONDS = 5.0
 MOST_KEPT = 1000  # deaths of one slot
 
 
@@ -48,7 +47,6 @@ class Deaths:
         self._deaths: dict[int, list[restarts.Death]] = defaultdict(list)
         self._accused: dict[int, tuple[int, str, int]] = {}  # slot: pid, cause, when that began
         self._oom_kills = oom_kills()
-        self._looked_at = time.monotonic()
         self.restarts: dict[int, int] = defaultdict(int)
         self.restarts_by_kind: Counter[tuple[int, str]] = Counter()
 
@@ -58,14 +56,9 @@ class Deaths:
         self._accused[slot] = (pid, cause, began)
         self._board.slot(slot).put("accused", pid)
 
-    def look_at_memory(self, now: float) -> None:
-        """In the monitor's thread, each round: an old kill of the kernel's explains no new death.
-
-        :param now: monotonic seconds.
-        """
-        if now - self._looked_at >= MEMORY_LOOK_SECONDS:
-            self._looked_at = now
-            self._oom_kills = oom_kills()
+    def look_at_memory(self) -> None:
+        """In the monitor's thread, now and then: an old kill of the kernel's explains no new death."""
+        self._oom_kills = oom_kills()
 
     def last(self, slot: int) -> restarts.Death | None:
         """The last death in a slot. Any thread."""

@@ -52,6 +52,7 @@ from launcher.supervise.visitors import Visitors
 
 LOG = logging.getLogger(__name__)
 
+LOOK_AROUND_SECONDS = 5.0  # for files that were taken away, and for kills of the kernel's
 LAST_WORD_SECONDS = 1.0  # how long systemd is offered the last message
 
 
@@ -75,6 +76,7 @@ class Master:
         self._bus: Place | None = None  # known once workers serve on it
         self._control: Control | None = None
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
+        self._looked_around = 0.0  # when, by time.monotonic()
         self._tasks: list[str] = []  # names of the workers' tasks, by their number
         self._inheritance = Inheritance(
             conf=conf,
@@ -276,10 +278,14 @@ class Master:
             self._bus = Place(Path(directory_of(TransportURL.parse(self._conf))))
 
     def _on_round(self, now: float) -> None:
-        """In the monitor's thread."""
-        if self._board.stopping:
+        """In the monitor's thread.
+
+        :param now: monotonic seconds.
+        """
+        if self._board.stopping or now - self._looked_around < LOOK_AROUND_SECONDS:
             return
-        self._deaths.look_at_memory(now)
+        self._looked_around = now
+        self._deaths.look_at_memory()
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
         elif self._bus is not None and self._bus.lost():

@@ -10,7 +10,7 @@ from launcher.errors import LauncherError
 from launcher.slot import seconds
 from launcher.states import Step
 from launcher.supervise import deaths, restarts
-from launcher.supervise.deaths import MEMORY_LOOK_SECONDS, Deaths
+from launcher.supervise.deaths import Deaths
 
 KILLED = -9
 POLICY = restarts.Policy(limit=2, window=120, stable_after=30)
@@ -105,7 +105,7 @@ def test_only_a_kill_of_the_kernel_s_of_just_now_explains_a_death(
 ) -> None:
     count = [7]
     monkeypatch.setattr(deaths, "oom_kills", lambda: count[0])
-    buried.look_at_memory(time.monotonic() + MEMORY_LOOK_SECONDS)
+    buried.look_at_memory()
     causes = []
     for kills in (8, 8):
         count[0] = kills
