@@ -57,7 +57,7 @@ class Deaths:
         self._board.slot(slot).put("accused", pid)
 
     def look_at_memory(self) -> None:
-        """In the monitor's thread, now and then: an old kill of the kernel's explains no new death."""
+        """In the monitor's thread: an old kill by the kernel explains no new death."""
         self._oom_kills = oom_kills()
 
     def last(self, slot: int) -> restarts.Death | None:
