@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oslo_messaging import MessageDeliveryFailure, MessagingTimeout
 from oslo_messaging._drivers.common import deserialize_remote_exception
@@ -51,8 +50,7 @@ class Patience:
         return self._clock() >= self.until
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is asked, of whom, on which terms. Seconds throughout."""
 
     ctxt: dict[str, Any]

@@ -21,8 +21,8 @@ import secrets
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from oslo_messaging._drivers.base import TransportDriverError
 
@@ -38,8 +38,7 @@ class Untrusted(OSError):
     """A file that we must not read: no plain file, of somebody else, or too large."""
 
 
-@dataclass(frozen=True, slots=True)
-class BusDirectory:
+class BusDirectory(NamedTuple):
     """A checked directory. `trusted`: the user ids whose messages and replies are believed."""
 
     path: str

@@ -3,8 +3,7 @@
 The query part of a transport URL overrides the configuration: `unix:///run/x/bus?prefetch=1`.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oslo_config import cfg
 from oslo_messaging import InvalidTransportURL
@@ -32,8 +31,7 @@ OPTS: list[cfg.Opt] = [
 EXECUTOR_THREADS = 64  # oslo.messaging's default of executor_thread_pool_size
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Plain values of OPTS: unfinished calls a server (None: as many as it has threads), and
     bytes a message."""
 

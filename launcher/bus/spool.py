@@ -20,8 +20,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from launcher.bus.directory import BusDirectory
 
@@ -32,8 +32,7 @@ MAX_DEATHS = 2  # owners that died with the message in hand; then nobody gets it
 _NAME = re.compile(r"(\d{20})\.(\d{1,10}-[0-9a-f]{8})\.(\d{1,18})\.([cn])(\d)(r?)")
 
 
-@dataclass(frozen=True, slots=True)
-class MessageName:
+class MessageName(NamedTuple):
     """What a message's file name says.
 
     :ivar order: CLOCK_MONOTONIC in ns when it was sent; queues are served in this order.
@@ -65,17 +64,17 @@ class MessageName:
 
     def requeue(self) -> "MessageName":
         """The name of the message put back by its owner."""
-        return replace(self, requeued=True)
+        return self._replace(requeued=True)
 
     def variants(self) -> "Iterator[MessageName]":
         """The names under which the message may wait by now."""
         for deaths in range(self.deaths, MAX_DEATHS + 1):
             for requeued in (False, True):
-                yield replace(self, deaths=deaths, requeued=requeued)
+                yield self._replace(deaths=deaths, requeued=requeued)
 
     def survive(self) -> "MessageName":
         """The name of the message put back for an owner that is no more."""
-        return replace(self, deaths=self.deaths + 1)
+        return self._replace(deaths=self.deaths + 1)
 
 
 def new_name(sender: str, seq: int, kind: str) -> MessageName:

@@ -6,8 +6,7 @@ datagram or, where it is large, in a file; only the caller that waits for SEQ re
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oslo_serialization import jsonutils
 
@@ -23,8 +22,7 @@ class Garbage(ValueError):
     """What was received is none of ours; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as it is sent.
 
     :ivar deadline: CLOCK_MONOTONIC, in ns: after it the caller has gone. None: it never goes.
@@ -37,8 +35,7 @@ class Message:
     monitor: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply as it is received; `body` is the JSON, yet unread."""
 
     kind: bytes

@@ -7,9 +7,8 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launcher.cli.client import output_lost, print_line
 from launcher.errors import CommandFailed, ConfigError, NotPermitted, NotRunning, ReloadFailed
@@ -21,8 +20,7 @@ REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
 AGAIN_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """The service that is asked.
 
     :ivar problem: why the configuration cannot be read; the service is looked for then where it

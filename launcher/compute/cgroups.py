@@ -6,8 +6,8 @@ https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/index.html 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 _MEMBERSHIP = re.compile(r"(?m)^(\d+):([^:\n]*):(/.*)$")  # 4:cpu,cpuacct:/a/b; version 2: 0::/a/b
 _MOUNT = re.compile(r"(?m)^\S+ \S+ \S+ (/\S*) (/\S*) .*? - (cgroup2?) \S+ (\S+)$")
@@ -17,8 +17,7 @@ _UNIFIED = "unified hierarchy"  # stands in for a controller where the version i
 _LIMITING = frozenset({"cpu", "memory", _UNIFIED})  # what others limit is not looked for here
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The tightest of all limits from this process's groups up to the root; None: no limit."""
 
     cpus: float | None = None
@@ -26,8 +25,7 @@ class Limits:
     memory_free_bytes: int | None = None  # below the limit that has least left
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(NamedTuple):
     """A hierarchy as it is mounted: `root` is the group that is seen at `point`."""
 
     controllers: frozenset[str]

@@ -7,9 +7,9 @@ machine has, less is what counts.
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -17,8 +17,7 @@ from launcher.compute import cpuinfo
 from launcher.compute.cgroups import Limits, read_limits
 
 
-@dataclass(frozen=True, slots=True)
-class HostResources:
+class HostResources(NamedTuple):
     """One measurement."""
 
     vcpus: int

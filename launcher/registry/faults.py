@@ -1,8 +1,8 @@
 """Errors of database drivers, judged, and turned into ours with the cause kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -21,8 +21,7 @@ class Kind(Enum):
     UNUSABLE = "only a person can mend it"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What an error means, and why, as one line."""
 
     kind: Kind
@@ -32,8 +31,7 @@ class Judgement:
 Judge = Callable[[DBAPIError], Judgement]
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """Where errors of one database become ours. `shown` is its URL without secrets."""
 
     shown: str

@@ -1,8 +1,8 @@
 """What the registry knows: plain values, the same whichever store they come from."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from launcher.errors import LauncherError
 
@@ -17,8 +17,7 @@ class ServiceState(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRecord:
+class ServiceRecord(NamedTuple):
     """A row of `services`: one per (host, binary), shared by all workers. Times are UTC, aware."""
 
     id: int
@@ -37,8 +36,7 @@ class ServiceRecord:
     updated_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ComputeNode:
+class ComputeNode(NamedTuple):
     """A row of `compute_nodes`, one per (host, hypervisor_hostname): the resources of a host."""
 
     host: str

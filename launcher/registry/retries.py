@@ -2,11 +2,10 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(NamedTuple):
     """Bounded and spread out: a pause is random below a limit that doubles. Seconds throughout."""
 
     attempts: int = 8

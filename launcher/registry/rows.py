@@ -1,6 +1,5 @@
 """Rows of the tables as the registry's plain values, and back."""
 
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row
@@ -24,7 +23,7 @@ def to_node(row: Row[Any]) -> ComputeNode:
 
 def from_node(node: ComputeNode) -> dict[str, Any]:
     """The columns of `compute_nodes` that a measurement fills."""
-    values = {field.name: getattr(node, field.name) for field in fields(node)}
+    values = node._asdict()
     load_1m, load_5m, load_15m = values.pop("load_average")
     del values["updated_at"]
     return values | {"load_1m": load_1m, "load_5m": load_5m, "load_15m": load_15m}

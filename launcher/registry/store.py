@@ -1,7 +1,6 @@
 """The registry in an SQL database: what each method means in statements."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,7 +132,7 @@ class SqlRegistry:
         changed = self._database.change(
             statements.CHANGE_SERVICE_BY_ID, values | {"of_id": row.id}
         )
-        return replace(row, **values) if changed else None
+        return row._replace(**values) if changed else None
 
     def _change(
         self, statement: Update | Delete, host: str, binary: str, values: dict[str, Any]

@@ -7,8 +7,7 @@ entry-point group `launcher.managers` or with `--manager package.module:Class`.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import oslo_messaging
 from oslo_config import cfg
@@ -33,8 +32,7 @@ Scope = Literal["worker", "host"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerContext:
+class ManagerContext(NamedTuple):
     """What a manager is told of its place. Made in the worker, after the fork.
 
     :ivar track: `track(future, name)` has a drain wait for work that a call left behind, as it
@@ -51,8 +49,7 @@ class ManagerContext:
     track: Callable[["Future[Any]", str], "Future[Any]"] = lambda future, _: future
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
+class TaskSpec(NamedTuple):
     """How a periodic task is to be run. Seconds throughout; a negative spacing disables it."""
 
     name: str

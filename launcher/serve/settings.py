@@ -1,8 +1,7 @@
 """What a service is and how it is to run: plain values, taken from the configuration once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from oslo_config import cfg
 
@@ -22,8 +21,7 @@ GIVEN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Times in seconds."""
 
     host: str

@@ -1,8 +1,9 @@
 """One periodic task: when it is due, how long it may run, what the configuration says of it."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from launcher.serve.manager import TaskSpec
 from launcher.slot import seconds
@@ -10,15 +11,14 @@ from launcher.slot import seconds
 DEFAULT_SPACING_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """What the configuration says of all tasks. Seconds."""
 
     enabled: bool = True
     fuzzy_delay: float = 60
     interval_max: float | None = None
     beat_timeout: float = 30
-    spacing: dict[str, float] = field(default_factory=dict)
+    spacing: Mapping[str, float] = MappingProxyType({})
 
 
 def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
@@ -28,7 +28,7 @@ def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
         return None
     ceiling = timing.interval_max or float("inf")
     spacing = min(spacing or min(ceiling, DEFAULT_SPACING_SECONDS), ceiling)
-    return replace(spec, spacing=spacing)
+    return spec._replace(spacing=spacing)
 
 
 class Task:

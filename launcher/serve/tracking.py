@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property, wraps
 from inspect import getattr_static
-from typing import Any
+from typing import Any, NamedTuple
 
 import oslo_messaging
 
@@ -22,8 +21,7 @@ LOG = logging.getLogger(__name__)
 REMINDER_SECONDS = 10.0  # between two lines about what a drain waits for
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """Something in hand.
 
     :ivar request: the request's ID, if the client gave one.

@@ -6,9 +6,8 @@ which an observation holds, is ours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from launcher.slot import SlotView
 from launcher.states import WorkerState
@@ -19,8 +18,7 @@ ROUND_TTL_SECONDS = 1  # the monitor looks at least so often
 Check = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """One round of the monitor.
 
     :ivar at: when, by the wall clock. :ivar now: the same, in monotonic nanoseconds.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from launcher.board import NO_LEAD
 from launcher.slot import SlotView
@@ -12,8 +12,7 @@ SECOND = 1_000_000_000
 BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(NamedTuple):
     """A worker that is late: at what, since when."""
 
     slot: SlotView
@@ -28,8 +27,7 @@ class Suspicion:
         return f"worker {slot.slot} pid {slot.pid}: {self.what} late by {overdue:.0f} s{after}"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the monitor acts on in one round."""
 
     serving: int

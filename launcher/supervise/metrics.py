@@ -7,8 +7,7 @@ file for each of them, which outlives the process; ours is memory that they shar
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -30,8 +29,7 @@ NAMESPACE = "launcher"
 EDGES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known at one moment. Plain values.
 
     :ivar restarts: deaths that a worker followed, by slot and kind.

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from launcher.errors import ExitStatus
 
@@ -11,8 +11,7 @@ WAITED = frozenset({ExitStatus.UNAVAILABLE})  # bus or database away: no fault o
 MOST_DOUBLINGS = 60  # of the first pause; a float cannot hold 1024 of them
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """Seconds, but for `limit`: deaths within `window`."""
 
     limit: int
@@ -22,8 +21,7 @@ class Policy:
     longest_pause: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(NamedTuple):
     """One end of a worker, as the master learns of it.
 
     :ivar at: monotonic seconds. :ivar status: negative for a signal.
@@ -76,8 +74,7 @@ class Death:
         return f"{self.ending}, without a word"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Start again after `pause` seconds, or give up with `exit_status`."""
 
     pause: float = 0.0

@@ -16,10 +16,9 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from launcher.errors import ExitStatus, LauncherError
@@ -36,8 +35,7 @@ VERBS = ("GET", "POST")
 HTTP_STATUS = {ExitStatus.USAGE: 400, ExitStatus.CONFIG: 422}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is sent back."""
 
     content: bytes

@@ -3,7 +3,6 @@
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +55,7 @@ class RememberingRegistry:
         if self.failure:
             raise self.failure
         self.asked.append((host, binary, disabled, reason))
-        return replace(ROW, disabled=disabled)
+        return ROW._replace(disabled=disabled)
 
 
 @pytest.fixture

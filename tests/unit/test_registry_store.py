@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -275,16 +274,16 @@ def test_the_id_of_a_deleted_row_is_not_given_out_again(registry: Registry) -> N
 def test_a_compute_node_comes_back_as_it_was_saved(registry: Registry, clock: Clock) -> None:
     registry.save_compute_node(NODE)
     clock.now += timedelta(minutes=1)
-    changed = replace(NODE, vcpus=4, cpu_info={}, load_average=(0.0, 0.25, 0.5))
+    changed = NODE._replace(vcpus=4, cpu_info={}, load_average=(0.0, 0.25, 0.5))
 
     registry.save_compute_node(changed)
 
-    assert registry.list_compute_nodes("h") == [replace(changed, updated_at=clock.now)]
+    assert registry.list_compute_nodes("h") == [changed._replace(updated_at=clock.now)]
 
 
 def test_compute_nodes_are_listed_by_host_and_hypervisor(registry: Registry) -> None:
     for host, hypervisor in (("z", "1"), ("y", "2"), ("y", "1")):
-        registry.save_compute_node(replace(NODE, host=host, hypervisor_hostname=hypervisor))
+        registry.save_compute_node(NODE._replace(host=host, hypervisor_hostname=hypervisor))
 
     listed = [(node.host, node.hypervisor_hostname) for node in registry.list_compute_nodes()]
     of_y = registry.list_compute_nodes("y")
@@ -296,8 +295,8 @@ def test_compute_nodes_are_listed_by_host_and_hypervisor(registry: Registry) -> 
 def test_a_compute_node_that_a_sibling_inserts_meanwhile_is_updated(database: Database) -> None:
     """Both found nothing to update; the second to insert updates after all."""
     sibling = SqlRegistry(database)
-    mine = replace(NODE, host="raced", vcpus=2)
-    insert = partial(sibling.save_compute_node, replace(mine, vcpus=99))
+    mine = NODE._replace(host="raced", vcpus=2)
+    insert = partial(sibling.save_compute_node, mine._replace(vcpus=99))
     registry = meddled(database, one_after_another(nothing, insert))
 
     registry.save_compute_node(mine)

@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -53,7 +52,7 @@ class Registry:
 
     def list_services(self, host: str | None) -> list[ServiceRecord]:
         self.done.append(("list", host))
-        return [replace(ROW, last_seen_up=datetime.now(UTC))]
+        return [ROW._replace(last_seen_up=datetime.now(UTC))]
 
     def set_service_disabled(
         self, host: str, binary: str, *, disabled: bool, reason: str | None
@@ -91,7 +90,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
 def test_a_service_that_was_not_seen_lately_is_down(
     changes: dict[str, Any], shown: tuple[str, str, int]
 ) -> None:
-    seen = services.describe(replace(ROW, **changes), NOW, 60)
+    seen = services.describe(ROW._replace(**changes), NOW, 60)
 
     assert (seen["status"], seen["state"], seen["workers_serving"]) == shown
 
@@ -100,8 +99,7 @@ def test_the_table_is_aligned() -> None:
     rows = [
         services.describe(ROW, NOW, 60),
         services.describe(
-            replace(
-                ROW,
+            ROW._replace(
                 host="a-longer-name",
                 disabled=True,
                 disabled_reason="broken",
