@@ -31,7 +31,8 @@ class Line:
 
     def __del__(self) -> None:
         """Whoever has this could ring: nobody is left."""
-        os.close(self.bell)
+        if hasattr(self, "bell"):  # there was a descriptor to be had
+            os.close(self.bell)
 
     def take_over(self) -> None:
         """From here on the connection consumes as we do, whoever has it do so."""

@@ -70,7 +70,8 @@ def assess(
     :param wedged_after: seconds; see `wedged_since`.
     :param judged_from: what happened before proves nothing: the machine was away until then.
     """
-    wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in slots}
+    failing = [slot for slot in slots if slot.probe_failing_since]
+    wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in failing}
     late = tuple(_suspicions(slots, now, tasks, wedged))
     details = list(_details(slots, now, late, in_hand))
     wanted = len(slots) if wanted is None else wanted
@@ -118,7 +119,7 @@ def _suspicions(
     for slot in slots:
         if is_late(slot, now):
             yield Suspicion(slot, _occupation(slot, tasks), slot.deadline, _began(slot))
-        elif since := wedged[slot.slot]:
+        elif since := wedged.get(slot.slot):
             what = "call to itself through the bus"
             yield Suspicion(slot, what, since, slot.probe_failing_since)
 

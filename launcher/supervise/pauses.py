@@ -24,6 +24,8 @@ class Pauses:
 
     def adjusted(self, slots: Sequence[SlotView]) -> list[SlotView]:
         """The slots with the deadlines that count; one set after a pause counts as it is."""
+        if not self._credits:
+            return list(slots)
         credits = [slot.deadline and self._credit(slot) for slot in slots]
         return [
             slot._replace(deadline=slot.deadline + credit) if credit else slot
