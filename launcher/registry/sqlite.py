@@ -39,7 +39,7 @@ _MENDS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IN
 
 
 class SqliteFile:
-    """The file behind a URL. Used in a worker, after the fork; safe for many threads."""
+    """The file behind a URL. Opened in a worker, after the fork; safe for many threads."""
 
     def __init__(self, url: URL, shown: str) -> None:
         """Raises DatabaseUnusable for a URL that names no file."""
