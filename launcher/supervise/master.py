@@ -52,7 +52,7 @@ from launcher.supervise.visitors import Visitors
 
 LOG = logging.getLogger(__name__)
 
-LOOK_AROUND_SECONDS = 5.0  # for files that were taken away, and for kills of the kernel's
+MEMORY_LOOK_SECONDS = 5.0
 LAST_WORD_SECONDS = 1.0  # how long systemd is offered the last message
 
 
@@ -76,7 +76,7 @@ class Master:
         self._bus: Place | None = None  # known once workers serve on it
         self._control: Control | None = None
         self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
-        self._looked_around = 0.0  # when, by time.monotonic()
+        self._looked_at_memory = 0.0  # when, by time.monotonic()
         self._tasks: list[str] = []  # names of the workers' tasks, by their number
         self._inheritance = Inheritance(
             conf=conf,
@@ -282,10 +282,12 @@ class Master:
 
         :param now: monotonic seconds.
         """
-        if self._board.stopping or now - self._looked_around < LOOK_AROUND_SECONDS:
+        if self._board.stopping:
             return
-        self._looked_around = now
-        self._deaths.look_at_memory()
+        if now - self._looked_at_memory >= MEMORY_LOOK_SECONDS:
+            self._looked_at_memory = now
+            self._deaths.look_at_memory()
+        # Each time: of what workers die of, who find files gone, there is to be no other reason.
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
         elif self._bus is not None and self._bus.lost():
