@@ -25,8 +25,8 @@ def _end(status: int) -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:
-        sys.exit(status)  # Python says what could not be written
+    except (OSError, ValueError):
+        sys.exit(status)  # Python says what could not be written, and of closed ones nothing
     os._exit(status)
 
 

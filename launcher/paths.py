@@ -56,7 +56,9 @@ def prepare(option: str, path: Path) -> None:
 
 def prepare_temporary() -> None:
     """The same for the system's directory of temporary files, which Python looks for once a
-    process, and those that it forks: in the master, then."""
+    process, and those that it forks: in the master, then. Never made by us: it is everybody's."""
+    if tempfile.tempdir and not os.access(tempfile.tempdir, os.W_OK | os.X_OK):
+        tempfile.tempdir = None  # gone since: there may be another one
     try:
         path = tempfile.gettempdir()
     except FileNotFoundError as error:  # with a list of those that will not do

@@ -349,12 +349,14 @@ def calm(transport: Any) -> None:
     until there is one. oslo.messaging has it look every few seconds, in each worker."""
     driver = transport._driver
     get = driver._get_reply_q
+    lock = threading.Lock()  # two threads may call for the first time
 
     def get_calm_queue() -> Any:
         queue = get()
         connection = driver._waiter.conn.connection
-        if not isinstance(getattr(connection.consume, "__self__", None), Line):
-            Line(connection).take_over()
+        with lock:
+            if not isinstance(getattr(connection.consume, "__self__", None), Line):
+                Line(connection).take_over()
         return queue
 
     driver._get_reply_q = get_calm_queue

@@ -100,7 +100,8 @@ class Manager:
     @classmethod
     def preload(cls, state_path: str) -> None:
         """Called in the master, before the first fork: import, and go through, what each worker
-        needs for its start, so that they share the pages. Open nothing, start nothing."""
+        needs for its start, so that they share the pages. Open nothing, start nothing; what is
+        registered with atexit is not called in the end of the master."""
 
     def __init__(self, context: ManagerContext) -> None:
         """Store only: what takes time belongs into `init_host`."""

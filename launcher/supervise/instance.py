@@ -10,12 +10,12 @@ LOCK = "master.lock"
 
 
 class Place:
-    """A directory that is to stay the same one."""
+    """A file or directory that is to stay the same one."""
 
-    def __init__(self, path: Path) -> None:
-        """It is there now; one that is not is lost."""
+    def __init__(self, path: Path, inode: int | None = None) -> None:
+        """:param inode: as is known already; else it is there now, and one that is not is lost."""
         self.path = path
-        self._inode = self._look()
+        self._inode = inode or self._look()
 
     def lost(self) -> bool:
         """Whether it was removed or replaced."""
@@ -52,7 +52,7 @@ class Instance:
         path = Path(self._runtime_path, LOCK)
         try:
             self._descriptor = self._claim(path)
-            self._place = Place(path)
+            self._place = Place(path, os.fstat(self._descriptor).st_ino)
         except OSError as error:
             reason = f"{LOCK} in it: {error.strerror}"
             raise DirectoryUnusable(

@@ -151,3 +151,17 @@ def test_no_directory_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(DirectoryUnusable, match=r"temporary directory = .*No usable temporary"):
         paths.prepare_temporary()
+
+
+def test_a_directory_for_temporary_files_that_is_gone_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, other = tmp_path / "gone", tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(gone))
+    monkeypatch.setenv("TMPDIR", str(other))
+
+    paths.prepare_temporary()
+
+    assert not gone.exists()
+    assert tempfile.gettempdir() == str(other)
