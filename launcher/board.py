@@ -5,6 +5,7 @@ MAP_SHARED|MAP_ANONYMOUS). There are no locks: see `launcher.slot`.
 """
 
 import mmap
+import random
 from collections.abc import Iterator
 
 from launcher.slot import BYTES, WORD_BYTES, Slot, SlotView
@@ -13,7 +14,8 @@ from launcher.states import WorkerState
 CAPACITY = 512  # slots; the pages of those that are never used cost nothing
 NO_LEAD = -1
 
-_HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent")  # written by the master only
+# Written by the master only:
+_HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent", "dice")
 _TASKS = 512  # host-wide tasks whose last start is remembered across workers
 _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
 
@@ -27,6 +29,7 @@ class Board:
         self._slots: dict[int, Slot] = {}  # made when they are used first
         self.capacity = capacity
         self.appoint(NO_LEAD)
+        self._write("dice", random.getrandbits(62))
 
     def slot(self, number: int) -> Slot:
         """The slot `number`, for whoever writes to it."""
@@ -108,6 +111,12 @@ class Board:
 
     def _write(self, field: str, value: int) -> None:
         self._words[_HEADER_FIELDS.index(field)] = value
+
+    def first_delay(self, task: int, spread: float) -> float:
+        """Seconds, at most `spread`, from the start of a worker to a host-wide task: at random, but
+        the same in all workers, or each would wait from another moment on for the lead to run
+        it."""
+        return random.Random(self._read("dice") + task).uniform(0, spread)
 
     def host_task_started(self, task: int) -> int:
         """When a host-wide task last started in any worker; 0: never."""

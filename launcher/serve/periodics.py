@@ -70,10 +70,16 @@ class PeriodicTasks:
         self._schedule(Task(number, tuned, call))
 
     def _schedule(self, task: Task) -> None:
-        spread = min(self._timing.fuzzy_delay, max(task.spec.spacing, 1))
-        delay = 0.0 if task.spec.run_immediately else random.uniform(0, spread)
-        task.due = time.monotonic_ns() + seconds(delay)
+        task.due = time.monotonic_ns() + seconds(self._first_delay(task))
         self._tasks.append(task)
+
+    def _first_delay(self, task: Task) -> float:
+        if task.spec.run_immediately:
+            return 0.0
+        spread = min(self._timing.fuzzy_delay, max(task.spec.spacing, 1))
+        if task.host_wide:
+            return self._board.first_delay(task.number, spread)
+        return random.uniform(0, spread)
 
     def start(self) -> None:
         """Start the loop."""

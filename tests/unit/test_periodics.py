@@ -241,17 +241,18 @@ def test_a_task_that_fails_now_is_shown(loops: Loops, slot: Slot) -> None:
     wait_until(lambda: slot.get("tasks_failing") == 2, SOON, "two tasks fail")
 
 
+@pytest.mark.parametrize("scope", ["worker", "host"])
 @pytest.mark.parametrize(
     ("spacing", "fuzzy", "most"), [(600, 60, 60), (10, 60, 10), (600, 0, 0), (0.1, 60, 1)]
 )
 def test_the_first_run_is_delayed_at_random_but_within_bounds(
-    loops: Loops, spacing: float, fuzzy: float, most: float
+    loops: Loops, spacing: float, fuzzy: float, most: float, scope: str
 ) -> None:
     tasks = loops.make(fuzzy_delay=fuzzy)
     before = time.monotonic_ns()
 
     for number in range(200):
-        tasks.add(number, spec(spacing=spacing, run_immediately=False), Counter())
+        tasks.add(number, spec(spacing=spacing, run_immediately=False, scope=scope), Counter())
 
     took = (time.monotonic_ns() - before) / 1e9
     late_by = [(task.due - before) / 1e9 for task in tasks._tasks]
@@ -260,6 +261,28 @@ def test_the_first_run_is_delayed_at_random_but_within_bounds(
     assert max(late_by) - min(late_by) >= most / 2
     at_the_end = sum(delay > 0.99 * most for delay in late_by)
     assert most == 0 or at_the_end < 20  # spread evenly, without a crowd at the last moment
+
+
+def test_all_workers_wait_for_the_first_run_of_a_host_wide_task_equally_long(
+    loops: Loops,
+) -> None:
+    """Whoever comes to it before the lead does looks again and again until the lead has."""
+    workers = [loops.make(fuzzy_delay=3600) for _ in range(4)]
+    before = time.monotonic_ns()
+    for tasks in workers:
+        tasks.add(0, spec("host", 3600, scope="host", run_immediately=False), Counter())
+        tasks.add(1, spec("own", 3600, run_immediately=False), Counter())
+    took = time.monotonic_ns() - before
+
+    host_wide, own = zip(*([task.due for task in tasks._tasks] for tasks in workers), strict=True)
+
+    assert max(host_wide) - min(host_wide) <= took
+    assert max(own) - min(own) > took
+
+
+def test_each_service_throws_its_own_dice() -> None:
+    """Else all hosts of a site would do the same at the same time."""
+    assert len({Board().first_delay(0, 3600) for _ in range(10)}) == 10
 
 
 def test_a_task_may_ask_to_run_immediately(loops: Loops) -> None:
