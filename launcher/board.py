@@ -113,9 +113,9 @@ class Board:
         self._words[_HEADER_FIELDS.index(field)] = value
 
     def first_delay(self, task: int, spread: float) -> float:
-        """Seconds, at most `spread`, from the start of a worker to a host-wide task: at random, but
-        the same in all workers, or each would wait from another moment on for the lead to run
-        it."""
+        """Seconds, `spread` at most, from the start of a worker to its first look at a host-wide
+        task. At random, yet the same in all workers: whoever looks before the lead has run it
+        looks again and again."""
         return random.Random(self._read("dice") + task).uniform(0, spread)
 
     def host_task_started(self, task: int) -> int:

@@ -23,7 +23,7 @@ from launcher.slot import Slot, seconds
 
 LOG = logging.getLogger(__name__)
 
-BEATS_PER_TIMEOUT = 4  # rounds of the loop within beat_timeout, even when nothing is due
+BEATS_PER_TIMEOUT = 3  # rounds of the loop within beat_timeout, even when nothing is due
 OVERSLEPT_SECONDS = 0.5
 TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
 
@@ -42,6 +42,7 @@ class PeriodicTasks:
         self._tasks: list[Task] = []
         self._wake = threading.Condition()
         self._stopping = False
+        self._next_round = 0  # planned, monotonic nanoseconds
         self._thread = threading.Thread(target=self._run, name="periodic-loop", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -129,6 +130,7 @@ class PeriodicTasks:
                 while not self._stopping:
                     now = time.monotonic_ns()
                     pause = self._round(now)
+                    self._next_round = now + seconds(pause)
                     self._wake.wait(pause)
                     self._forgive(time.monotonic_ns() - now, pause)
         except BaseException as error:  # noqa: BLE001  # handed to wait(), which raises it
@@ -196,10 +198,11 @@ class PeriodicTasks:
             failed = True
             self._log_failure(task, error)
         with self._wake:
-            self._finish(task, failed)
+            cannot_wait = self._finish(task, failed)
             if self._stopping:
                 self._leave_lead()
-            self._wake.notify()
+            if cannot_wait:
+                self._wake.notify()
 
     def _log_failure(self, task: Task, error: BaseException) -> None:
         """The traceback once, when the failures begin: a task may fail every second for hours. In
@@ -212,16 +215,20 @@ class PeriodicTasks:
         else:
             LOG.error("periodic task %s failed", task.spec.name, exc_info=error)
 
-    def _finish(self, task: Task, failed: bool) -> None:
+    def _finish(self, task: Task, failed: bool) -> bool:
+        """Returns whether the loop has to act on it before its next round: most runs are short,
+        and waking it after each would be half of what an idle service does."""
         now = time.monotonic_ns()
+        shown_until, was_failing = task.deadline, task.failing  # as the board has it
         task.failing = failed
         if failed:
             self._slot.put("tasks_failed", self._slot.get("tasks_failed") + 1)
         begun = now if task.started is None else task.started
         self._counters.count_task(task.spec.name, (now - begun) / 1e9, failed=failed)
-        spacing = min(task.spec.spacing, task.retry) if failed else task.spec.spacing
-        task.due = max(begun + seconds(spacing), now)
+        task.due = max(task.due_again, now)
         task.started = None
+        news = failed != was_failing or task.host_wide  # the lead may have to be given back
+        return news or min(task.due, shown_until) < self._next_round
 
     def _deadline(self, now: int) -> tuple[int, int, int]:
         loop = (now + seconds(self._timing.beat_timeout), 0, now)
@@ -231,6 +238,8 @@ class PeriodicTasks:
         """Seconds until something is due, or the next beat is."""
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
         dues = [task.due for task in self._tasks if task.started is None]
+        # Who runs is taken to be done by then; if not, the loop hears when it is.
+        dues += [due for task in self._tasks if (due := task.due_again) > now]
         if self._lead.held and self._board.serving() < self._board.workers:
             dues.append(now + TAKEOVER_LOOK_NS)  # the lead watches its siblings come back
         return max(0.0, (min([beat, *dues]) - now) / 1e9)

@@ -64,6 +64,14 @@ class Task:
         return self.since + seconds(self.spec.timeout)
 
     @property
+    def due_again(self) -> int:
+        """While it runs: when the next run begins, unless this one takes longer. Else 0."""
+        if self.started is None:
+            return 0
+        spacing = min(self.spec.spacing, self.retry) if self.failing else self.spec.spacing
+        return self.started + seconds(spacing)
+
+    @property
     def since(self) -> int:
         """When its run began, or has to begin."""
         return self.due if self.started is None else self.started

@@ -294,6 +294,60 @@ def test_a_task_may_ask_to_run_immediately(loops: Loops) -> None:
     counter.wait_for(1)
 
 
+class Bell(threading.Condition):
+    """Counts how often the loop is called."""
+
+    rung = 0
+
+    def notify(self, n: int = 1) -> None:
+        self.rung += 1
+        super().notify(n)
+
+
+@pytest.mark.parametrize(
+    ("called", "fields"),
+    [
+        (False, {"spacing": 3600}),
+        (False, {"spacing": 9}),  # before the next beat
+        (True, {"spacing": 1e-9}),  # due again before it ends
+        (True, {"spacing": 3600, "timeout": 9}),  # the board says that it is late after that
+        (True, {"spacing": 3600, "scope": "host"}),
+    ],
+)
+def test_the_loop_is_woken_after_a_run_only_for_what_cannot_wait(
+    loops: Loops, board: Board, called: bool, fields: dict[str, float]
+) -> None:
+    board.want(1, start_timeout=90)  # a lead looks often while siblings are missing
+    board.appoint(0)
+    tasks, counter = loops.make(beat_timeout=30), Counter()
+    bell = tasks._wake = Bell()
+
+    def call() -> None:
+        sleeps = lambda: tasks._next_round > time.monotonic_ns() + seconds(1)  # noqa: E731
+        wait_until(sleeps, SOON, "the loop sleeps")
+        counter()
+
+    tasks.add(0, spec(**{"timeout": 3600, **fields}), call)  # type: ignore[arg-type]
+    tasks.start()
+
+    counter.wait_for(1)
+    wait_until(lambda: tasks._tasks[0].started is None, SOON, "the run ends")
+    with bell:
+        assert (bell.rung > 0) is called
+
+
+def test_the_loop_is_woken_when_a_task_begins_to_fail(loops: Loops, slot: Slot) -> None:
+    tasks = loops.make(beat_timeout=3600)
+
+    def fail() -> None:
+        raise OSError
+
+    tasks.add(0, spec(spacing=3600), fail)
+    tasks.start()
+
+    wait_until(lambda: slot.get("tasks_failing") == 1, SOON, "the board tells")
+
+
 def test_runs_and_failures_are_counted(loops: Loops) -> None:
     tasks, counter, failed = loops.make(), Counter(), Counter()
 
