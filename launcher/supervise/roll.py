@@ -57,8 +57,16 @@ class Roll:
             try:
                 yield
             finally:
-                self._monitor.activity = ""
-                self._attend()
+                with suppress(ServiceStopping):
+                    self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Whoever is told that it is done, and asks how the service is, is to hear of that."""
+        self._monitor.activity = ""
+        self._monitor.in_hand = frozenset()
+        done = time.monotonic_ns()
+        self._monitor.hurry()
+        self._await(lambda: self._monitor.observation.now > done)
 
     def replace_all(self) -> None:
         """A surge, each slot in turn, the surge retired: with the configuration as it is now.

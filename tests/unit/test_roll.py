@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from types import SimpleNamespace
@@ -29,11 +30,34 @@ def board() -> Board:
     return board
 
 
+class Monitor:
+    """One that looks when it is told to hurry, unless it is busy."""
+
+    was_ready = True
+    activity = ""
+    in_hand: frozenset[int] = frozenset()
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.look()
+
+    def look(self) -> None:
+        self.observation = SimpleNamespace(now=time.monotonic_ns())
+
+    def hurry(self) -> None:
+        if not self.busy:
+            looking = threading.Timer(0, self.look)
+            looking.daemon = True
+            looking.start()
+
+
 @pytest.fixture
-def roll(board: Board) -> Roll:
-    monitor: Any = SimpleNamespace(
-        was_ready=True, activity="", in_hand=frozenset(), hurry=lambda: None
-    )
+def monitor() -> Monitor:
+    return Monitor()
+
+
+@pytest.fixture
+def roll(board: Board, monitor: Any) -> Roll:
     forking: Any = SimpleNamespace(slot=NOBODY, adjust=lambda: None)
     roll = Roll(board, monitor, forking, set())
     roll.start_timeout = 90
@@ -97,6 +121,33 @@ def test_nobody_is_waited_for_in_a_slot_that_is_empty_and_not_wanted(
     assert not operation.is_alive()
     assert len(list(board.slots())) == 1
     assert board.slot(1).get("deadline") == 0
+
+
+def test_an_operation_ends_when_the_monitor_has_looked_at_what_it_did(
+    roll: Roll, monitor: Monitor
+) -> None:
+    """Else `scale 16`, and `status` right after it, might tell of 15 that serve."""
+    done = threading.Event()
+    monitor.busy = True
+
+    operation = in_a_thread(roll, done.set)
+
+    assert done.wait(SOON)
+    wait_until(lambda: monitor.activity == "", SOON, "nothing is to be done any more")
+    operation.join(0.1)
+    assert operation.is_alive()
+    monitor.look()
+    operation.join(SOON)
+    assert not operation.is_alive()
+
+
+def test_a_stop_ends_an_operation_whose_result_nobody_looks_at(
+    board: Board, roll: Roll, monitor: Monitor
+) -> None:
+    monitor.busy = True
+    operation = in_a_thread(roll, board.announce_stop)
+    operation.join(SOON)
+    assert not operation.is_alive()
 
 
 def test_nothing_begins_when_the_service_stops(board: Board, roll: Roll) -> None:

@@ -25,10 +25,15 @@ def pids(service: Launcher) -> list[int]:
     return [worker["pid"] for worker in workers(service)]
 
 
+def headline(service: Launcher) -> str:
+    """What STATUS says."""
+    found: dict[str, Any] = status(service)
+    return str(found["headline"])
+
+
 def serves(service: Launcher, number: int) -> bool:
     """Whether so many are wanted, and serve, and STATUS says no more."""
-    found: dict[str, Any] = status(service)
-    return bool(found["headline"] == f"{number}/{number} workers serving")
+    return headline(service) == f"{number}/{number} workers serving"
 
 
 @pytest.mark.usefixtures("transport")
@@ -42,7 +47,7 @@ def test_up_and_down_without_a_call_lost(start: Start, transport: str | None) ->
         ledger.wait_for(20)
         answer = service.run_command("scale", "16")
         assert (answer.status, answer.stdout) == (0, "scaled to 16 workers\n")
-        assert serves(service, 16)
+        assert headline(service) == "16/16 workers serving"
         many = pids(service)
         assert many[:1] == first
         wait_until(lambda: row(service)["workers"] == 16, SOON, "the row says so")
@@ -55,7 +60,7 @@ def test_up_and_down_without_a_call_lost(start: Start, transport: str | None) ->
     assert not tally.failed
     assert not tally.wrong
     assert max(ledger.executions().values()) == 1
-    assert serves(service, 3)
+    assert headline(service) == "3/3 workers serving"
     wait_until(
         lambda: (row(service)["workers"], row(service)["workers_serving"]) == (3, 3),
         SOON,
@@ -89,7 +94,7 @@ def test_signals_add_and_take_workers(start: Start) -> None:
         wait_until(lambda number=number: serves(service, number), SOON, "one fewer")  # type: ignore[misc]
     service.signal(signal.SIGTTOU)
     service.wait_for_line("SIGTTOU ignored: workers 0 is not a number from 1 to 400")
-    assert serves(service, 1)
+    assert headline(service) == "1/1 workers serving"
 
 
 def test_a_reload_changes_the_number_that_is_configured(
@@ -102,11 +107,11 @@ def test_a_reload_changes_the_number_that_is_configured(
     text = service.config_file.read_text()
     service.config_file.write_text(text.replace("workers = 2", "workers = 4"))
     assert service.run_command("reload").status == 0
-    assert serves(service, 4)
+    assert headline(service) == "4/4 workers serving"
     assert pids(service)[:2] == before
     assert service.run_command("scale", "3").status == 0
     assert service.run_command("reload").status == 0
-    assert serves(service, 3)
+    assert headline(service) == "3/3 workers serving"
     assert notify.values("STATUS")[-1] == "3/3 workers serving"
 
 
@@ -148,5 +153,5 @@ def test_one_that_does_not_start_is_told_of(start: Start) -> None:
     answer = service.run_command("scale", "3")
     assert answer.status == 1
     assert "worker 2 does not become ready: init_host: RuntimeError" in answer.stderr
-    assert serves(service, 2)
+    assert headline(service) == "2/2 workers serving"
     assert service.run_command("scale", "2").status == 0
