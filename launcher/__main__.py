@@ -1,5 +1,6 @@
 """Entry point of every `*-launcher` script and of `python -m launcher`."""
 
+import gc
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from launcher.supervise import signals
 def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
     signals.block()  # a stop that comes while we import is to be a stop like any other
+    gc.disable()  # next to nothing of what is imported is garbage; until a command or worker runs
     native_threads.require()
     from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.messaging
 

@@ -1,6 +1,7 @@
 """Picks the command, turns errors into one sentence on stderr and the right exit status."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
         signals.unblock()
         from launcher.cli import commands  # noqa: PLC0415  # the service needs none of it
 
+        gc.enable()
         return commands.run(binary, args, partial(load, binary, args))
     except LauncherError as error:
         return complain(binary, error)

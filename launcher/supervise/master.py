@@ -226,8 +226,10 @@ class Master:
         forking = self._forking
         self._employ(doors)
         self._stop.stop_workers = forking.begin_stop
-        gc.collect()
-        gc.freeze()  # else the collector touches, and so copies, the pages that workers share
+        # Else it touches, and so copies, the pages that workers share. Off until here, and without
+        # a collection: that would leave holes in them for new objects, says gc.freeze of Python.
+        gc.freeze()
+        gc.enable()
         watching = threading.Thread(target=self._monitor.run, name="monitor", daemon=True)
         watching.start()
         for door in doors:

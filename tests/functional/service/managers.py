@@ -87,6 +87,11 @@ class Traced(Manager):
         """What child processes of a worker would inherit."""
         return dict(os.environ)
 
+    @expose
+    def collector(self, context: Any) -> list[int]:
+        """Whether this process collects garbage, and how much of its memory is left alone."""
+        return [gc.isenabled(), gc.get_freeze_count()]
+
     def hidden(self, context: Any) -> str:
         """Not exposed: nobody may call it."""
         return "seen"

@@ -42,6 +42,15 @@ def test_commands_answer_while_it_serves_and_nothing_is_left_after_a_stop(start:
     service.assert_nothing_left()
 
 
+def test_workers_collect_garbage_but_for_what_they_share(start: Start) -> None:
+    """The collector is off while the master imports: nobody may inherit that."""
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    enabled, frozen = json.loads(service.run_command("call", "collector").stdout)
+    assert enabled
+    assert frozen > 10_000
+
+
 @pytest.mark.usefixtures("transport")
 def test_all_workers_share_one_row_of_the_registry(start: Start) -> None:
     service = start("Traced", "--workers=4")
