@@ -63,8 +63,9 @@ class Running:
         self.look()
 
     def look(self) -> None:
-        """Read what the workers have written about themselves since the last time."""
-        text = self._rest + self._log.read()
+        """Read what the workers have written about themselves since the last time. All of it
+        counts as of now: of two processes' lines the later one may tell of what was before."""
+        now, text = time.monotonic(), self._rest + self._log.read()
         whole, newline, self._rest = text.rpartition("\n")
         for worker, pid, what in EVENT.findall(whole + newline):
             if what == "serving":
@@ -72,7 +73,7 @@ class Running:
                 self.proofs += 1
             else:
                 self.serving.pop(int(pid), None)
-            self.history.append((time.monotonic(), len(self.serving)))
+            self.history.append((now, len(self.serving)))
 
     def wait_for_proofs(self, number: int, deadline: float = READY_DEADLINE) -> None:
         """Until so many workers have proven themselves since the beginning."""
