@@ -43,6 +43,7 @@ class PeriodicTasks:
         self._wake = threading.Condition()
         self._stopping = False
         self._next_round = 0  # planned, monotonic nanoseconds
+        self._loop_deadline = 0  # of the loop itself, as of its last round
         self._thread = threading.Thread(target=self._run, name="periodic-loop", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -149,6 +150,7 @@ class PeriodicTasks:
 
     def _round(self, now: int) -> float:
         """Start what is due, beat, and return the seconds until the next round."""
+        self._loop_deadline = now + seconds(self._timing.beat_timeout)
         self._lead.update(busy=self._busy())
         for task in self._tasks:
             if task.started is None and self._is_due(task, now) and self._may_start(task, now):
@@ -228,7 +230,8 @@ class PeriodicTasks:
         task.due = max(task.due_again, now)
         task.started = None
         news = failed != was_failing or task.host_wide  # the lead may have to be given back
-        return news or min(task.due, shown_until) < self._next_round
+        binding = shown_until < self._loop_deadline  # else the board has that one
+        return news or binding or task.due < self._next_round
 
     def _deadline(self, now: int) -> tuple[int, int, int]:
         loop = (now + seconds(self._timing.beat_timeout), 0, now)

@@ -310,7 +310,8 @@ class Bell(threading.Condition):
         (False, {"spacing": 3600}),
         (False, {"spacing": 9}),  # before the next beat
         (True, {"spacing": 1e-9}),  # due again before it ends
-        (True, {"spacing": 3600, "timeout": 9}),  # the board says that it is late after that
+        (True, {"spacing": 3600, "timeout": 9}),  # the board says that it is late after that,
+        (True, {"spacing": 3600, "timeout": 29}),  # or this, before the loop itself is
         (True, {"spacing": 3600, "scope": "host"}),
     ],
 )
