@@ -48,6 +48,11 @@ def owners(bus: Bus) -> set[int]:
     return found
 
 
+def stored(bus: Bus) -> list[str]:
+    """The messages but for drafts, which are given to their owner before they get their name."""
+    return [name for name in bus.messages() if not Path(name).name.startswith(".")]
+
+
 def test_the_directory_is_private(bus: Bus) -> None:
     bus.server()
 
@@ -86,7 +91,7 @@ def test_root_may_come_first(nobodys: Bus) -> None:
     """`ping` while the service is down must not lock it out when it comes."""
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(nobodys.client().call, {}, "echo", value=1)
-        wait_until(nobodys.messages, DEADLINE, "the call waits")
+        wait_until(lambda: stored(nobodys), DEADLINE, "the call waits")
         assert owners(nobodys) == {NOBODY}
 
         nobodys.server(uid=NOBODY)
