@@ -4,7 +4,8 @@
 #
 # PYTHON=python3.12 picks an interpreter, with an environment of its own (.venv-3.12);
 # ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
-# CASE and N pick a part of the bench: `make bench CASE=start N=4`.
+# CASE and N pick a part of the bench: `make bench CASE=start N=4`; ARGS a part of the mutants:
+# `make mutants ARGS=health`.
 
 PYTHON ?=
 ARGS =
@@ -13,7 +14,7 @@ N =
 
 version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(PYTHON),-$(version))
-PIP = $(VENV)/bin/pip --disable-pip-version-check --no-input install --quiet -c constraints.txt
+PIP = tests/setup/python-packages $(VENV)
 PROJECT = --no-build-isolation --use-pep517 --editable
 
 # Tests wait for processes most of their time: those that start some here, and the scenarios on
@@ -29,7 +30,7 @@ PYTHONS = python3.11 python3.12 python3.13
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd bench install uninstall lint types man coverage pythons lowest lock clean help packages $(SIDES)
+.PHONY: run test unit functional systemd bench install uninstall lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -39,7 +40,7 @@ test: $(VENV)/.tested packages ## all tests; installs what is missing
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(SIDES)
 
 functional-side:
-	@$(VENV)/bin/pytest $(PARALLEL) tests/functional $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples $(ARGS)
 
 systemd-side:
 	@$(VENV)/bin/pytest --quiet tests/systemd $(ARGS)
@@ -48,7 +49,7 @@ unit: $(VENV)/.tested ## the tests that need nothing but Python
 	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
 
 functional: $(VENV)/.tested packages ## the tests with real processes and RabbitMQ
-	@$(VENV)/bin/pytest $(PARALLEL) tests/functional $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples $(ARGS)
 
 systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
 	@$(VENV)/bin/pytest tests/systemd $(ARGS)
@@ -57,7 +58,7 @@ bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/
 	@tests/setup/debian-packages $(BENCH_PACKAGES)
 	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(ARGS)
 
-install: ## as root: the service into /opt/compute-launcher, for systemctl enable --now
+install: ## as root: the service into /opt/compute-launcher, for systemd if it runs here
 	@systemd/install.sh install
 
 uninstall: ## as root: take it away again, but for state and configuration
@@ -73,11 +74,18 @@ types: $(VENV)/.tested ## mypy, strict
 man: $(VENV)/.installed ## write the man pages in etc/man anew, of its texts and the program
 	@$(VENV)/bin/python -m etc.man.generate
 
+tree: ## each module with its first line, to find one's way
+	@git ls-files 'launcher/*.py' | xargs awk 'FNR == 1 { gsub(/^"""|"""$$/, ""); \
+	    printf "%-46s %s\n", substr(FILENAME, 10), $$0 }'
+
 coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
 	@rm -f .coverage .coverage.*
 	@$(VENV)/bin/coverage run -m pytest $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
+
+mutants: $(VENV)/.mutated ## faults put into what judges: which of them no unit test notices
+	@$(VENV)/bin/python -m tests.mutants $(ARGS)
 
 pythons: ## unit and functional tests with every supported Python that is here
 	@failed=; for python in $(PYTHONS); do \
@@ -104,7 +112,8 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 
 clean: ## remove what these commands have made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18
@@ -121,6 +130,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing compute-launcher into $(VENV)"
 	@$(PIP) setuptools
 	@$(PIP) $(PROJECT) .
+	@[ -e .venv ] || ln -sfn $(VENV) .venv # which is what README activates
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.made pyproject.toml constraints.txt
@@ -132,4 +142,9 @@ $(VENV)/.tested: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.benched: $(VENV)/.tested
 	@echo "installing what the bench draws with into $(VENV)"
 	@$(PIP) $(PROJECT) '.[test,bench]'
+	@touch $(VENV)/.installed $(VENV)/.tested $@
+
+$(VENV)/.mutated: $(VENV)/.tested
+	@echo "installing into $(VENV) what puts faults into code"
+	@$(PIP) $(PROJECT) '.[test,mutants]'
 	@touch $(VENV)/.installed $(VENV)/.tested $@

@@ -1,3 +1,3 @@
 """compute-launcher: a multi-worker launcher for services that talk over oslo.messaging."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

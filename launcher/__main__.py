@@ -7,13 +7,13 @@ import sys
 from typing import NoReturn
 
 from launcher import native_threads
-from launcher.supervise import signals
+from launcher.supervise.processes import signals
 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
-    signals.block()  # a stop that comes while we import is to be a stop like any other
-    gc.disable()  # next to nothing of what is imported is garbage; until a command or worker runs
+    signals.block()  # a signal that arrives during the imports is handled later
+    gc.disable()  # imports make almost no garbage; a command or worker enables it again
     native_threads.require()
     from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.messaging
 
@@ -21,14 +21,14 @@ def main() -> NoReturn:
 
 
 def _end(status: int) -> NoReturn:
-    """At once. Python would take hundreds of modules apart, which lasts longer than most commands,
-    and as long as a third of a stop; threads that still run would come upon what is left."""
+    """End at once. To tear down hundreds of modules would take Python longer than most commands,
+    and a third of a stop. Threads that still run would find modules half torn down."""
     logging.shutdown()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except (OSError, ValueError):
-        sys.exit(status)  # Python says what could not be written, and of closed ones nothing
+        sys.exit(status)  # Python reports the failed write; nothing for a closed stream
     os._exit(status)
 
 

@@ -1,24 +1,27 @@
-"""Errors that an operator may meet, each with its sentence, and the exit statuses.
+"""All errors that an operator or client may see, kept in one list, and the exit statuses.
 
-The docstring of an error is its message: it is filled in with the keyword
-arguments of the constructor, and `compute-launcher` prints it as one line on
-stderr and exits with the class's `exit_status`.
+The docstring of an error is its message. The constructor's keyword arguments fill it in.
+`compute-launcher` prints it as one line on stderr, and exits with `exit_status` of the class.
 """
 
 from enum import IntEnum
+from typing import ClassVar
+
+from launcher.exception_text import one_line
+from launcher.foreign_text import fit
 
 
 class ExitStatus(IntEnum):
-    """Statuses of the process; the numbers above 63 are those of sysexits(3)."""
+    """Exit statuses of the process; 69 to 78 are those of sysexits(3)."""
 
     STOPPED = 0  # stopped as asked
     INTERNAL = 1  # a bug of ours
     USAGE = 2  # the command line is wrong
     WORKERS_DYING = 3  # workers kept dying
     KILLED = 4  # stopped, but a worker had to be killed
-    UNAVAILABLE = 69  # EX_UNAVAILABLE: bus or database not reachable in time, or no room on a disk
+    UNAVAILABLE = 69  # EX_UNAVAILABLE: bus or database not reachable in time, or disk full
     NOT_PERMITTED = 77  # EX_NOPERM: another user's service
-    CONFIG = 78  # EX_CONFIG: no restart will mend it, the configuration has to change
+    CONFIG = 78  # EX_CONFIG: the configuration must change; a restart does not help
     INTERRUPTED = 130  # a second Ctrl-C: 128 + SIGINT, as shells report it
 
 
@@ -26,10 +29,12 @@ class LauncherError(Exception):
     """internal error: {reason}"""
 
     exit_status: ExitStatus = ExitStatus.INTERNAL
+    is_sentence: ClassVar[bool] = True  # for `exception_text.reason`
 
     def __init__(self, **facts: object) -> None:
         template = " ".join((type(self).__doc__ or "").split())
-        super().__init__(" ".join(template.format(**facts).splitlines()))
+        told = {name: _plain(fact) for name, fact in facts.items()}
+        super().__init__(fit(" ".join(template.format(**told).splitlines())))
 
 
 class ConfigError(LauncherError):
@@ -64,13 +69,13 @@ class AlreadyRunning(ConfigError):
 
 
 class DirectoryExposed(ConfigError):
-    """{option} = {path}: {reason}, who could plant files there; have it owned by uid {uid} and
-    writable by nobody else (chmod go-w), or set {option} to another one"""
+    """{option} = {path}: {reason}; make the directory and its parents belong to uid {uid} or root
+    and writable by no other user (chmod go-w), or set {option} to another one"""
 
 
 class DirectoryLost(LauncherError):
     """runtime_path = {runtime_path} was removed or replaced under the running service; it stops,
-    since nothing keeps another one from starting beside it"""
+    because a second one could start beside it"""
 
 
 class BusLost(LauncherError):
@@ -80,6 +85,14 @@ class BusLost(LauncherError):
 
 class ManagerNotFound(ConfigError):
     """no manager {name!r}: {reason}; tried {tried}"""
+
+
+class ManagerUnfit(ConfigError):
+    """manager {name!r} cannot be used: {fault}"""
+
+
+class SourceWrong(ConfigError):
+    """{path}:{line}: {reason}"""
 
 
 class DatabaseUnavailable(LauncherError):
@@ -98,8 +111,32 @@ class BusUnavailable(LauncherError):
     exit_status = ExitStatus.UNAVAILABLE
 
 
+class BusBlocked(LauncherError):
+    """bus {url} takes no calls: the broker blocks publishers (memory or disk alarm: {reason})"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
 class NoAnswer(LauncherError):
-    """no answer to {method} from {target} within {timeout:g} s; is the service running?"""
+    """no answer to {method} from {target} within {timeout:g} s; {hint}"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+    def __init__(self, *, hint: str = "is the service running?", **facts: object) -> None:
+        super().__init__(hint=hint, **facts)
+        self._facts = facts
+
+    def explained(self, hint: str) -> "NoAnswer":
+        """A copy with a reason in place of the question."""
+        return type(self)(hint=hint, **self._facts)
+
+
+class NobodyListens(NoAnswer):
+    """nobody listens on {target}; {hint}"""
+
+
+class ProbeFailed(LauncherError):
+    """no round trip to {target} through the bus: {reason}"""
 
     exit_status = ExitStatus.UNAVAILABLE
 
@@ -123,11 +160,18 @@ class WorkersKeptDying(LauncherError):
 
 
 class ServiceNotFound(LauncherError):
-    """no service {binary} on host {host}; 'services list' shows what there is"""
+    """no service {binary} on host {host}; 'services list' shows all services"""
 
 
 class UsageError(LauncherError):
     """{problem}"""
+
+    exit_status = ExitStatus.USAGE
+
+
+class OtherHost(LauncherError):
+    """the {binary} of this machine serves host {host}, not {meant}; run the command on the machine
+    of that host, or without --host"""
 
     exit_status = ExitStatus.USAGE
 
@@ -142,8 +186,41 @@ class NotRunning(LauncherError):
     exit_status = ExitStatus.UNAVAILABLE
 
 
+class NotAnswering(LauncherError):
+    """{binary} at {path} does not answer: {reason}; its process exists, and may be stopped, short
+    of CPU time, or about to end"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
 class NotPermitted(LauncherError):
-    """{binary} at {path} may be asked by root and its own user, and not by uid {uid}"""
+    """{binary} at {path} answers root and its own user, not uid {uid}"""
+
+    exit_status = ExitStatus.NOT_PERMITTED
+
+
+class RootRestricted(LauncherError):
+    """{binary} at {path} cannot be reached by root here ({reason}): root lacks CAP_DAC_OVERRIDE;
+    run this as the user of the service"""
+
+    exit_status = ExitStatus.NOT_PERMITTED
+
+
+class PlaceUntrusted(LauncherError):
+    """{path} is not used: {reason}; run this as the user of the service, or correct the owner"""
+
+    exit_status = ExitStatus.NOT_PERMITTED
+
+
+class OwnerUnreachable(LauncherError):
+    """{path} belongs to {owner}, who may not search {blocked}, and root may not mount it
+    elsewhere ({reason}); run this where root may mount, or while the service runs"""
+
+    exit_status = ExitStatus.NOT_PERMITTED
+
+
+class MasterUntrusted(LauncherError):
+    """{path} is not used: {reason}; run this as the user of the service, or correct the owner"""
 
     exit_status = ExitStatus.NOT_PERMITTED
 
@@ -154,6 +231,11 @@ class ReloadFailed(LauncherError):
 
 class NotReloaded(WorkerGaveUp):
     """the old configuration stays in force: {reason}"""
+
+
+class PartlyReloaded(WorkerGaveUp):
+    """the old configuration stays in force, but {workers} kept the new one: {reason};
+    mend it, or put the old one back, and reload once more"""
 
 
 class NotScaled(LauncherError):
@@ -178,10 +260,14 @@ class WrongNumber(LauncherError):
     exit_status = ExitStatus.USAGE
 
 
+class NoReport(LauncherError):
+    """worker {number} has written no report within {seconds:g} s; it may be stopped or may hang"""
+
+
 class CommandFailed(LauncherError):
     """{command} failed: {reason}"""
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's text as a part of one sentence."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def _plain(fact: object) -> object:
+    """Turns an exception into text: its own __str__ may raise."""
+    return one_line(fact) if isinstance(fact, BaseException) else fact

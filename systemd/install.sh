@@ -14,8 +14,8 @@ umask 022 # the service's own user has to read what root installs
 PREFIX=${PREFIX:-/opt/compute-launcher}
 PYTHON=${PYTHON:-/usr/bin/python3}
 NAME=compute-launcher
-# Not /etc/systemd/system, which is the administrator's: drop-ins and overrides there go before
-# ours, survive an uninstall, and `systemctl mask` works.
+# Not /etc/systemd/system, which is the administrator's: files there override ours and survive an
+# uninstall, and `systemctl mask` works.
 UNITS=/usr/local/lib/systemd/system
 LINKS=/usr/local/bin
 MANUAL=/usr/local/share/man
@@ -42,14 +42,26 @@ install_all() {
     copy_configuration
     copy_manual
     reload_systemd
-    echo "installed; start it with: systemctl enable --now $NAME"
+    show_that_it_works
+    if running; then
+        echo "installed; start it with: systemctl enable --now $NAME"
+    else
+        echo "installed; no systemd runs here, so start it in the foreground, as a user of its own: $NAME"
+    fi
+}
+
+# Imports the program and its libraries, and checks the configuration.
+show_that_it_works() {
+    "$LINKS/$NAME" --version
+    "$LINKS/$NAME" config check --config-file "$CONFIG/$NAME.conf" ||
+        echo "$0: installed, but with this configuration it cannot start; mend $CONFIG/$NAME.conf" >&2
 }
 
 uninstall_all() {
     stop_units
     for unit in $(units); do rm -f "$UNITS/$unit"; done
     rm -f "$CONFIG/$NAME.conf.sample" "$CONFIG/instance.conf.example"
-    # Those that are there, and have nothing of somebody else's in them.
+    # Only directories that exist and are empty.
     rmdir "$UNITS"/*-launcher*.service.d "$UNITS" "${UNITS%/*}" 2>/dev/null || true
     remove_links
     remove_manual
@@ -72,7 +84,7 @@ check_python() {
         fail 1 "$PYTHON is no Python >= 3.11; name one with PYTHON=/path/to/python3"
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
         fail 1 "$PYTHON cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"
-    # The environment links to it, and what it links to matters as well.
+    # The environment links to Python. Check the link and its target.
     path=$(command -v "$PYTHON")
     for file in "$path" "$(readlink -f "$path")"; do
         case $file in /home/* | /root/* | /run/user/*)
@@ -93,14 +105,14 @@ make_environment() {
     "$PYTHON" -m venv "$PREFIX"
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
-    # A copy, since building leaves files of root's behind.
+    # A copy, since a build leaves files of root behind.
     cp -r "$checkout/pyproject.toml" "$checkout/README.md" "$checkout/LICENSE" \
         "$checkout/launcher" "$source"
     set -- --quiet --disable-pip-version-check
     if [ -f "$checkout/constraints.txt" ]; then set -- "$@" --constraint "$checkout/constraints.txt"; fi
     "$PREFIX/bin/pip" wheel "$@" --no-deps --wheel-dir "$source/wheel" "$source"
     "$PREFIX/bin/pip" install "$@" "$source"/wheel/*.whl
-    # A checkout may have changed though its version has not.
+    # The code may have changed under the same version.
     "$PREFIX/bin/pip" install "$@" --force-reinstall --no-deps "$source"/wheel/*.whl
 }
 
@@ -116,9 +128,11 @@ remove_links() {
 }
 
 copy_units() {
+    edit="s|/opt/compute-launcher/|$PREFIX/|g"
+    if [ "$(systemd_version)" -ge 254 ]; then edit="$edit; s|^#\(Restart[A-Z]\)|\1|"; fi
     for unit in $(units); do
         mkdir -p "$(dirname "$UNITS/$unit")"
-        sed "s|/opt/compute-launcher/|$PREFIX/|g" "$here/$unit" >"$UNITS/$unit.new"
+        sed "$edit" "$here/$unit" >"$UNITS/$unit.new"
         chmod 0644 "$UNITS/$unit.new"
         mv "$UNITS/$unit.new" "$UNITS/$unit"
     done
@@ -139,11 +153,11 @@ copy_manual() {
 
 remove_manual() {
     for page in $(pages); do rm -f "$MANUAL/$page"; done
-    rmdir "$MANUAL/man1" "$MANUAL/man5" 2>/dev/null || true # as the units' directories
+    rmdir "$MANUAL/man1" "$MANUAL/man5" "$MANUAL/man7" 2>/dev/null || true # as the units' directories
 }
 
 pages() {
-    echo "man1/$NAME.1 man5/$NAME.conf.5"
+    echo "man1/$NAME.1 man5/$NAME.conf.5 man7/$NAME.7"
 }
 
 units() {
@@ -158,6 +172,10 @@ stop_units() {
     done
     # Enabled, but not loaded now.
     find /etc/systemd/system -path "*.wants/$NAME@*.service" -exec rm -f {} +
+}
+
+systemd_version() {
+    systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p' | grep . || echo 0
 }
 
 reload_systemd() {

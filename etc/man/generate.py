@@ -15,11 +15,11 @@ from oslo_config import cfg
 
 from launcher import __version__
 from launcher.cli import parser
-from launcher.options import GROUPS
+from launcher.config.options import GROUPS
 
 BINARY = "compute-launcher"
 PAGES = Path(__file__).parent
-NAMES = (f"{BINARY}.1", f"{BINARY}.conf.5")
+NAMES = (f"{BINARY}.1", f"{BINARY}.conf.5", f"{BINARY}.7")
 WIDTH = 75  # of a line in the source
 ESCAPES = str.maketrans(
     {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
@@ -27,7 +27,7 @@ ESCAPES = str.maketrans(
 
 
 def write() -> None:
-    """Both pages, as they are to be now."""
+    """All pages, as they are to be now."""
     for name in NAMES:
         (PAGES / name).write_text(make_page(name), encoding="utf-8")
 

@@ -1,53 +1,91 @@
-"""What can be asked of the service, or about it: the one table of its commands."""
+"""The table of commands, and how each is run."""
 
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 
 from oslo_config import cfg
 
-from launcher import config, paths
-from launcher.cli import client, completion, configuration, control, parser, services
-from launcher.errors import ConfigError
+from launcher.cli import (
+    bus_client as client,
+)
+from launcher.cli import (
+    common_options,
+    completion,
+    config_command,
+    control_commands,
+    methods,
+    no_answer,
+    services,
+)
+from launcher.cli.control_client import ControlClient
+from launcher.config import loader
+from launcher.config.masking import mask_url
+from launcher.deadline import within
+from launcher.directories import paths
+from launcher.errors import ConfigError, DatabaseUnavailable, NoAnswer
+
+DATABASE_SECONDS = 30.0  # for a command; longer than the wait for a locked SQLite file
 
 Load = Callable[[], None]  # reads the configuration into cfg.CONF, or raises ConfigError
 
 COMMANDS: dict[str, Callable[[cfg.ConfigOpts, argparse.Namespace], int]] = {
     "ping": client.ping,
     "call": client.call,
+    "methods": methods.show,
     "services list": services.show_list,
     "services enable": services.enable,
     "services disable": services.disable,
     "services delete": services.delete,
-    "config check": configuration.check,
-    "config show": configuration.show,
+    "config check": config_command.check,
+    "config show": config_command.show,
 }
 
-# To the master, through its control socket.
-CONTROL: dict[str, Callable[[control.Service, argparse.Namespace], int]] = {
-    "health": control.health,
-    "reload": control.reload,
-    "restart-worker": control.restart_worker,
-    "scale": control.scale,
-    "status": control.status,
+# Commands that ask the master through its control socket.
+CONTROL: dict[str, Callable[[ControlClient, argparse.Namespace], int]] = {
+    "health": control_commands.health,
+    "reload": control_commands.reload,
+    "restart-worker": control_commands.restart_worker,
+    "scale": control_commands.scale,
+    "status": control_commands.status,
 }
 
 
 def run(binary: str, args: argparse.Namespace, load: Load) -> int:
-    """The command that is asked for; returns its exit status."""
-    if args.command == "config sample":  # works with any configuration, or none; the next as well
-        return configuration.sample(cfg.CONF, args)
+    """Run a command. Return its exit status."""
+    if args.command == "config sample":  # needs no configuration, nor does the next
+        return config_command.sample(cfg.CONF, args)
     if args.command == "completion":
         return completion.show(binary, args)
     if command := CONTROL.get(args.command):
-        return command(_find_service(binary, args), args)
+        return command(_control_client(binary, args), args)
     load()
+    if args.command.startswith("services "):
+        return within(DATABASE_SECONDS, partial(_command, args), _silent_database)
+    try:
+        return _command(args)
+    except NoAnswer as error:
+        if hint := no_answer.explain(cfg.CONF, args.worker):
+            raise error.explained(hint) from error
+        raise
+
+
+def _command(args: argparse.Namespace) -> int:
     return COMMANDS[args.command](cfg.CONF, args)
 
 
-def _find_service(binary: str, args: argparse.Namespace) -> control.Service:
-    """Where the configuration says or, if it cannot be read, where it is without any."""
+def _silent_database() -> DatabaseUnavailable:
+    url = mask_url(cfg.CONF.database.connection)
+    return DatabaseUnavailable(url=url, reason=f"no answer within {DATABASE_SECONDS:g} s")
+
+
+def _control_client(binary: str, args: argparse.Namespace) -> ControlClient:
+    """A client of the configured service. If the configuration cannot be read, of a service in
+    the default runtime directory."""
+    host = getattr(args, "host", None)
     try:
-        return control.Service(binary, config.runtime_path(binary, parser.config_args(args)))
+        found = loader.runtime_path(binary, common_options.config_args(args))
+        return ControlClient(binary, found, host=host)
     except ConfigError as error:
-        return control.Service(binary, paths.runtime_path(os.environ, binary), error)
+        return ControlClient(binary, paths.runtime_path(os.environ, binary), error, host)

@@ -1,14 +1,22 @@
-"""`completion`: a script for the shell, made of the grammar of the command line."""
+"""`completion`: a script for a shell, made from the grammar of the command line."""
 
 import argparse
 
 from launcher.cli import parser
-from launcher.cli.client import print_line
+from launcher.cli.output import print_text
 
 
 def show(binary: str, args: argparse.Namespace) -> int:
-    """As `source <(compute-launcher completion bash)` or a file of the shell's takes it."""
-    import shtab  # noqa: PLC0415  # for who asks for it only
+    """Print the script, for `source <(compute-launcher completion bash)` or a file."""
+    import shtab  # noqa: PLC0415  # no other command needs it
 
-    print_line(shtab.complete(parser.build(binary), shell=args.shell).rstrip("\n"))
+    name = parser.methods_function(binary)
+    ask = f"{binary} methods --names 2>/dev/null"
+    preamble = {
+        "bash": f'{name}() {{ compgen -W "$({ask})" -- "$1"; }}\n',
+        "zsh": f'{name}() {{ compadd -- ${{(f)"$({ask})"}} }}\n',
+    }
+    grammar, shell = parser.build(binary), args.shell
+    script = shtab.complete(grammar, shell=shell, preamble=preamble.get(shell, ""))
+    print_text(script.rstrip("\n"))
     return 0

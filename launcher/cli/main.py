@@ -1,88 +1,109 @@
-"""Picks the command, turns errors into one sentence on stderr and the right exit status."""
+"""Picks the command. Turns an error into one sentence on stderr and an exit status."""
 
 import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import config, contents, log
-from launcher.cli import parser
+from launcher.cli import common_options, parser
+from launcher.cli.output import complain
+from launcher.config import file_contents, loader
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve import profiling
-from launcher.supervise import signals
-from launcher.supervise.notify import Notifier
+from launcher.supervise.processes import signals
+from launcher.supervise.watch.notify import Notifier
+from launcher.writing import log, outlet
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry point: `argv[0]` is the script's name, which picks topic and manager."""
+    """Run the service or a command. Return the exit status.
+
+    :param argv: `argv[0]` is the script's name, which picks topic and manager.
+    """
     _fill_standard_descriptors()
     binary = binary_name(argv[0])
     try:
         args = parser.build(binary).parse_args(argv[1:])
+        if args.command is None and args.dev:
+            from launcher.dev import restarter  # noqa: PLC0415  # the service needs none of it
+
+            return restarter.run(binary, partial(run, binary, args))
         if args.command is None:
             return run(binary, args)
         signals.unblock()
         from launcher.cli import commands  # noqa: PLC0415  # the service needs none of it
 
         gc.enable()
-        return commands.run(binary, args, partial(load, binary, args))
+        return commands.run(binary, args, partial(load, binary, args, command=True))
     except LauncherError as error:
-        return complain(binary, error)
-    except BrokenPipeError:  # the reader of our output has had enough, as with `| head`
+        return _end_with(binary, error)
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.STOPPED
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
 
 
-def run(binary: str, args: argparse.Namespace) -> int:
-    """The service itself, in the foreground; takes the systemd variables out of the environment
-    before anything else, so that a wrong configuration can be told to systemd too."""
+def run(
+    binary: str,
+    args: argparse.Namespace,
+    on_load: Callable[[cfg.ConfigOpts], None] = lambda conf: None,
+) -> int:
+    """Run the service in the foreground. Return its exit status.
+
+    Reads systemd's variables first, so that systemd is also told of a wrong configuration.
+
+    :param on_load: called when the configuration is read. May raise LauncherError.
+    """
+    outlet.take_over()
     notifier = Notifier.from_environment(os.environ)
     try:
         load(binary, args)
-        from launcher.supervise.configuration import Configuration  # noqa: PLC0415  # as below
+        on_load(cfg.CONF)
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
+        from launcher.supervise.operations.in_force import Configuration  # noqa: PLC0415  # as below
 
-        config_args, overrides = parser.config_args(args), parser.overrides(args)
+        config_args, overrides = common_options.config_args(args), common_options.overrides(args)
         configuration = Configuration(cfg.CONF, binary, config_args, overrides)
         return Master(cfg.CONF, binary, notifier, configuration).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
-        return complain(binary, error)
+        return _end_with(binary, error)
 
 
-def load(binary: str, args: argparse.Namespace) -> None:
-    """Read the configuration, and set up logging as it says."""
-    config_args = parser.config_args(args)
-    config.load(cfg.CONF, binary, config_args, **parser.overrides(args))
-    profiling.register(cfg.CONF, contents.sections(contents.read(binary, config_args)))
-    log.setup(cfg.CONF, binary)
+def load(binary: str, args: argparse.Namespace, *, command: bool = False) -> None:
+    """Read the configuration, and set up logging by it. Raises ConfigError.
+
+    :param command: log to stderr only. Log files belong to the service: a command of root would
+        create them as root, or follow a link of the service's user.
+    """
+    config_args = common_options.config_args(args)
+    loader.load(cfg.CONF, binary, config_args, **common_options.overrides(args))
+    profiling.register(cfg.CONF, file_contents.sections(file_contents.read(binary, config_args)))
+    if command:
+        log.keep_to_stderr(cfg.CONF)
+    log.setup(cfg.CONF, binary, plain=args.dev)
 
 
-def complain(binary: str, error: LauncherError) -> int:
-    """One sentence on stderr; returns the exit status that goes with it."""
-    try:
-        sys.stderr.write(f"{log.error_prefix()}{binary}: error: {error}\n")
-        sys.stderr.flush()
-    except OSError:  # the status says it too, and must not become that of a failed flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+def _end_with(binary: str, error: LauncherError) -> int:
+    """Print the error. Return its exit status."""
+    complain(binary, error)
     return error.exit_status
 
 
 def _fill_standard_descriptors() -> None:
-    """One that is closed would be given to the next file that is opened, and log lines would be
-    written into that file."""
+    """Open /dev/null in place of a closed stdin, stdout or stderr. Else the next file would get
+    that descriptor, and log lines would go into that file."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 

@@ -1,7 +1,6 @@
-"""The screen of `status`: a headline and a table that fits 80 columns. Imported when needed.
+"""The screen of `status`: a headline and a table that fits 80 columns.
 
-rich draws it: of the libraries for terminals it is the best kept, and it knows when not to colour
-and how to refresh without flicker.
+rich draws it: it knows when not to colour, and refreshes without flicker. Imported when needed.
 """
 
 import io
@@ -15,9 +14,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 80  # where nobody says how wide it is; a terminal may be wider
+from launcher.board.states import Wanted
+from launcher.foreign_text import fit
+
+WIDTH = 80  # unless stdout is a terminal
 REFRESH_SECONDS = 1.0
-COLUMNS = (  # name, width, whether it is a number
+COLUMNS = (  # name, width in characters, whether it is a number
     ("SLOT", 4, True),
     ("PID", 7, True),
     ("STATE", 8, False),
@@ -36,7 +38,7 @@ AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def show(answer: dict[str, Any]) -> str:
-    """The screen as text, coloured if stdout is a terminal."""
+    """Return the screen as text, coloured if stdout is a terminal."""
     text = io.StringIO()
     console = make_console(text)
     console.print(render(answer))
@@ -44,8 +46,10 @@ def show(answer: dict[str, Any]) -> str:
 
 
 def watch(look: Callable[[], dict[str, Any] | str]) -> NoReturn:
-    """Show what `look` says each second, a text as it is, until Ctrl-C; of a terminal the whole
-    screen."""
+    """Show the answer of `look` each second until Ctrl-C. A terminal's whole screen is used.
+
+    :param look: returns an answer of GET /status, or a text to show instead.
+    """
     console = make_console()
     if not console.is_terminal:
         while True:
@@ -57,10 +61,20 @@ def watch(look: Callable[[], dict[str, Any] | str]) -> NoReturn:
             time.sleep(REFRESH_SECONDS)
 
 
-def make_console(file: TextIO | None = None) -> Console:
-    """As for stdout.
+# What is wanted of a slot, unless it is a worker.
+WISHES = {
+    Wanted.NOBODY.label: "is to leave",
+    Wanted.SUCCESSOR.label: "is to leave, and another one follows",
+    Wanted.RENEWAL.label: "is to leave, and one with the new configuration follows",
+    Wanted.ADDITION.label: "is one more, and has yet to prove itself",
+    Wanted.CANDIDATE.label: "has the new configuration, and has yet to prove itself",
+}
 
-    :param file: what it is to write to instead.
+
+def make_console(file: TextIO | None = None) -> Console:
+    """A console with the colours and width of stdout.
+
+    :param file: where to write instead of stdout.
     """
     if Console().is_terminal:
         return Console(file=file, force_terminal=True, highlight=False)
@@ -68,18 +82,19 @@ def make_console(file: TextIO | None = None) -> Console:
 
 
 def _screen(found: dict[str, Any] | str) -> RenderableType:
-    return Text(found) if isinstance(found, str) else render(found)
+    return Text(fit(found)) if isinstance(found, str) else render(found)
 
 
 def render(answer: dict[str, Any]) -> RenderableType:
-    """The headline, and a line for each worker; of what the last one in its slot died below."""
-    headline = Text(answer["headline"], style="bold green" if answer["healthy"] else "bold red")
+    """The headline, and a line for each worker. Below it, how the last worker of its slot died."""
+    style = "bold green" if answer["healthy"] else "bold red"
+    headline = Text(fit(answer["headline"]), style=style)
     parts: list[RenderableType] = [headline]
     rows: list[dict[str, Any]] = []
     for worker in answer["workers"]:
         rows.append(worker)
-        if worker["last_end"]:
-            parts += [_table(rows, answer["lead"], header=len(parts) == 1), _end(worker)]
+        if remarks := _remarks(worker, answer.get("configuration")):
+            parts += [_table(rows, answer["lead"], header=len(parts) == 1), *remarks]
             rows = []
     if rows:
         parts.append(_table(rows, answer["lead"], header=len(parts) == 1))
@@ -103,8 +118,8 @@ def _cells(worker: dict[str, Any], lead: int | None) -> list[RenderableType]:
     return [
         f"{'*' if worker['slot'] == lead else ''}{worker['slot']}",
         str(worker["pid"] or "-"),
-        Text("late" if worker["late"] else state, style=style),
-        at or "-",
+        Text("late" if worker["late"] else fit(state), style=style),
+        Text(fit(at or "-")),
         age(worker["age"]),
         str(worker["restarts"]),
         str(calls["in_hand"]),
@@ -116,14 +131,27 @@ def _cells(worker: dict[str, Any], lead: int | None) -> list[RenderableType]:
     ]
 
 
-def _end(worker: dict[str, Any]) -> RenderableType:
-    end = worker["last_end"]
+def _remarks(worker: dict[str, Any], in_force: int | None) -> list[RenderableType]:
+    """Lines below a worker's line."""
+    remarks = [_end(worker["last_end"])] if worker["last_end"] else []
+    if wish := WISHES.get(worker.get("wanted", "")):
+        remarks.append(_remark(wish))
+    if worker.get("configuration") not in {None, in_force}:
+        remarks.append(_remark("has another configuration than the one in force"))
+    return remarks
+
+
+def _end(end: dict[str, Any]) -> RenderableType:
     text = f"{age(end['age'])} ago: {end['cause']} ({end['ending']}, {end['place']})"
-    return Padding(Text(text, style="dim"), (0, 0, 0, 5), expand=False)
+    return _remark(text)
+
+
+def _remark(text: str) -> RenderableType:
+    return Padding(Text(fit(text), style="dim"), (0, 0, 0, 5), expand=False)
 
 
 def age(seconds: float | None) -> str:
-    """In the largest unit of which there is one, in four characters: 59s, 99m, 47h, 999d."""
+    """Seconds as at most four characters: 59s, 99m, 47h, 999d. "-" for None."""
     if seconds is None:
         return "-"
     for size, unit in AGES:
@@ -133,7 +161,7 @@ def age(seconds: float | None) -> str:
 
 
 def amount(number: int | None, base: int = 1000) -> str:
-    """In five characters: 9999, 12.3M."""
+    """A number as at most five characters: 9999, 12.3M. "-" for None."""
     if number is None:
         return "-"
     if number < 10_000 and base == 1000:

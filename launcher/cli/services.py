@@ -1,7 +1,6 @@
-"""`services`: what the registry knows of services, and an operator's word on them."""
+"""`services`: list, enable, disable and delete services in the registry."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,7 +8,9 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher.cli.client import print_line
+from launcher.cli import owner
+from launcher.cli.output import print_json, print_line
+from launcher.foreign_text import fit
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceRecord
 from launcher.serve.servicegroup import is_up
@@ -18,13 +19,13 @@ HEADINGS = ("binary", "host", "status", "state", "workers", "last seen", "reason
 
 
 def show_list(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """A table, or JSON."""
+    """Print services as a table or as JSON."""
     now = datetime.now(UTC)
     with _registry(conf) as registry:
         found = registry.list_services(getattr(args, "host", None))
     rows = [describe(service, now, conf.service_down_time) for service in found]
     if args.json:
-        print_line(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return 0
     for line in table(rows):
         print_line(line)
@@ -32,32 +33,35 @@ def show_list(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 
 def enable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Take calls for new work again."""
+    """Mark a service as enabled again."""
+    binary = args.binary or conf.prog
     with _registry(conf) as registry:
-        registry.set_service_disabled(
-            conf.host, args.binary or conf.prog, disabled=False, reason=None
-        )
+        registry.set_service_disabled(conf.host, binary, disabled=False, reason=None)
+    print_line(f"{binary} on host {conf.host} is enabled")
     return 0
 
 
 def disable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Have the service shown as disabled, with a reason."""
+    """Mark a service as disabled, with a reason. It goes on serving."""
+    binary = args.binary or conf.prog
     with _registry(conf) as registry:
-        registry.set_service_disabled(
-            conf.host, args.binary or conf.prog, disabled=True, reason=args.reason
-        )
+        registry.set_service_disabled(conf.host, binary, disabled=True, reason=args.reason)
+    reason = f" ({args.reason})" if args.reason else ""
+    print_line(f"{binary} on host {conf.host} is disabled{reason}")
     return 0
 
 
 def delete(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Forget a service; one that runs registers anew at its next start."""
+    """Delete a service's row. A service that runs registers again."""
+    binary = args.binary or conf.prog
     with _registry(conf) as registry:
-        registry.delete_service(conf.host, args.binary or conf.prog)
+        registry.delete_service(conf.host, binary)
+    print_line(f"{binary} on host {conf.host} is deleted; a running service registers again")
     return 0
 
 
 def describe(service: ServiceRecord, now: datetime, down_time: float) -> dict[str, Any]:
-    """A service as both forms show it."""
+    """The fields of a service to show, as table or JSON."""
     up = is_up(service, now, down_time)
     return {
         "binary": service.binary,
@@ -75,7 +79,7 @@ def describe(service: ServiceRecord, now: datetime, down_time: float) -> dict[st
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Aligned columns under their headings."""
+    """Lines of a table: headings, then a row for each service."""
     cells = [list(HEADINGS), *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     return [
@@ -88,14 +92,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
     seen = (row["last_seen"] or "never").partition(".")[0].partition("+")[0]
     workers = f"{row['workers_serving']}/{row['workers']}"
     first = [row["binary"], row["host"], row["status"], row["state"]]
-    return [*first, workers, seen, row["reason"] or ""]
+    return [fit(str(cell)) for cell in (*first, workers, seen, row["reason"] or "")]
 
 
 @contextmanager
 def _registry(conf: cfg.ConfigOpts) -> Iterator[Registry]:
-    from launcher.registry.engine import open_registry  # noqa: PLC0415  # imports SQLAlchemy
+    from launcher.registry import engine, store  # noqa: PLC0415  # imports SQLAlchemy
 
-    registry = open_registry(conf.database.connection)
+    database = engine.make_database(conf.database.connection)
+    owner.become_database_owner(conf.database.connection)
+    registry = store.SqlRegistry(engine.reached(database))
     try:
         yield registry
     finally:

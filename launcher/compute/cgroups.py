@@ -1,6 +1,6 @@
-"""Limits that control groups put on this process: version 1, version 2, and both side by side.
+"""Limits of control groups on this process: version 1, version 2, and both side by side.
 
-Nothing here raises on what it reads: a file that is missing or garbled limits nothing.
+Nothing here raises: a file that is missing or garbled counts as no limit.
 https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/index.html name the files.
 """
 
@@ -13,20 +13,20 @@ _MEMBERSHIP = re.compile(r"(?m)^(\d+):([^:\n]*):(/.*)$")  # 4:cpu,cpuacct:/a/b; 
 _MOUNT = re.compile(r"(?m)^\S+ \S+ \S+ (/\S*) (/\S*) .*? - (cgroup2?) \S+ (\S+)$")
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # mountinfo writes a blank as \040
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)  # the kernel's numbers have 64 bits
-_UNIFIED = "unified hierarchy"  # stands in for a controller where the version is 2
-_LIMITING = frozenset({"cpu", "memory", _UNIFIED})  # what others limit is not looked for here
+_UNIFIED = "unified hierarchy"  # in place of a controller, for version 2
+_LIMITING = frozenset({"cpu", "memory", _UNIFIED})  # other controllers are ignored
 
 
 class Limits(NamedTuple):
-    """The tightest of all limits from this process's groups up to the root; None: no limit."""
+    """The tightest limits, from this process's groups up to the root; None: no limit."""
 
     cpus: float | None = None
     memory_bytes: int | None = None
-    memory_free_bytes: int | None = None  # below the limit that has least left
+    memory_free_bytes: int | None = None  # what the tightest group has left
 
 
 class _Mount(NamedTuple):
-    """A hierarchy as it is mounted: `root` is the group that is seen at `point`."""
+    """A mounted hierarchy: the group `root` is seen at the directory `point`."""
 
     controllers: frozenset[str]
     root: PurePosixPath
@@ -34,7 +34,10 @@ class _Mount(NamedTuple):
 
 
 def read_limits(root: Path = Path("/")) -> Limits:
-    """What applies to the calling process; its /proc and /sys are looked for below `root`."""
+    """The limits of the calling process.
+
+    :param root: directory that has /proc and /sys.
+    """
     groups = list(_groups(root))
     cpus = [cpus for group in groups if (cpus := _cpus(group))]
     memory = [memory for group in groups if (memory := _memory(group))]
@@ -46,7 +49,7 @@ def read_limits(root: Path = Path("/")) -> Limits:
 
 
 def _cpus(group: Path) -> float | None:
-    """Processors' worth of time that a group may use: its quota in each period."""
+    """Number of processors that a group may use: its quota divided by the period."""
     version_1 = f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
     quota, _, period = (_text(group / "cpu.max") or version_1).partition(" ")
     microseconds = _number(quota)
@@ -54,8 +57,8 @@ def _cpus(group: Path) -> float | None:
 
 
 def _memory(group: Path) -> tuple[int, int] | None:
-    """(limit, what is left below it) in bytes. Page cache that nobody used of late counts as left:
-    the kernel gives it up before it kills."""
+    """(limit, what is left below it) in bytes. Inactive page cache counts as left: the kernel
+    frees it before it kills."""
     limit = _number(_text(group / "memory.max") or _text(group / "memory.limit_in_bytes"))
     if not limit:
         return None
@@ -65,14 +68,14 @@ def _memory(group: Path) -> tuple[int, int] | None:
 
 
 def _inactive_file(statistics: str) -> int:
-    """Bytes; version 1 calls the sum of a group and those below it `total_inactive_file`."""
+    """Bytes. Version 1 has the sum of a group and its children in `total_inactive_file`."""
     lines = [line.partition(" ") for line in statistics.splitlines()]
     numbers = {name: _number(value) for name, _, value in lines}
     return numbers.get("total_inactive_file", numbers.get("inactive_file", 0))
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """The directories of all groups that this process is in, each hierarchy upwards."""
+    """The directories of all groups of this process, in each hierarchy upwards."""
     memberships = list(_memberships(_text(root / "proc/self/cgroup")))
     for mount in _mounts(_text(root / "proc/self/mountinfo")):
         for controllers, group in memberships:
@@ -88,15 +91,15 @@ def _memberships(text: str) -> Iterator[tuple[frozenset[str], PurePosixPath]]:
 
 
 def _mounts(text: str) -> Iterator[_Mount]:
-    """Lines of proc(5)'s mountinfo; in version 1 the controllers are among the options."""
+    """Mounts in the text of mountinfo (proc(5)). Version 1 has the controllers in the options."""
     for root, point, kind, options in _MOUNT.findall(text):
         controllers = _UNIFIED if kind == "cgroup2" else options
         yield _Mount(frozenset(controllers.split(",")), _unescaped(root), _unescaped(point))
 
 
 def _upwards(root: Path, mount: _Mount, group: PurePosixPath) -> Iterator[Path]:
-    """The group's directory and those above it, up to the mount point. In a container the group
-    may lie outside of what is mounted: then the mount point is all that can be seen."""
+    """The group's directory and its parents, up to the mount point. In a container the group may
+    lie outside of the mount: then only the mount point."""
     inside = group.is_relative_to(mount.root) and ".." not in group.parts
     point = root / mount.point.relative_to("/")
     directory = point / group.relative_to(mount.root) if inside else point
@@ -109,12 +112,12 @@ def _upwards(root: Path, mount: _Mount, group: PurePosixPath) -> Iterator[Path]:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8", errors="replace").strip()
-    except OSError:  # not there, or not for us to read: it limits nothing that we could know of
+    except OSError:  # missing or unreadable: no limit
         return ""
 
 
 def _number(text: str) -> int:
-    """0 for whatever is no number, such as `max` and -1, which both mean: no limit."""
+    """The number, or 0 for any other text. `max` and -1 mean: no limit."""
     return int(text) if _NUMBER.fullmatch(text.strip()) else 0
 
 

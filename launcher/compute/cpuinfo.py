@@ -1,4 +1,4 @@
-"""The processors' make, from /proc/cpuinfo, whose words differ between architectures."""
+"""Vendor, model and features of the processors, by /proc/cpuinfo of each architecture."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,10 @@ _FEATURES = ("flags", "features", "isa")
 
 
 def read(root: Path = Path("/")) -> dict[str, object]:
-    """`parse` of this machine's file; a file that cannot be read tells nothing."""
+    """`parse` this machine's file. A file that cannot be read counts as empty.
+
+    :param root: directory that has /proc.
+    """
     try:
         text = (root / "proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
@@ -18,8 +21,8 @@ def read(root: Path = Path("/")) -> dict[str, object]:
 
 
 def parse(text: str, machine: str) -> dict[str, object]:
-    """nova's words for a processor: arch, vendor, model, features and topology; `unknown`, or
-    nothing, where the file does not say. Processors of one machine are taken for alike."""
+    """Return arch, vendor, model, features and topology, as nova names them. What the file does
+    not say is "unknown" or empty. All processors are taken to be alike."""
     processors = [_fields(block) for block in text.split("\n\n") if "processor" in block]
     first = processors[0] if processors else _fields(text)
     return {
@@ -32,7 +35,7 @@ def parse(text: str, machine: str) -> dict[str, object]:
 
 
 def _topology(processors: list[dict[str, str]], first: dict[str, str]) -> dict[str, int]:
-    """Sockets, cores in each, threads in each core; where nothing is said, one thread a core."""
+    """Sockets, cores in each, threads in each core. By default one thread in each core."""
     sockets = len({fields.get("physical id", "0") for fields in processors}) or 1
     siblings = _count(first, "siblings") or max(1, len(processors) // sockets)
     cores = _count(first, "cpu cores") or siblings

@@ -1,7 +1,7 @@
-"""What the host has, and how much of it is in use: measured, never remembered.
+"""Measures the resources of the host, and how much of them is in use. Nothing is cached.
 
-Sizes are in bytes, times in seconds. Where control groups allow this process less than the
-machine has, less is what counts.
+Sizes are in bytes, times in seconds. If control groups allow this process less than the machine
+has, the limit counts.
 """
 
 import os
@@ -21,9 +21,9 @@ class HostResources(NamedTuple):
     """One measurement."""
 
     vcpus: int
-    vcpus_used: float  # busy processors, by the load of the last minute
+    vcpus_used: float  # by the load average of the last minute
     memory_bytes: int
-    memory_free_bytes: int  # what programs could still get, without swapping
+    memory_free_bytes: int  # available without swapping
     disk_bytes: int  # of the file system that holds the state
     disk_free_bytes: int
     load_average: tuple[float, float, float]  # over 1, 5 and 15 minutes
@@ -32,9 +32,12 @@ class HostResources(NamedTuple):
 
 
 def measure(state_path: str, root: Path = Path("/")) -> HostResources:
-    """Measure the host; /proc and /sys are looked for below `root`. Takes some milliseconds.
+    """Measure the host. Takes some milliseconds. May be called in any thread.
 
-    Raises OSError when there is no `state_path`. May be called in any thread.
+    Raises OSError when there is no `state_path`.
+
+    :param state_path: directory on the file system to measure.
+    :param root: directory that has /proc and /sys.
     """
     limits = read_limits(root)
     vcpus = usable_cpus(psutil.cpu_count() or 1, os.sched_getaffinity(0), limits)
@@ -56,26 +59,29 @@ def measure(state_path: str, root: Path = Path("/")) -> HostResources:
 
 
 def usable_cpus(online: int, affinity: Collection[int], limits: Limits) -> int:
-    """Whole processors that this process can keep busy, 1 at least. A quota of 2.5 counts as 2:
-    half a processor more would be a promise that the host cannot keep."""
+    """Number of processors that this process can use, 1 at least. A quota of 2.5 counts as 2."""
     quota = online if limits.cpus is None else int(limits.cpus)
     return max(1, min(online, len(affinity), quota))
 
 
 def usable_memory(total: int, available: int, limits: Limits) -> tuple[int, int]:
-    """(all, free) in bytes, the machine's or the control groups', whichever is less."""
+    """(total, free) in bytes: the machine's or the control groups', whichever is less."""
     bounds = [bound for bound in (total, limits.memory_bytes) if bound is not None]
     room = [free for free in (available, limits.memory_free_bytes) if free is not None]
     return min(bounds), min(*room, *bounds)
 
 
 def uptime_seconds() -> int:
-    """Seconds since the machine was booted, those in suspend included."""
+    """Seconds since the boot of the machine, suspend included."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def uptime_line(now: datetime, up: int, users: int, load: tuple[float, float, float]) -> str:
-    """What uptime(1) prints, for the local time `now` and `up` seconds."""
+    """The line that uptime(1) prints.
+
+    :param now: local time.
+    :param up: seconds since the boot.
+    """
     days, minutes = up // 86400, up // 60 % 1440
     since = f"{days} day{'s' * (days != 1)}, " if days else ""
     since += f"{minutes // 60:2d}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes} min"
@@ -85,6 +91,6 @@ def uptime_line(now: datetime, up: int, users: int, load: tuple[float, float, fl
 
 
 def host_uptime() -> str:
-    """The line for this host, measured now."""
+    """`uptime_line` of this host, measured now."""
     users = len(psutil.users())
     return uptime_line(datetime.now(), uptime_seconds(), users, psutil.getloadavg())

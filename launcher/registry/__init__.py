@@ -1,1 +1,4 @@
-"""The registry: which services and hosts exist, behind one interface."""
+"""The registry: the services and hosts that exist, behind one interface.
+
+Here: tables, statements, records, errors of databases. Never: when a service reports.
+"""

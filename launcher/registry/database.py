@@ -1,10 +1,13 @@
-"""Transactions: opened, tried again when somebody is in the way, errors translated."""
+"""Transactions: each is one statement, is tried again after a conflict, and raises our errors."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update
+from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -12,15 +15,15 @@ from launcher.errors import DatabaseUnavailable
 from launcher.registry.faults import Edge, Kind
 from launcher.registry.retries import Retries
 
-WRITES = "launcher_writes"  # execution option: the transaction is going to write
-Values = Mapping[str, Any]  # of the statement's parameters, and of columns to be set
+WRITES = "launcher_writes"  # execution option: the transaction will write
+Values = Mapping[str, Any]  # of parameters, and of columns to set
 _Result = TypeVar("_Result")
 
 
 class Database:
-    """One database, by single statements. Opens nothing before it is used, which is in a worker,
-    after the fork; safe for many threads. Every method may raise DatabaseUnavailable or
-    DatabaseUnusable, nothing of the driver's but IntegrityError where it says so."""
+    """One database. It opens nothing before it is used: in a worker, after the fork. Safe for many
+    threads. Every method may raise DatabaseUnavailable or DatabaseUnusable. Of the driver's errors
+    only IntegrityError gets through, where a method says so."""
 
     def __init__(
         self,
@@ -28,46 +31,69 @@ class Database:
         edge: Edge,
         retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        connections: Iterable[Any] = (),
     ) -> None:
+        """:param connections: the driver's open connections, whenever it is iterated."""
         self._engine = engine
         self._edge = edge
         self._retries = retries or Retries()
         self._sleep = sleep
+        self._connections = connections
+        self.hurry = threading.Event()  # once it is set, nothing is tried again
+
+    @property
+    def shown(self) -> str:
+        """Its URL without secrets."""
+        return self._edge.shown
 
     def check(self) -> None:
-        """Reach it."""
+        """Begin and end a transaction."""
         self._transact(lambda _connection: None)
 
     def read(self, query: Select[Any], values: Values | None = None) -> Sequence[Row[Any]]:
-        """All rows of the query, in a transaction of its own: it sees what is there now."""
+        """All rows of a query, in a transaction of its own."""
         return self._transact(lambda connection: connection.execute(query, values).all())
 
     def change(self, statement: Update | Delete, values: Values) -> int:
-        """Execute and commit it; the number of rows that it was meant for."""
+        """Execute and commit it; returns the number of rows that it matched."""
         return self._write(statement, values).rowcount
 
     def insert(self, statement: Insert, values: Values) -> int:
-        """Execute and commit it; the new row's id. IntegrityError: a sibling's is there."""
+        """Execute and commit it; returns the new row's id.
+
+        :raises IntegrityError: another worker has inserted such a row.
+        """
         key = self._write(statement, values).inserted_primary_key
         return int(key[0]) if key else 0
 
     def race(self, what: str, attempt: Callable[[], _Result | None]) -> _Result:
-        """The first result of `attempt` that is not false: siblings may spoil an attempt, but not
-        without end; DatabaseUnavailable when they spoil every one."""
+        """Call `attempt` until its result is not false; return that result.
+
+        :param what: for the message. :raises DatabaseUnavailable: every attempt lost a race.
+        """
         for pause in (*self._retries.pauses(), 0.0):
             if result := attempt():
                 return result
+            if self.hurry.is_set():
+                break
             self._sleep(pause)
         reason = f"{what} keeps coming and going; is somebody deleting it?"
         raise DatabaseUnavailable(url=self._edge.shown, reason=reason)
 
     def compile(self, *statements: Select[Any] | Update) -> None:
-        """For what is worked out, and kept, on a first use; opens nothing."""
+        """Fill SQLAlchemy's caches for these statements; opens nothing."""
         for statement in statements:
             statement.compile(dialect=self._engine.dialect)
 
+    def descriptors(self) -> list[int]:
+        """Called in a forked child, which must close them: the sockets of connections to a server.
+        Otherwise the end of the child would end its parent's sessions. SQLite's files stay open:
+        it would believe another file with their number to be locked, and remove a log that the
+        parent still uses."""
+        return [number for made in self._connections for number in _socket_of(made)]
+
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
     def _write(self, statement: Insert | Update | Delete, values: Values) -> CursorResult[Any]:
@@ -85,10 +111,28 @@ class Database:
                 ):
                     return work(connection)
             except IntegrityError:
-                raise  # an answer, not a failure: the caller knows what it means
+                raise  # an answer for the caller, not a failure
             except (DBAPIError, PoolTimeoutError) as error:
                 found = self._edge.find(error)
                 pause = next(pauses, None) if found.kind is Kind.TRANSIENT else None
-                if pause is None:
+                if pause is None or self.hurry.is_set():
                     raise self._edge.translate(found) from error
                 self._sleep(pause)
+
+
+def watch_connections(engine: Engine) -> Iterable[Any]:
+    """The driver's open connections, whenever the result is iterated."""
+    connections = WeakSet[Any]()
+
+    def keep(made: Any, _: Any) -> None:
+        with suppress(TypeError):  # a C class without weak references
+            connections.add(made)
+
+    event.listen(engine, "connect", keep)
+    return connections
+
+
+def _socket_of(made: Any) -> Iterator[int]:
+    """The descriptor of psycopg and psycopg2, else of the socket in PyMySQL."""
+    with suppress(Exception):  # the connection is closed
+        yield (made if hasattr(made, "fileno") else made._sock).fileno()

@@ -1,16 +1,17 @@
-"""The entrance to the registry: from a URL to an open store."""
+"""Opens the registry at a URL: engine, connection pool, store."""
 
 import sqlite3
+import threading
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
-from launcher.masking import mask_url
 from launcher.registry import urls
-from launcher.registry.database import WRITES, Database
+from launcher.registry.database import WRITES, Database, watch_connections
 from launcher.registry.faults import Edge, judge_server
 from launcher.registry.interface import Registry
 from launcher.registry.store import SqlRegistry
@@ -20,28 +21,37 @@ if TYPE_CHECKING:
 
 _POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}  # seconds
 _RECYCLE_SECONDS = 3600  # below the time after which servers and firewalls drop idle connections
-_inherited: dict[str, Database] = {}  # by URL: what the master has made for its workers
+_inherited: dict[str, Database] = {}  # by URL: made in the master for its workers
 
 
-def open_registry(url: str) -> Registry:
+def open_registry(url: str, hurry: threading.Event | None = None) -> Registry:
     """Open the registry at a SQLAlchemy URL. Called in a worker, after the fork, or in a command.
 
-    A SQLite file (a relative path counts from the current directory) is created and given its
-    tables when it is missing; any number of processes may do so at once.
+    A missing SQLite file is created, with its tables. Several processes may do so at once. A
+    relative path counts from the current directory.
 
-    Raises DatabaseUnavailable when trying again later may help, DatabaseUnusable when it cannot.
+    :param hurry: once it is set, nothing is tried again.
+    :raises DatabaseUnavailable: trying again later may help.
+    :raises DatabaseUnusable: trying again cannot help.
     """
-    return SqlRegistry(open_database(url))
+    return SqlRegistry(open_database(url, hurry))
 
 
-def open_database(url: str) -> Database:
-    """What `open_registry` puts the store on; raises the same."""
+def open_database(url: str, hurry: threading.Event | None = None) -> Database:
+    """The database below `open_registry`, with the same parameters and errors."""
     database = _inherited.pop(url, None) or make_database(url)
+    if hurry is not None:
+        database.hurry = hurry
+    return reached(database)
+
+
+def reached(database: Database) -> Database:
+    """Return the database after a first transaction; on an error it is closed. Same errors."""
     try:
         database.check()
-    except TypeError as error:  # how drivers refuse an option of the URL that they do not know
+    except TypeError as error:  # drivers raise it for an unknown option in the URL
         database.close()
-        raise DatabaseUnusable(url=mask_url(url), reason=str(error)) from error
+        raise DatabaseUnusable(url=database.shown, reason=error) from error
     except BaseException:
         database.close()
         raise
@@ -49,30 +59,31 @@ def open_database(url: str) -> Database:
 
 
 def bequeath(url: str, database: Database) -> None:
-    """Called in the master: the first that a process forked from here on opens at `url` is this
-    one. Nothing of it may be open: https://docs.sqlalchemy.org/en/21/core/pooling.html, "Using
-    Connection Pools with Multiprocessing or os.fork()"."""
+    """Called in the master: a worker's first `open_database` at `url` takes this one. It has no
+    open connection: https://docs.sqlalchemy.org/en/21/core/pooling.html, "Using Connection Pools
+    with Multiprocessing or os.fork()"."""
     _inherited.clear()
     _inherited[url] = database
 
 
 def make_database(url: str) -> Database:
-    """One that opens nothing before it is used.
+    """A database that opens nothing before it is used.
 
-    Raises DatabaseUnusable: the URL is wrong, or a driver is missing.
+    :raises DatabaseUnusable: the URL is wrong, or a driver is missing.
     """
     shown, parsed = mask_url(url), urls.parse(url)
     if parsed.get_backend_name() != "sqlite":
-        return Database(
-            _make_server_engine(parsed, shown), Edge(shown, parsed.password, judge_server)
-        )
+        names = (parsed.username, parsed.host, parsed.database)
+        edge = Edge(shown, parsed.password, judge_server, names)
+        engine = _make_server_engine(parsed, shown)
+        return Database(engine, edge, connections=watch_connections(engine))
     from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
 
     return make_sqlite_database(parsed, SqliteFile(parsed, shown), shown)
 
 
 def make_sqlite_database(url: URL, file: "SqliteFile", shown: str) -> Database:
-    """One in a SQLite file, not opened yet."""
+    """A database in a SQLite file; opens nothing before it is used."""
     return Database(_make_sqlite_engine(url, file), Edge(shown, None, file.judge))
 
 
@@ -85,8 +96,8 @@ def _make_server_engine(url: URL, shown: str) -> Engine:
     except ImportError as error:
         reason = f"its driver is not installed ({error}); install it or use SQLite"
         raise DatabaseUnusable(url=shown, reason=reason) from error
-    except (ArgumentError, TypeError, ValueError) as error:  # what a dialect says of bad options
-        raise DatabaseUnusable(url=shown, reason=" ".join(str(error).split())) from error
+    except (ArgumentError, TypeError, ValueError) as error:  # from dialects, for bad options
+        raise DatabaseUnusable(url=shown, reason=error) from error
     if engine.dialect.is_async:
         raise DatabaseUnusable(url=shown, reason="its driver is for asyncio; name another one")
     return engine
@@ -101,7 +112,7 @@ def _make_sqlite_engine(url: URL, file: "SqliteFile") -> Engine:
     def refuse_other_file(
         _connection: sqlite3.Connection, entry: ConnectionPoolEntry, _fairy: object
     ) -> None:
-        """A file that was removed or replaced would swallow everything written to it."""
+        """Reconnect if the file was removed or replaced: what is written to it would be lost."""
         if entry.info["file"] != file.identity():
             raise DisconnectionError("the database file was replaced")
 
@@ -112,7 +123,7 @@ def _make_sqlite_engine(url: URL, file: "SqliteFile") -> Engine:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """A writer takes the lock at once: one that reads first cannot wait for it later. The driver
-    is told to leave transactions alone, as SQLAlchemy's manual advises for pysqlite."""
+    """A writer takes the lock at once: a transaction that reads first cannot wait for it later.
+    The driver itself begins none, as SQLAlchemy's manual advises for pysqlite."""
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,7 +1,7 @@
-"""The tables, as SQLAlchemy Core describes them: the same on SQLite, PostgreSQL and MariaDB.
+"""The tables in SQLAlchemy Core: the same on SQLite, PostgreSQL and MariaDB.
 
-Times are stored as UTC without a zone and are aware UTC datetimes on this side. Lengths are such
-that a unique index of two names stays below InnoDB's 3072 bytes with four-byte characters.
+Times are stored as UTC without a zone, and are aware UTC datetimes in Python. A unique index of
+two names stays below InnoDB's 3072 bytes with four-byte characters.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _MARIADB_OPTIONS = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC to the microsecond. A naive one is refused: ValueError."""
+    """An aware datetime, stored in UTC to the microsecond. ValueError for a naive one."""
 
     impl = DateTime
     cache_ok = True
@@ -79,7 +79,7 @@ services = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
     UniqueConstraint("host", "binary", name="uniq_services_host_binary"),
-    sqlite_autoincrement=True,  # as elsewhere, a deleted row's id is not given out again
+    sqlite_autoincrement=True,  # no id is used twice, as in other databases
 )
 
 compute_nodes = Table(
@@ -104,14 +104,14 @@ compute_nodes = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
     UniqueConstraint("host", "hypervisor_hostname", name="uniq_compute_nodes_host_hypervisor"),
-    sqlite_autoincrement=True,  # as elsewhere, a deleted row's id is not given out again
+    sqlite_autoincrement=True,  # no id is used twice, as in other databases
 )
 
 
 @compiles(CreateTable, "mysql", "mariadb")
 def _create_on_mariadb(create: CreateTable, compiler: DDLCompiler, **options: Any) -> str:
-    """Every character is kept, and names compare as they do elsewhere. Said here, since `mysql_…`
-    arguments of a Table would import that dialect into every process."""
+    """MariaDB stores every character and compares names as other databases do. Not by `mysql_…`
+    arguments of a Table: they would import that dialect into every process."""
     visit: Callable[..., str] = compiler.visit_create_table
     text = visit(create, **options).rstrip()
     return text + _MARIADB_OPTIONS if create.element.metadata is metadata else text

@@ -1,4 +1,4 @@
-"""What the registry knows: plain values, the same whichever store they come from."""
+"""The records of the registry: plain values, the same for every store."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ REASON_LENGTH = 255
 
 
 class ServiceState(StrEnum):
-    """What a service said of itself last; an `up` that is too old counts as down."""
+    """The last state that a service reported. An `up` that is too old counts as down."""
 
     UP = "up"
     DRAINING = "draining"
@@ -60,8 +60,8 @@ class ReasonUnusable(LauncherError):
 
 
 def is_up(record: ServiceRecord, now: datetime, service_down_time_seconds: float) -> bool:
-    """Whether the service lives: it did not say that it is down, and spoke lately. Pure; `now` is
-    aware. A report from the future is as bad as one that is too old, as in nova: a clock is wrong.
+    """Whether a service lives: its last state is not `down`, and its last report is recent. Pure;
+    `now` is aware. A report far in the future counts as too old, as in nova: a clock is wrong.
     """
     if record.state is ServiceState.DOWN or record.last_seen_up is None:
         return False
@@ -69,7 +69,7 @@ def is_up(record: ServiceRecord, now: datetime, service_down_time_seconds: float
 
 
 def checked_reason(reason: str | None) -> str | None:
-    """The reason without blanks at its ends, None for an empty one; raises ReasonUnusable."""
+    """The reason without blanks at its ends; None for an empty one. Raises ReasonUnusable."""
     text = (reason or "").strip()
     if len(text) > REASON_LENGTH or not text.isprintable():
         beginning = text if len(text) <= 40 else f"{text[:40]}…"

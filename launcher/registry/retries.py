@@ -1,4 +1,4 @@
-"""How often, and how long apart, an operation on the database is tried again."""
+"""The number of attempts for an operation on the database, and the pauses between them."""
 
 import random
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Retries(NamedTuple):
-    """Bounded and spread out: a pause is random below a limit that doubles. Seconds throughout."""
+    """Bounded. Each pause is random, below a limit that doubles. Seconds."""
 
     attempts: int = 8
     first_pause: float = 0.02
     longest_pause: float = 0.5
 
     def pauses(self) -> Iterator[float]:
-        """One pause between each two attempts: one fewer than there are attempts."""
+        """The pauses between the attempts: one fewer than attempts."""
         limit = self.first_pause
         for _ in range(self.attempts - 1):
             yield random.uniform(0, limit)  # Python reseeds it in every fork

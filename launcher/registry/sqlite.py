@@ -1,14 +1,14 @@
-"""A SQLite file as the registry's database: opened, checked, given its tables.
+"""A SQLite file as the registry's database: opens it, checks it, creates the tables.
 
-Nothing is written to a file before it is known to be whole and ours: a damaged file, or one of
-another program, is left as it is.
+Nothing is written to a file before the checks: a damaged file, or one of another program, stays as
+it is.
 """
 
 import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -18,20 +18,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from launcher.errors import DatabaseUnusable
-from launcher.registry import models
+from launcher.registry import models, sqlite_place
 from launcher.registry.faults import Judgement, Kind
 
-APPLICATION_ID = 0x6C61756E  # "laun": marks a file as ours, PRAGMA application_id
-_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_BUSY_SECONDS = 2.0  # how long SQLite itself waits for a lock before it says "database is locked"
+APPLICATION_ID = 0x6C61756E  # "laun": marks our files, PRAGMA application_id
+_BUSY_SECONDS = 2.0  # that SQLite waits for a lock before it says "database is locked"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ACCESS = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 _TRANSIENT = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_PROTOCOL,  # lost a race for the write-ahead log's locks
-        sqlite3.SQLITE_IOERR,  # the log's side files came or went while they were opened
+        sqlite3.SQLITE_PROTOCOL,  # another process took the locks of the write-ahead log
+        sqlite3.SQLITE_IOERR,  # side files appeared or vanished while they were opened
         sqlite3.SQLITE_READONLY_DBMOVED,
     }
 )
@@ -39,10 +38,10 @@ _MENDS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IN
 
 
 class SqliteFile:
-    """The file behind a URL. Opened in a worker, after the fork; safe for many threads."""
+    """The file of a URL. Opened in a worker, after the fork; safe for many threads."""
 
     def __init__(self, url: URL, shown: str) -> None:
-        """Raises DatabaseUnusable for a URL that names no file."""
+        """:raises DatabaseUnusable: the URL names no file."""
         self._shown = shown
         if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
             raise self._unusable("for SQLite only the driver pysqlite will do")
@@ -59,24 +58,26 @@ class SqliteFile:
         self._in_memory = False
 
     def connect(self) -> sqlite3.Connection:
-        """A connection to the file, checked and with the tables in place.
+        """Open a connection. The file is checked, and has its tables.
 
-        Raises DatabaseUnusable, and sqlite3.Error, which the engine hands on to `judge`.
+        :raises DatabaseUnusable: a check failed.
+        :raises sqlite3.Error: the engine passes it to `judge`.
         """
         if self._in_memory:
             return self._open(":memory:")
-        if found := _stat(self.path):
-            if self._inspected != self.identity():  # by this process, that is: once is enough
-                self._inspect(found)
-                self._inspected = self.identity()
-        else:
-            self._give_to_owner()
+        found = sqlite_place.status(self.path)
+        is_new = not found or self._inspected != self.identity()  # to this process
+        if is_new and (fault := sqlite_place.fault_of_place(self.path)):
+            raise self._unusable(fault)
+        if found and self._inspected != self.identity():
+            self._inspect(found)
+            self._inspected = self.identity()
         return self._open(self.path)
 
     @contextmanager
     def in_memory(self) -> Iterator[None]:
-        """As long as it lasts the file is not looked at: each connection is to a new database in
-        memory, which opens no descriptor."""
+        """Meanwhile each connection is to a new database in memory. The file is not touched, and
+        no descriptor is opened."""
         self._in_memory = True
         try:
             yield
@@ -94,45 +95,33 @@ class SqliteFile:
             raise
         return connection
 
-    def _give_to_owner(self) -> None:
-        """Root only, else nothing: the file that is about to be made belongs to whom the directory
-        belongs to, the service that runs as a user of its own. SQLite gives its side files the
-        same owner."""
-        owner = _stat(self.path.parent)
-        if owner is None or os.geteuid() != 0 or owner.st_uid == 0:
-            return
-        with suppress(OSError):  # a sibling was faster; or SQLite is going to say what is wrong
-            descriptor = os.open(self.path, _NEW_FILE, 0o600)
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            os.close(descriptor)
-
     def identity(self) -> tuple[int, int] | None:
-        """Tells one file at this path from the next; None while there is none."""
-        found = None if self._in_memory else _stat(self.path)
+        """Device and inode of the file; None if it does not exist."""
+        found = None if self._in_memory else sqlite_place.status(self.path)
         return (found.st_dev, found.st_ino) if found else None
 
     def judge(self, error: DBAPIError) -> Judgement:
-        """What an error of the driver means for the caller, and what to do about it."""
+        """Judge an error of the driver."""
         code = getattr(error.orig, "sqlite_errorcode", None)
-        if code is None:  # the driver's own complaint: the connection was closed by another thread
+        if code is None:  # from the driver, not SQLite: another thread closed the connection
             return Judgement(Kind.AWAY, str(error.orig))
         return self._judge_code(code, " ".join(str(error.orig).split()))
 
     def _judge_code(self, code: int, message: str) -> Judgement:
-        """`code` is extended, https://www.sqlite.org/rescode.html; its low byte is the family."""
+        """:param code: extended; its low byte is the family: https://www.sqlite.org/rescode.html."""
         if code in _TRANSIENT or code & 0xFF in _TRANSIENT:
             return Judgement(Kind.TRANSIENT, message)
         if code & 0xFF in _DAMAGE:
             return Judgement(Kind.UNUSABLE, self._damage(message))
-        if code & 0xFF in _ACCESS and (reason := self._why_no_access()):
+        if code & 0xFF in _ACCESS and (reason := sqlite_place.why_no_access(self.path)):
             return Judgement(Kind.UNUSABLE, reason)
         mends = code & 0xFF in _ACCESS | _MENDS
         return Judgement(Kind.AWAY if mends else Kind.UNUSABLE, message)
 
     def _inspect(self, found: os.stat_result) -> None:
-        """Refuse a file that is not whole, not ours or not for us to write. It is opened for
-        reading only: a writer that closes carries the write-ahead log over into the file, and
-        would do so into a damaged one as well."""
+        """Refuse a file that is damaged, of another program, or not writable for this user. It is
+        opened read-only: a writer that closes would copy the write-ahead log even into a damaged
+        file."""
         if not stat.S_ISREG(found.st_mode):
             raise self._unusable(f"{self.path} is no regular file; name a file")
         size = self._settled_size()
@@ -145,8 +134,8 @@ class SqliteFile:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _ACCESS:
                 raise
-            # a write that was interrupted has to be undone first, and only a writer may do so
-        if not _may(self.path, os.W_OK):  # SQLite would quietly open it for reading only
+            # an interrupted write must be rolled back first, and only a writer can do that
+        if not sqlite_place.may(self.path, os.W_OK):  # SQLite would silently open it read-only
             raise self._unusable(f"{self.path} may not be written by uid {os.geteuid()}")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -163,19 +152,19 @@ class SqliteFile:
             raise self._unusable(self._damage(" ".join(verdict.split())))
 
     def _refuse_cut_page(self, connection: sqlite3.Connection, size: int) -> None:
-        """SQLite reads zeros where the last page is not all there, and calls that whole."""
+        """SQLite reads zeros for the missing end of the last page, and finds no damage."""
         (page_size,) = connection.execute("PRAGMA page_size").fetchone()
         if size % page_size:
             raise self._unusable(self._damage("its last page is cut short"))
 
     def _settled_size(self) -> int:
-        """The file's size in bytes; 0 while a log, or an old journal, makes good for a page that
+        """The file's size in bytes. 0 while a log or journal exists: it may complete a page that
         a crash left half written."""
         beside = (Path(f"{self.path}-{end}") for end in ("wal", "journal"))
-        return 0 if any(_size(log) for log in beside) else _size(self.path)
+        return 0 if any(map(sqlite_place.size, beside)) else sqlite_place.size(self.path)
 
     def _schema_version(self, connection: sqlite3.Connection) -> int:
-        """0 for an empty file. One statement, so that a sibling cannot come between."""
+        """0 for an empty file. One statement, so that no other process can write in between."""
         application, version, tables = connection.execute(
             "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
             " FROM pragma_application_id, pragma_user_version"
@@ -190,7 +179,8 @@ class SqliteFile:
         return int(version)
 
     def _create_tables(self, connection: sqlite3.Connection) -> None:
-        """All or nothing; a sibling that was faster is found out under the write lock."""
+        """Create all tables in one transaction. Under its write lock the version is read again:
+        another worker may have been faster."""
         connection.execute("BEGIN IMMEDIATE")
         if self._schema_version(connection) < models.SCHEMA_VERSION:
             for statement in _creation():
@@ -198,17 +188,6 @@ class SqliteFile:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={models.SCHEMA_VERSION}")
         connection.execute("COMMIT")
-
-    def _why_no_access(self) -> str | None:
-        uid, directory = os.geteuid(), self.path.parent
-        found = _stat(directory)
-        if found is None or not stat.S_ISDIR(found.st_mode):
-            return f"there is no directory {directory} that uid {uid} can see; create it"
-        if _stat(self.path) and not _may(self.path, os.R_OK | os.W_OK):
-            return f"{self.path} may not be read and written by uid {uid}"
-        if not _may(directory, os.W_OK | os.X_OK):
-            return f"directory {directory} may not be written by uid {uid}"
-        return None  # nothing to see: out of descriptors, perhaps
 
     def _damage(self, finding: str) -> str:
         return (
@@ -225,19 +204,3 @@ def _creation() -> list[str]:
     dialect = pysqlite.dialect()
     tables = models.metadata.sorted_tables
     return [str(CreateTable(table).compile(dialect=dialect)) for table in tables]
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=True)
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:  # not there, or not for us to see: SQLite is going to say so
-        return None
-
-
-def _size(path: Path) -> int:
-    found = _stat(path)
-    return found.st_size if found else 0

@@ -1,7 +1,7 @@
-"""What the registry says to a database: made once a process, and in the master for all workers.
+"""The SQL statements of the registry. Made once: in the master, for all workers.
 
-Values come when a statement is executed: `of_…` say which rows, and an insert or update sets the
-columns that are named besides.
+Values are given when a statement is executed. Parameters `of_…` select the rows; the others name
+columns that an insert or update sets.
 """
 
 from sqlalchemy import bindparam, delete, insert, select, update

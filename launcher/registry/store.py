@@ -1,4 +1,4 @@
-"""The registry in an SQL database: what each method means in statements."""
+"""The registry in an SQL database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ def _utc_now() -> datetime:
 
 
 class SqlRegistry:
-    """launcher.registry.interface.Registry on SQLAlchemy Core; what its methods promise is said
-    there. Made in the worker, after the fork, by `open_registry`; safe for many threads."""
+    """Implements launcher.registry.interface.Registry, which describes the methods. Made in the
+    worker, after the fork, by `open_registry`; safe for many threads."""
 
     def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
         self._database = database
@@ -42,9 +42,11 @@ class SqlRegistry:
     def register_service(
         self, host: str, binary: str, *, topic: str, version: str, workers: int
     ) -> ServiceRecord:
-        """Read, then insert, update, or, when the row says so already, nothing: of the workers of
-        a host one writes and the others only read. Whoever loses a race starts over, some ten
-        times at most; raises DatabaseUnavailable when it loses them all."""
+        """Read the row, then insert or update it if needed: of the workers of a host, one writes
+        and the others only read. A worker that loses a race starts over.
+
+        :raises DatabaseUnavailable: it lost every race (`Retries`).
+        """
         wanted = {"topic": topic, "version": version, "workers": workers}
 
         def attempt() -> ServiceRecord | None:
@@ -70,7 +72,7 @@ class SqlRegistry:
     def set_service_disabled(
         self, host: str, binary: str, *, disabled: bool, reason: str | None
     ) -> ServiceRecord:
-        """Also raises ReasonUnusable. An enabled service has no reason."""
+        """An enabled service has no reason."""
         why = checked_reason(reason) if disabled else None
         values = {"disabled": disabled, "disabled_reason": why, "updated_at": self._now()}
         self._change(statements.CHANGE_SERVICE, host, binary, values)
@@ -84,8 +86,8 @@ class SqlRegistry:
         self._change(statements.DELETE_SERVICE, host, binary, {})
 
     def save_compute_node(self, node: ComputeNode) -> None:
-        """Update, or insert where there is nothing to update, or, when a sibling was faster,
-        update after all: an upsert that every database understands."""
+        """An upsert that every database understands: update the row, insert it if there is none,
+        and start over if another worker inserted it meanwhile."""
         values = from_node(node)
         self._database.race(
             f"the compute node of {node.host}",
@@ -100,12 +102,16 @@ class SqlRegistry:
             rows = self._database.read(statements.NODES_OF_HOST, {"of_host": host})
         return [to_node(row) for row in rows]
 
+    def descriptors(self) -> list[int]:
+        """See Database."""
+        return self._database.descriptors()
+
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._database.close()
 
     def _create(self, host: str, binary: str, wanted: dict[str, Any]) -> ServiceRecord | None:
-        """The new row, or None when a sibling's is there already."""
+        """The new row; None if another worker has inserted it."""
         values = wanted | {
             "host": host,
             "binary": binary,
@@ -120,15 +126,16 @@ class SqlRegistry:
         }
         try:
             row_id = self._database.insert(statements.INSERT_SERVICE, values)
-        except IntegrityError:  # a sibling won the race; its row is our row
+        except IntegrityError:  # another worker won the race; its row is ours too
             return None
         return ServiceRecord(**values | {"id": row_id, "state": ServiceState.DOWN})
 
     def _renew(self, row: ServiceRecord, wanted: dict[str, Any]) -> ServiceRecord | None:
-        """The row with the values wanted, or None when it has vanished meanwhile."""
+        """The row with these values; None if it was deleted meanwhile."""
         if all(getattr(row, name) == value for name, value in wanted.items()):
             return row
-        values = wanted | {"updated_at": self._now()}
+        serving = min(row.workers_serving, wanted["workers"])  # until the next report
+        values = wanted | {"workers_serving": serving, "updated_at": self._now()}
         changed = self._database.change(
             statements.CHANGE_SERVICE_BY_ID, values | {"of_id": row.id}
         )
@@ -137,7 +144,7 @@ class SqlRegistry:
     def _change(
         self, statement: Update | Delete, host: str, binary: str, values: dict[str, Any]
     ) -> None:
-        """Apply it to one service; raises ServiceNotFound."""
+        """Apply a statement to one service; raises ServiceNotFound."""
         if not self._database.change(statement, values | _of(host, binary)):
             raise ServiceNotFound(binary=binary, host=host)
 
@@ -151,7 +158,7 @@ class SqlRegistry:
         row = values | {"created_at": now, "updated_at": now}
         try:
             self._database.insert(statements.INSERT_NODE, row)
-        except IntegrityError:  # a sibling won the race; update its row
+        except IntegrityError:  # another worker won the race; update its row
             return False
         return True
 

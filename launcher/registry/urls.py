@@ -1,17 +1,17 @@
-"""URLs of databases, taken apart."""
+"""Parses the URLs of databases."""
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
-from launcher.masking import mask_url
 
 
 def parse(text: str) -> URL:
-    """The parts of a URL; raises DatabaseUnusable when it is none."""
+    """The parts of a URL. :raises DatabaseUnusable: it is no URL."""
     try:
         return make_url(text)
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is no number
         raise DatabaseUnusable(
             url=repr(mask_url(text)),
             reason="this is no database URL; one looks like sqlite:////var/lib/launcher/db.sqlite "

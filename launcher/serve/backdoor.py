@@ -1,22 +1,32 @@
-"""The debug console of a worker: manhole, which asks the kernel who connects and lets in only
-root and the user of the service. Off by default."""
+"""The debug console of a worker, off by default. manhole serves it: it asks the kernel for the
+user of each connection, and accepts only root and the service's own."""
 
 import logging
-from contextlib import suppress
+import os
+import socket
 from pathlib import Path
 from typing import Any
+
+from launcher.directories.beneath import Beneath
 
 LOG = logging.getLogger(__name__)
 
 
 def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any]) -> str:
-    """Called in a worker: a Python console on a unix socket, whose path is returned. One thread,
-    which waits for connections; `names` are what a visitor finds defined."""
+    """Called in a worker: serve a Python console on a unix socket, in a separate thread.
+
+    :param names: the variables of the console.
+    :returns: the path of the socket.
+    """
     import manhole  # noqa: PLC0415  # not needed while the backdoor is off
 
-    path = Path(runtime_path, f"backdoor.{slot}")
-    with suppress(FileNotFoundError):  # of a worker before us that was killed
-        path.unlink()
+    name = f"backdoor.{slot}"
+    path = Path(runtime_path, name)
+    directory = Beneath.open_path(runtime_path)
+    try:
+        directory.remove(name)  # left by a worker that was killed
+    finally:
+        directory.close()
     manhole.install(
         verbose=False,
         patch_fork=False,
@@ -26,3 +36,23 @@ def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any]) -> str:
     )
     LOG.warning("backdoor open at %s: whoever may connect can do anything", path)
     return str(path)
+
+
+def sockets_at(path: str) -> list[int]:
+    """Called in a forked child: the descriptors of the console's sockets. manhole does not tell
+    them."""
+    numbers = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208  # no paths
+    return [number for number in numbers if _name_of(number) == path]
+
+
+def _name_of(number: int) -> object:
+    try:
+        found = socket.socket(fileno=number)
+    except OSError:  # no socket
+        return None
+    try:
+        return found.getsockname()
+    except OSError:  # its kind has no name
+        return None
+    finally:
+        found.detach()

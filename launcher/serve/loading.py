@@ -1,22 +1,33 @@
-"""Finds manager classes by name, and imports before the fork what workers need after it."""
+"""Finds manager classes by name, and imports the modules that workers need before the fork."""
 
 import importlib
+import importlib.metadata
 import inspect
 import os
 import re
+import traceback
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from oslo_config import cfg
 from oslo_messaging import MessagingException, TransportURL
 from stevedore import driver as stevedore_driver
 
-from launcher.bus.address import directory_of
-from launcher.bus.directory import check_directory
-from launcher.errors import DatabaseUnusable, ManagerNotFound, OptionError, one_line
-from launcher.masking import mask_url
-from launcher.serve import rpc
+from launcher import rpc_results
+from launcher.config.masking import mask_url
+from launcher.errors import (
+    DatabaseUnusable,
+    LauncherError,
+    ManagerNotFound,
+    ManagerUnfit,
+    OptionError,
+)
+from launcher.exception_text import one_line, reason
+from launcher.serve import current_directory, hooks, manager_checks, rpc
 from launcher.serve.manager import Manager
-from launcher.serve.server import speaks_amqp
+from launcher.serve.rpc import speaks_amqp
+from launcher.unixbus.address import directory_of
+from launcher.unixbus.directory import check_directory
 
 GROUP = "launcher.managers"
 SUFFIX = "-launcher"
@@ -28,9 +39,11 @@ def default_topic(binary: str) -> str:
 
 
 def manager_class(name: str | None, binary: str) -> type[Manager]:
-    """The class that `name` (an entry point or package.module:Class), or else `binary`, means.
+    """Import the class that `name` names (an entry point or package.module:Class). Without a name
+    it is the entry point of the binary's topic.
 
-    :raises ManagerNotFound: there is none, it cannot be imported, or it is no Manager.
+    :raises ManagerNotFound: there is no such class, it cannot be imported, or it is no Manager.
+    :raises ManagerUnfit: the class has a fault that `manager_checks` finds.
     """
     wanted = name or default_topic(binary)
     found = _by_path(wanted) if ":" in wanted else _by_entry_point(wanted)
@@ -40,6 +53,8 @@ def manager_class(name: str | None, binary: str) -> type[Manager]:
             reason="it is no class derived from launcher.serve.manager.Manager",
             tried=f"{found!r}",
         )
+    if fault := manager_checks.fault_of(found):
+        raise ManagerUnfit(name=wanted, fault=fault)
     return found
 
 
@@ -48,7 +63,8 @@ def _by_path(path: str) -> object:
         raise ManagerNotFound(
             name=path, reason="this is not of the form package.module:Class", tried="nothing"
         )
-    return _import(path, EntryPoint("manager", path, GROUP))
+    hint = current_directory.offer(path.partition(":")[0])
+    return _import(path, EntryPoint("manager", path, GROUP), hint)
 
 
 def _by_entry_point(name: str) -> object:
@@ -65,23 +81,64 @@ def _by_entry_point(name: str) -> object:
     )
 
 
-def _import(name: str, entry: EntryPoint) -> object:
+def _import(name: str, entry: EntryPoint, hint: str = "") -> object:
+    """:param hint: why the current directory was not searched."""
     try:
         return entry.load()
-    except Exception as error:  # third-party code may raise anything on import
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise ManagerNotFound(name=name, reason=reason, tried=f"import {entry.value}") from error
+    except KeyboardInterrupt:  # Ctrl-C in a command
+        raise
     except SystemExit as error:
-        raise ManagerNotFound(
-            name=name, reason="its import exits the process", tried=f"import {entry.value}"
-        ) from error
+        why = f"its import exits the process{_place_of(error)}"
+        raise ManagerNotFound(name=name, reason=why, tried=f"import {entry.value}") from error
+    except BaseException as error:  # third-party code may raise anything on import
+        why = "; ".join(filter(None, [f"{reason(error)}{_place_of(error)}", hint]))
+        raise ManagerNotFound(name=name, reason=why, tried=f"import {entry.value}") from error
+
+
+def preload_manager(manager: type[Manager], state_path: str) -> None:
+    """Call the manager's `preload` hook. Called in the master before the first fork, and by
+    `config check`.
+
+    :raises ManagerUnfit: the hook raised an error.
+    """
+    try:
+        hooks.call_hook(manager.preload, state_path, name="preload")
+    except (KeyboardInterrupt, LauncherError):  # Ctrl-C in a command; has its sentence already
+        raise
+    except BaseException as error:  # third-party code may raise anything
+        what = "exits the process" if isinstance(error, SystemExit) else f"raises {reason(error)}"
+        fault = f"its preload {what}{_place_of(error)}"
+        raise ManagerUnfit(name=manager.__name__, fault=fault) from error
+
+
+def _place_of(error: BaseException) -> str:
+    """The last line of third-party code in the traceback; nothing if there is none, for instance
+    when the module itself does not exist."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _is_machinery(frame.filename)]
+    return f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+
+
+def traceback_of(error: BaseException) -> str:
+    """What Python would print of it, without our own frames: third-party code raised it."""
+    told = traceback.TracebackException.from_exception(error)
+    theirs = [frame for frame in told.stack if not _is_machinery(frame.filename)]
+    told.stack = traceback.StackSummary.from_list(theirs)
+    return "".join(told.format() if theirs else told.format_exception_only()).rstrip("\n")
+
+
+def _is_machinery(file: str) -> bool:
+    decorators = {inspect.getfile(Manager), rpc.__file__}
+    calls = {__file__, hooks.__file__, rpc_results.__file__}
+    ours = file in {inspect.getfile(importlib.metadata), *decorators, *calls}
+    return ours or file.startswith("<frozen") or Path(file).parent.name == "importlib"
 
 
 def preload(conf: cfg.ConfigOpts) -> None:
-    """Called in the master, before the first fork: import the code of the bus's and database's
-    drivers, so that workers share its pages and lose no time; nothing is opened.
+    """Import the drivers of bus and database, so that workers share their memory and start faster.
+    Opens no descriptor. Called in the master, before the first fork.
 
-    :raises ConfigError: transport_url or connection name a driver that is not there.
+    :raises ConfigError: transport_url or connection names a driver that is not installed.
     """
     _preload_bus(conf)
     _preload_database(conf.database.connection)
@@ -89,25 +146,30 @@ def preload(conf: cfg.ConfigOpts) -> None:
 
 
 def _preload_bus(conf: cfg.ConfigOpts) -> None:
-    """Making a driver imports it and parses the URL; it connects only when it is used."""
+    """Import the bus's driver and parse its URL. The driver connects when it is first used."""
     if conf.transport_url.startswith("fake:"):
         problem = "fake: stays within one process; give unix:///directory or rabbit://…"
         raise OptionError(option="transport_url", problem=problem)
     rpc.get_transport(conf)
     rpc.check_hosts(conf)
     if speaks_amqp(conf):
-        importlib.import_module("launcher.bus.amqp")
-    if conf.transport_url.startswith("unix:"):
-        _check_bus(conf)
+        importlib.import_module("launcher.rabbit.consumer")
+        importlib.import_module("launcher.rabbit.transport")
     stevedore_driver.DriverManager("oslo.messaging.executors", "threading")
 
 
-def _check_bus(conf: cfg.ConfigOpts) -> None:
-    """One that is there already and is not ours to use: no waiting mends that."""
+def check_bus(conf: cfg.ConfigOpts, *, for_owner: bool = False) -> None:
+    """Raise OptionError if the embedded bus exists and this user cannot use it: waiting does not
+    help.
+
+    :param for_owner: see `paths.check_private`.
+    """
+    if not conf.transport_url.startswith("unix:"):
+        return
     path = directory_of(TransportURL.parse(conf))
     try:
         if os.path.lexists(path):
-            check_directory(path)
+            check_directory(path, for_owner=for_owner)
     except MessagingException as error:
         raise OptionError(option="transport_url", problem=one_line(error)) from error
 
@@ -117,7 +179,7 @@ def _preload_database(url: str) -> None:
 
     try:
         make_url(url).get_dialect().import_dbapi()
-    except ValueError as error:  # its text shows the "port", which may be half a password
+    except ValueError as error:  # its text shows the "port", possibly half a password
         reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
         raise DatabaseUnusable(url=mask_url(url), reason=reason) from error
     except (exc.ArgumentError, ImportError) as error:

@@ -1,8 +1,8 @@
-"""Runs the periodic tasks of a worker, and proves by doing so that it lives.
+"""Runs the periodic tasks of a worker, and proves by that that the worker lives.
 
-One loop starts what is due, each run in a thread of its own, so that tasks never wait for each
-other; the same loop writes the worker's deadline to the board. Nobody beats on its behalf: when
-the loop or a task is stuck, the deadline passes and the master sees it.
+One loop starts the tasks that are due. Each run has its own thread, so tasks never wait for each
+other. Only this loop writes the worker's deadline to the board. If the loop or a task is stuck,
+the deadline passes, and the master sees that.
 """
 
 import logging
@@ -14,22 +14,24 @@ from collections.abc import Callable
 
 from oslo_context import context as oslo_context
 
-from launcher.board import Board
-from launcher.counters import SlotCounters
+from launcher.board.board import Board
+from launcher.board.counters import SlotCounters
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import TASK_BITS, seconds
+from launcher.serve.host_tasks import HostTasks
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.task import Task, Timing, tune
-from launcher.slot import Slot, seconds
+from launcher.serve.task_log import log_failure, log_long_run
 
 LOG = logging.getLogger(__name__)
 
 BEATS_PER_TIMEOUT = 3  # rounds of the loop within beat_timeout, even when nothing is due
-OVERSLEPT_SECONDS = 0.5
-TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker looks whether it has become the lead
+OVERSLEPT_SECONDS = 0.5  # by which a round is late if the process did not run
 
 
 class PeriodicTasks:
-    """The loop. `start` and `stop` from the worker's start and stop; `run` in its own thread."""
+    """The loop, in its own thread. The worker's start and stop call `start` and `stop`."""
 
     def __init__(
         self, board: Board, slot: Slot, lead: Lead, timing: Timing, counters: SlotCounters
@@ -40,6 +42,7 @@ class PeriodicTasks:
         self._lead = lead
         self._timing = timing
         self._tasks: list[Task] = []
+        self._host_tasks = HostTasks(board, lead, self._tasks)
         self._wake = threading.Condition()
         self._stopping = False
         self._next_round = 0  # planned, monotonic nanoseconds
@@ -52,19 +55,22 @@ class PeriodicTasks:
         number: int,
         spec: TaskSpec,
         call: Callable[[], object],
-        hurry: Callable[[], bool] = lambda: False,
+        urgent: Callable[[], bool] = lambda: False,
         retry: float = math.inf,
     ) -> None:
-        """A task of our own, which no configuration alters.
+        """Add a task of the launcher, which the configuration does not change.
 
-        :param hurry: it also runs whenever this says so, looked at in each round.
-        :param retry: seconds from one start to the next while it fails, if that is sooner.
+        :param urgent: called in each round of the lead: whether the task runs now.
+        :param retry: seconds from one start to the next while the task fails, if less than its
+            spacing.
         """
-        self._schedule(Task(number, spec, call, hurry=hurry, retry=retry))
+        self._schedule(Task(number, spec, call, urgent=urgent, retry=retry))
 
     def add(self, number: int, spec: TaskSpec, call: Callable[[], object]) -> None:
-        """Have `call` run as `spec` says, unless the configuration says otherwise. `number`: its
-        place in the master's list of tasks."""
+        """Run `call` as `spec` says, unless the configuration says otherwise.
+
+        :param number: of the task; see `task_list`.
+        """
         tuned = tune(spec, self._timing)
         if tuned is None:
             LOG.info("periodic task %s is disabled", spec.name)
@@ -87,40 +93,43 @@ class PeriodicTasks:
         """Start the loop."""
         self._thread.start()
 
+    def wake(self) -> None:
+        """Any thread: make a round now."""
+        with self._wake:
+            self._wake.notify()
+
+    def late_thread(self) -> int | None:
+        """Any thread: the identifier of the thread, a task's or the loop's, that has the deadline
+        on the board."""
+        number = self._slot.get("deadline_task") - 1
+        threads = (task.thread for task in self._tasks if task.number == number and task.started)
+        return next(threads, self._thread.ident)
+
     def stop(self) -> None:
-        """Start no more runs, and wait for the loop; runs in progress are not waited for, since
-        they may be stuck and the process ends soon after."""
+        """Start no more runs, and wait until the loop ends. Do not wait for runs in progress: they
+        may be stuck, and the process ends soon."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
         with self._wake:
-            self._leave_lead()
-
-    def _leave_lead(self) -> None:
-        """In a stop: now, or when the last host-wide run has ended. Else the lock would be ours
-        until the process ends, and nobody would do what is the host's."""
-        if not self._busy():
-            self._lead.release()
-
-    def _busy(self) -> bool:
-        return any(task.host_wide and task.started for task in self._tasks)
+            self._host_tasks.release()
 
     def wait(self) -> None:
-        """Block until the loop has ended; raises what it died of."""
+        """Block until the loop has ended. Raises what ended it."""
         self._thread.join()
         if self.crashed is not None:
             raise self.crashed
 
     def deadline(self) -> tuple[int, int, int]:
-        """(when this worker is late, the number + 1 of the task to blame or 0 for the loop, when
-        that began)."""
+        """(when this worker is late, the number + 1 of the late task or 0 for the loop, when its
+        run or round began)."""
         with self._wake:
             return self._deadline(time.monotonic_ns())
 
     def describe(self) -> str:
-        """A line for each task, for a person."""
+        """A line for each task, for a report."""
         with self._wake:
             now = time.monotonic_ns()
             return "\n".join(task.describe(now) for task in self._tasks)
@@ -138,10 +147,11 @@ class PeriodicTasks:
             self.crashed = error
 
     def _forgive(self, away: int, planned: float) -> None:
-        """Time in which this loop did not run is held against no task: the process was stopped,
-        the machine paused or starved.
+        """Move the deadlines of running tasks if the process did not run for a while: it was
+        stopped, or the machine was paused or starved.
 
-        :param away: nanoseconds since the last round. :param planned: seconds of them.
+        :param away: nanoseconds since the last round began.
+        :param planned: seconds that were planned until the next round.
         """
         if away > seconds(planned + OVERSLEPT_SECONDS):
             for task in self._tasks:
@@ -149,79 +159,65 @@ class PeriodicTasks:
                     task.started += away
 
     def _round(self, now: int) -> float:
-        """Start what is due, beat, and return the seconds until the next round."""
+        """Start the tasks that are due, beat, and return the seconds until the next round."""
         self._loop_deadline = now + seconds(self._timing.beat_timeout)
-        self._lead.update(busy=self._busy())
+        self._host_tasks.update()
         for task in self._tasks:
-            if task.started is None and self._is_due(task, now) and self._may_start(task, now):
+            if task.started is None and self._starts(task, now):
                 self._start(task, now)
         self._slot.beat(*self._deadline(now))
-        self._slot.put("tasks_failing", sum(task.failing for task in self._tasks))
+        failing = [task.number for task in self._tasks if self._host_tasks.is_failing(task)]
+        self._slot.put("tasks_failing", len(failing))
+        self._slot.put("failing_tasks", sum(1 << n for n in failing if n < TASK_BITS))
         return self._pause(now)
 
-    def _is_due(self, task: Task, now: int) -> bool:
-        return task.due <= now or self._hurries(task)
-
-    def _hurries(self, task: Task) -> bool:
-        """Not after a failure: that would be tried again and again without a pause."""
-        return self._lead.held and not task.failing and task.hurry()
-
-    def _may_start(self, task: Task, now: int) -> bool:
-        """Host-wide tasks run in the lead only, and a new lead goes on where the last one was."""
-        if not task.host_wide:
-            return True
-        last = self._board.host_task_started(task.number)
-        if self._hurries(task):
-            last = 0
-        if last and last + seconds(task.spec.spacing) > now:
-            # Others look when the lead has had the time to begin: one look is enough.
-            after_the_lead = 0 if self._lead.held else TAKEOVER_LOOK_NS
-            task.due = last + seconds(task.spec.spacing) + after_the_lead
+    def _starts(self, task: Task, now: int) -> bool:
+        if task.due > now and not self._host_tasks.is_urgent(task):
             return False
-        if not self._lead.held:
-            task.due = now + TAKEOVER_LOOK_NS
-            task.failing = False  # whatever befell it when we were the lead is the next one's
-            return False
-        self._board.note_host_task(task.number, now)
-        return True
+        return not task.host_wide or self._host_tasks.may_start(task, now)
 
     def _start(self, task: Task, now: int) -> None:
         task.started = now
         self._slot.put("last_task", task.number + 1)
         name = f"task-{task.spec.name}"
-        threading.Thread(target=self._perform, args=(task,), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._perform, args=(task,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had: tried again when it is due
+            self._log_failure(task, error, task.failing)
+            self._finish(task, failed=True)
 
     def _perform(self, task: Task) -> None:
+        task.thread = threading.get_ident()
         oslo_context.RequestContext(is_admin=True, overwrite=True)
-        failed = False
-        try:
-            task.call()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # sys.exit ends a thread only
-            failed = True
-            self._log_failure(task, error)
-        with self._wake:
-            cannot_wait = self._finish(task, failed)
-            if self._stopping:
-                self._leave_lead()
-            if cannot_wait:
-                self._wake.notify()
+        error, again = task.run(), task.failing
+        # In a stop what the task needs may be gone: that is no failure.
+        lasted = self._end_run(task, error is not None and not self._stopping)
+        if error is not None:
+            self._log_failure(task, error, again)
+        if lasted > task.spec.spacing and not (task.logged_long or self._stopping):
+            log_long_run(task, lasted)
 
-    def _log_failure(self, task: Task, error: BaseException) -> None:
-        """The traceback once, when the failures begin: a task may fail every second for hours. In
-        a stop what it stands on may have gone already."""
-        if self._board.stopping:
-            LOG.info("periodic task %s did not end well in the stop: %s", task.spec.name, error)
-            return
-        if task.failing:
-            LOG.error("periodic task %s failed again", task.spec.name)  # oslo.log adds the error
-        else:
-            LOG.error("periodic task %s failed", task.spec.name, exc_info=error)
+    def _end_run(self, task: Task, failed: bool) -> float:
+        """Return the seconds that the run lasted, less those in which the process did not run."""
+        with self._wake:
+            now = time.monotonic_ns()
+            lasted = (now - (task.started or now)) / 1e9
+            urgent = self._finish(task, failed)
+            if self._stopping:
+                self._host_tasks.release()
+            if urgent:
+                self._wake.notify()
+        return lasted
+
+    def _log_failure(self, task: Task, error: BaseException, again: bool) -> None:
+        log_failure(task, error, again=again, stopping=self._board.stopping or self._stopping)
 
     def _finish(self, task: Task, failed: bool) -> bool:
-        """Returns whether the loop has to act on it before its next round: most runs are short,
-        and waking it after each would be half of what an idle service does."""
+        """Return whether the loop has to wake before its next round. Most runs do not need that:
+        waking after each would be half of the work of an idle service."""
         now = time.monotonic_ns()
-        shown_until, was_failing = task.deadline, task.failing  # as the board has it
+        shown_until, was_failing = task.deadline, task.failing  # as on the board
         task.failing = failed
         if failed:
             self._slot.put("tasks_failed", self._slot.get("tasks_failed") + 1)
@@ -229,8 +225,8 @@ class PeriodicTasks:
         self._counters.count_task(task.spec.name, (now - begun) / 1e9, failed=failed)
         task.due = max(task.due_again, now)
         task.started = None
-        news = failed != was_failing or task.host_wide  # the lead may have to be given back
-        binding = shown_until < self._loop_deadline  # else the board has that one
+        news = failed != was_failing or task.host_wide  # the lead may have to be released
+        binding = shown_until < self._loop_deadline  # the board has the task's deadline
         return news or binding or task.due < self._next_round
 
     def _deadline(self, now: int) -> tuple[int, int, int]:
@@ -238,11 +234,11 @@ class PeriodicTasks:
         return min([loop, *((task.deadline, task.number + 1, task.since) for task in self._tasks)])
 
     def _pause(self, now: int) -> float:
-        """Seconds until something is due, or the next beat is."""
+        """Seconds until a task or the next beat is due."""
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
         dues = [task.due for task in self._tasks if task.started is None]
-        # Who runs is taken to be done by then; if not, the loop hears when it is.
+        # Tasks that run: if the run is not over by then, its end wakes the loop.
         dues += [due for task in self._tasks if (due := task.due_again) > now]
-        if self._lead.held and self._board.serving() < self._board.workers:
-            dues.append(now + TAKEOVER_LOOK_NS)  # the lead watches its siblings come back
+        if look := self._host_tasks.next_look(now):
+            dues.append(look)
         return max(0.0, (min([beat, *dues]) - now) / 1e9)

@@ -1,16 +1,25 @@
-"""The probe: a worker calls itself through the bus, to prove that calls would reach it."""
+"""The probe: a worker calls itself through the bus, to prove that calls reach it."""
 
+import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import oslo_messaging
 
-from launcher.errors import NoAnswer
+from launcher.board.slot import Slot
+from launcher.config.masking import mask_url
+from launcher.errors import ProbeFailed
+from launcher.exception_text import reason
 from launcher.serve import rpc
+from launcher.serve.backoff import growing_pauses
+from launcher.serve.calls_in_hand import Tracker
+
+LOG = logging.getLogger(__name__)
 
 METHOD = "ping"
 
@@ -23,8 +32,8 @@ class _Call:
 
 
 class Probe:
-    """Round trips to the worker's own alt server, in a thread of its own: a client that blocks,
-    because a broker is away, blocks neither the start nor a periodic task."""
+    """Calls the worker's own alt server, in a separate thread. If the client blocks because the
+    broker is away, neither the start nor a periodic task blocks with it."""
 
     def __init__(
         self,
@@ -32,9 +41,15 @@ class Probe:
         target: oslo_messaging.Target,
         timeout: float,
         note: Callable[..., None] = lambda *, succeeded: None,
+        verify: Callable[[float], None] = lambda timeout: None,
     ) -> None:
-        """:param note: called with `succeeded` after each round trip."""
+        """
+        :param note: called with `succeeded` after each round trip.
+        :param verify: called with a timeout in seconds before each round trip; raises when a
+            server of this worker does not listen any more.
+        """
         self._note = note
+        self._verify = verify
         self._target = target
         self._timeout = timeout
         client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout)
@@ -44,13 +59,14 @@ class Probe:
         threading.Thread(target=self._run, name="probe", daemon=True).start()
 
     def __call__(self) -> None:
-        """One round trip.
+        """Make one round trip.
 
-        :raises NoAnswer: within the timeout there was none, or it came from another process.
+        :raises ProbeFailed: the call failed, no answer came within the timeout, or another
+            process answered.
         """
         try:
             self._go_round()
-        except NoAnswer:
+        except ProbeFailed:
             self._note(succeeded=False)
             raise
         self._note(succeeded=True)
@@ -60,21 +76,101 @@ class Probe:
         if call is None or call.answered.is_set():
             call = self._pending = _Call(threading.Event())
             self._calls.put(call)
-        # A little more than the call's own timeout, whose exception says more.
-        if not call.answered.wait(self._timeout + 1) or call.answer is None:
-            raise self._no_answer() from call.error
-        if call.answer["pid"] != os.getpid():
-            raise self._no_answer()
+        # A little longer than the call's own timeout: its exception says more.
+        call.answered.wait(self._timeout + 1)
+        if problem := self._problem(call):
+            target = f"{self._target.topic}/{self._target.server}"
+            raise ProbeFailed(target=target, reason=problem) from call.error
+
+    def _problem(self, call: _Call) -> str:
+        if call.answer is not None:
+            pid = call.answer["pid"]
+            return "" if pid == os.getpid() else f"process {pid} answered in our place"
+        if call.error is None or isinstance(call.error, oslo_messaging.MessagingTimeout):
+            return f"no answer within {self._timeout:g} s"
+        return mask_url(reason(call.error))
 
     def _run(self) -> None:
         while True:
             call = self._calls.get()
             try:
+                self._verify(self._timeout)
                 call.answer = self._client.call({}, METHOD, arg=None)
-            except Exception as error:  # noqa: BLE001  # becomes the cause of NoAnswer
+            except Exception as error:  # noqa: BLE001  # becomes the cause of ProbeFailed
                 call.error = error
             call.answered.set()
 
-    def _no_answer(self) -> NoAnswer:
-        place = f"{self._target.topic}/{self._target.server}"
-        return NoAnswer(method=METHOD, target=place, timeout=self._timeout)
+
+class FirstProof:
+    """The proof at the end of a start: probes in a separate thread until a probe succeeds.
+
+    :ivar given: set when a probe has succeeded.
+    :ivar problem: why the last probe failed, or nothing.
+    """
+
+    def __init__(self, probe: Callable[[], None], stop: threading.Event) -> None:
+        """:param stop: ends the probing when it is set."""
+        self.given = threading.Event()
+        self.problem = ""
+        self._probe = probe
+        self._stop = stop
+
+    def begin(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self.run, name="prove", daemon=True).start()
+
+    def run(self) -> None:
+        """Probe at growing intervals, from start to start: a probe that lasted longer than its
+        interval is repeated at once."""
+        for pause in growing_pauses():
+            begun = time.monotonic()
+            try:
+                self._probe()
+            except ProbeFailed as error:
+                self._note(str(error))
+            else:
+                return self.given.set()
+            if self._stop.wait(max(0.0, begun + pause - time.monotonic())):
+                return None
+        return None
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            LOG.warning("%s; trying again", problem)
+        self.problem = problem
+
+
+class RepeatedProof:
+    """The proofs while the worker serves: a periodic task, which notes its results on the board.
+    In a drain it proves nothing: the servers leave, so a probe may get no answer."""
+
+    def __init__(self, slot: Slot, tracker: Tracker, stop: threading.Event, threads: int) -> None:
+        """:param threads: calls that the worker can execute at the same time."""
+        self._slot = slot
+        self._tracker = tracker
+        self._stop = stop
+        self._threads = threads
+
+    def prove(self, probe: Callable[[], None]) -> None:
+        """Probe once. A stop cuts a probe short: that is no failure.
+
+        :raises ProbeFailed: the probe failed.
+        """
+        if self._stop.is_set():
+            return
+        try:
+            probe()
+        except ProbeFailed as error:
+            if not self._stop.is_set():
+                raise
+            LOG.debug("a probe was cut short by the stop: %s", error)
+
+    def note(self, *, succeeded: bool) -> None:
+        """Note the result of any probe. A failure while all threads had a call proves nothing: the
+        probe waited with the other calls."""
+        if not succeeded and self._stop.is_set():
+            return
+        if succeeded or len(self._tracker.in_hand()) < self._threads:
+            self._slot.note_probe(succeeded=succeeded)
+        else:
+            self._slot.forgive_probe()

@@ -1,4 +1,4 @@
-"""Optional profiling with osprofiler, where it is installed and [profiler] enabled is set."""
+"""Optional profiling with osprofiler, if it is installed and `[profiler] enabled` is set."""
 
 import logging
 import os
@@ -11,13 +11,14 @@ from oslo_config import cfg
 LOG = logging.getLogger(__name__)
 
 GROUP = "profiler"
-VARIABLES = "OS_PROFILER__"  # by which oslo.config takes its options from the environment
+VARIABLES = "OS_PROFILER__"  # prefix of environment variables that oslo.config reads
 
 
 def register(conf: cfg.ConfigOpts, sections: Container[str]) -> None:
-    """Called in the master, before the first fork, and when the configuration was read anew: make
-    the [profiler] options known. Not without a reason: with them come webob, requests and urllib3,
-    a fifth of what is imported in all.
+    """Register the [profiler] options, if the configuration has any of them. osprofiler imports
+    webob, requests and urllib3: a fifth of all imports.
+
+    Called in the master, before the first fork, and when the configuration was read again.
 
     :param sections: of the configuration files.
     """
@@ -30,7 +31,7 @@ def register(conf: cfg.ConfigOpts, sections: Container[str]) -> None:
 
 
 def enabled(conf: cfg.ConfigOpts) -> bool:
-    """Whether the profiler is there and switched on."""
+    """Whether the profiler is installed and switched on."""
     return GROUP in conf and bool(conf[GROUP].enabled)
 
 
@@ -47,7 +48,7 @@ def setup(conf: cfg.ConfigOpts, binary: str, host: str) -> None:
 
 
 def traced(conf: cfg.ConfigOpts, endpoint: Any) -> Any:
-    """The endpoint, its class's public methods traced as "rpc" when the profiler is on."""
+    """Return the endpoint. If the profiler is on, it traces its public methods as "rpc"."""
     if enabled(conf):
         from osprofiler import profiler  # noqa: PLC0415  # optional
 

@@ -1,42 +1,51 @@
-"""RPC in a worker: what clients may call and where, the transport, the base API.
+"""RPC in a worker: the marks of exposed methods, the targets, the transport, the base API.
 
-The main server (topic, server=host) is shared by all workers of a host: any may answer. The alt
-server (topic-alt, server=host.slot) is the worker's own: what it answers, this process answered.
+All workers of a host share the main target (topic, server=host): any of them may answer. The alt
+target (topic-alt, server=host.slot) belongs to one worker: only its process answers there.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar, cast
 
 import oslo_messaging
 from oslo_config import cfg
 from oslo_utils import versionutils
 
-from launcher.errors import ConfigError, one_line
-from launcher.masking import mask_url
+from launcher.config.masking import mask_url
+from launcher.errors import ConfigError
+from launcher.exception_text import one_line
 
 BASE_NAMESPACE = "baseapi"
+AMQP_SCHEMES = ("rabbit", "kombu")
+
+# True in a thread that executes a call, False in one that executes a cast (no answer is sent).
+awaited: ContextVar[bool] = ContextVar("awaited", default=True)
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def expose(method: _Method) -> _Method:
-    """Let clients call this method of a manager or endpoint; no other can be called."""
+    """Let clients call this method of a manager or endpoint. They can call no unmarked method."""
     exposed: _Method = oslo_messaging.expose(method)
     return exposed
 
 
 def idempotent(method: _Method) -> _Method:
-    """Say that a call of this exposed method may be executed twice: when a worker dies with one
-    in hand, the bus hands it to a sibling, once. Without this a call is executed at most once
-    (RabbitMQ: unless the connection is cut before the broker has read that it was taken), and one
-    that dies with its worker ends in the client's timeout."""
+    """Mark an exposed method whose calls may be executed twice.
+
+    If a worker dies during a call, the bus delivers the call to a sibling, once. Without the mark
+    a call is executed at most once, and the death of its worker ends in the client's timeout.
+    RabbitMQ delivers an unmarked call again if the connection is cut before the broker has read
+    its acknowledgement.
+    """
     method.idempotent = True  # type: ignore[attr-defined]
     return method
 
 
 def skip_tracking(method: _Method) -> _Method:
-    """Have no drain tell of calls of this exposed method, nor any counter."""
+    """Mark an exposed method whose calls are neither counted nor shown, nor named by a drain."""
     method.skip_tracking = True  # type: ignore[attr-defined]
     return method
 
@@ -47,24 +56,27 @@ def is_tracked(method: Callable[..., Any]) -> bool:
 
 
 def find_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> object | None:
-    """The method that a message, which may be garbage, calls: that of the first endpoint which is
-    meant and exposes it. Runs no code of the endpoint's: no property is looked at."""
+    """Return the method that a message calls: that of the first endpoint with its namespace and
+    version that exposes it. None if there is no such method, or if the message is garbage.
+
+    Runs no code of an endpoint: properties are not evaluated.
+    """
     name = message.get("method")
     for endpoint in endpoints if isinstance(name, str) else ():
         untracked = getattr(endpoint, "untracked", endpoint)
         method: object = inspect.getattr_static(untracked, cast(str, name), None)
-        if getattr(method, "exposed", False) and _is_meant(endpoint.target, message):
+        if getattr(method, "exposed", False) and _is_for(endpoint.target, message):
             return method
     return None
 
 
 def is_idempotent(method: object) -> bool:
-    """Whether calls of it may be executed twice."""
+    """Whether calls of the method may be executed twice."""
     return bool(getattr(method, "idempotent", False))
 
 
-def _is_meant(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:
-    """Whether namespace and version of a message are those of an endpoint."""
+def _is_for(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:
+    """Whether an endpoint has the namespace and version of a message."""
     if message.get("namespace") not in target.accepted_namespaces:
         return False
     try:
@@ -75,17 +87,17 @@ def _is_meant(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool
 
 
 def main_target(topic: str, host: str) -> oslo_messaging.Target:
-    """Where any worker of the host answers."""
+    """The target at which any worker of the host answers."""
     return oslo_messaging.Target(topic=topic, server=host)
 
 
 def alt_target(topic: str, host: str, slot: int) -> oslo_messaging.Target:
-    """Where only the worker of one slot answers."""
+    """The target at which only the worker of one slot answers."""
     return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.{slot}")
 
 
 def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport:
-    """The transport of `transport_url`; connects only when it is used.
+    """Make the transport of `transport_url`. It connects when it is first used.
 
     :raises ConfigError: the URL is malformed, or no driver is installed for it.
     """
@@ -93,18 +105,18 @@ def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport
         return oslo_messaging.get_rpc_transport(conf)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
         raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
-    except cfg.ConfigSourceValueError as error:  # of an option of the driver's
+    except cfg.ConfigSourceValueError as error:  # an option of the driver
         raise ConfigError(problem=one_line(error)) from error
     except ImportError as error:
         reason = f"what its driver needs is not installed ({error})"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
-    except ValueError as error:  # its text shows the "port", which may be half a password
+    except ValueError as error:  # its text shows the "port", possibly half a password
         reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
 
 
 def check_hosts(conf: cfg.ConfigOpts) -> None:
-    """Raise ConfigError for a broker that no driver could connect to, though the URL parses."""
+    """Raise ConfigError if the URL parses, but names a host or port that cannot exist."""
     for host in oslo_messaging.TransportURL.parse(conf).hosts:
         if host.port is not None and not 0 < int(host.port) < 65536:
             reason = f"port {host.port} is out of range 1-65535"
@@ -121,12 +133,18 @@ def _transport_problem(conf: cfg.ConfigOpts, reason: str) -> str:
 
 
 def shown_url(conf: cfg.ConfigOpts) -> str:
-    """The transport_url as it may be shown."""
+    """The transport_url without its password."""
     return mask_url(conf.transport_url)
 
 
+def speaks_amqp(conf: Any) -> bool:
+    """Whether the transport is RabbitMQ."""
+    scheme: str = oslo_messaging.TransportURL.parse(conf).transport
+    return scheme.startswith(AMQP_SCHEMES)
+
+
 class BaseRPCAPI:
-    """What every worker answers, whatever its manager: namespace `baseapi`."""
+    """The methods that every worker answers, with any manager: namespace `baseapi`."""
 
     target: ClassVar[oslo_messaging.Target] = oslo_messaging.Target(
         namespace=BASE_NAMESPACE, version="1.1"
@@ -140,12 +158,12 @@ class BaseRPCAPI:
     @idempotent
     @skip_tracking
     def ping(self, context: dict[str, Any], arg: Any = None) -> dict[str, Any]:
-        """Who answered: service, host, slot, pid; and the argument."""
+        """The worker that answered (service, host, slot, pid) and the argument `arg`."""
         return {**self._identity, "arg": arg}
 
     @expose
     @idempotent
     @skip_tracking
     def get_backdoor_port(self, context: dict[str, Any]) -> str | None:
-        """The unix socket of this worker's debug console; None while the backdoor is off."""
+        """The path of this worker's debug console, a unix socket; None if `backdoor` is off."""
         return self._backdoor

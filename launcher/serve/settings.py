@@ -1,12 +1,13 @@
-"""What a service is and how it is to run: plain values, taken from the configuration once."""
+"""The settings of a service: plain values, read from the configuration once."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from oslo_config import cfg
 
+from launcher.registry.interface import Registry
 from launcher.serve import loading
-from launcher.serve.manager import Manager
+from launcher.serve.manager import Manager, ManagerContext, Track
 from launcher.serve.task import Timing
 
 GIVEN = {
@@ -43,10 +44,11 @@ class Settings(NamedTuple):
 
     @classmethod
     def fill_in(cls, conf: cfg.ConfigOpts, **given: Any) -> Self:
-        """`given` as it is; what is missing or None comes from the configuration.
+        """Make the settings from `given`. The configuration sets the names that are missing in it
+        or None.
 
-        :raises ManagerNotFound: no such manager class.
-        :raises TypeError: something is given that a service does not have.
+        :raises ManagerNotFound: there is no such manager class.
+        :raises TypeError: `given` has a name that is not in GIVEN.
         """
         if unknown := given.keys() - GIVEN:
             raise TypeError(f"a service has no {', '.join(sorted(unknown))}")
@@ -88,7 +90,22 @@ class Settings(NamedTuple):
             backdoor=conf.backdoor,
         )
 
+    def manager_context(
+        self, conf: cfg.ConfigOpts, slot: int, registry: Registry, track: Track
+    ) -> ManagerContext:
+        """The argument of the manager's constructor."""
+        return ManagerContext(
+            host=self.host,
+            binary=self.binary,
+            topic=self.topic,
+            slot=slot,
+            state_path=self.state_path,
+            registry=registry,
+            conf=conf,
+            track=track,
+        )
+
 
 def _within(manager_timeout: float, whole: float) -> float:
-    """A part of the drain is no longer than the whole; 0 is without end, for both."""
+    """The manager's timeout, limited to that of the whole drain. 0 means no limit, in both."""
     return min(manager_timeout or whole, whole) if whole else manager_timeout

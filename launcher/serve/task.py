@@ -1,18 +1,18 @@
-"""One periodic task: when it is due, how long it may run, what the configuration says of it."""
+"""A periodic task: when it is due, and how long it may run."""
 
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from launcher.board.slot_fields import SECOND, seconds
 from launcher.serve.manager import TaskSpec
-from launcher.slot import seconds
 
 DEFAULT_SPACING_SECONDS = 60
 
 
 class Timing(NamedTuple):
-    """What the configuration says of all tasks. Seconds."""
+    """The options for all tasks. Seconds."""
 
     enabled: bool = True
     fuzzy_delay: float = 60
@@ -22,7 +22,7 @@ class Timing(NamedTuple):
 
 
 def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
-    """The task as it is to run under `timing`; None: it is disabled."""
+    """The task with the spacing that the options give it; None: they disable it."""
     spacing = timing.spacing.get(spec.name, spec.spacing)
     if spacing < 0:
         return None
@@ -32,7 +32,8 @@ def tune(spec: TaskSpec, timing: Timing) -> TaskSpec | None:
 
 
 class Task:
-    """One task and what is known of its runs. Used under the lock of its PeriodicTasks."""
+    """A task and the state of its runs. Used under the lock of its PeriodicTasks. Times are
+    nanoseconds of CLOCK_MONOTONIC."""
 
     def __init__(
         self,
@@ -40,18 +41,19 @@ class Task:
         spec: TaskSpec,
         call: Callable[[], object],
         *,
-        due: int = 0,
-        hurry: Callable[[], bool] = lambda: False,
+        urgent: Callable[[], bool] = lambda: False,
         retry: float = math.inf,
     ) -> None:
         self.retry = retry
         self.number = number
         self.spec = spec
         self.call = call
-        self.due = due
-        self.hurry = hurry
+        self.due = 0
+        self.urgent = urgent
         self.started: int | None = None  # None: not running
+        self.thread: int | None = None  # of the present run, or of the last one
         self.failing = False
+        self.logged_long = False  # a run longer than the spacing was logged
 
     @property
     def host_wide(self) -> bool:
@@ -60,12 +62,12 @@ class Task:
 
     @property
     def deadline(self) -> int:
-        """When it counts as stuck: while running, or when the loop forgets to start it."""
+        """When the task counts as stuck: its run does not end, or the loop does not start it."""
         return self.since + seconds(self.spec.timeout)
 
     @property
     def due_again(self) -> int:
-        """While it runs: when the next run begins, unless this one takes longer. Else 0."""
+        """When the next run begins, unless the present one takes longer. 0: it does not run."""
         if self.started is None:
             return 0
         spacing = min(self.spec.spacing, self.retry) if self.failing else self.spec.spacing
@@ -73,16 +75,25 @@ class Task:
 
     @property
     def since(self) -> int:
-        """When its run began, or has to begin."""
+        """When the run began, or has to begin."""
         return self.due if self.started is None else self.started
 
+    def run(self) -> BaseException | None:
+        """Call, and return the exception if there is one. The caller logs it later: while an
+        exception is being handled, oslo.log adds its text to each line."""
+        try:
+            self.call()
+        except BaseException as error:  # noqa: BLE001  # any exception ends the run only
+            return error
+        return None
+
     def describe(self, now: int) -> str:
-        """What it does, and until when it may."""
-        at = f"due in {(self.due - now) / 1e9:.1f} s"
+        """A line for a report: the task's state, and when it counts as stuck."""
+        at = f"due in {(self.due - now) / SECOND:.1f} s"
         if self.started is not None:
-            at = f"runs for {(now - self.started) / 1e9:.1f} s"
+            at = f"runs for {(now - self.started) / SECOND:.1f} s"
         failing = ", failing" if self.failing else ""
         return (
-            f"{self.spec.name}: {at}, stuck in {(self.deadline - now) / 1e9:.1f} s, "
+            f"{self.spec.name}: {at}, stuck in {(self.deadline - now) / SECOND:.1f} s, "
             f"every {self.spec.spacing:g} s in each {self.spec.scope}{failing}"
         )

@@ -10,27 +10,35 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import cotyledon
 from oslo_config import cfg
 
-from launcher import log, paths
-from launcher.board import Board
-from launcher.counters import Counters
-from launcher.errors import ExitStatus, LauncherError, one_line
-from launcher.serve.patience import Stopped
+from launcher.board.board import Board
+from launcher.board.counters import Counters
+from launcher.board.slot import Slot
+from launcher.board.states import Step, Wanted
+from launcher.core_dumps import limit_core
+from launcher.directories import paths
+from launcher.directories.beneath import Beneath
+from launcher.errors import ExitStatus, LauncherError
+from launcher.exception_text import reason
+from launcher.serve import stacks
+from launcher.serve.backoff import Stopped
+from launcher.serve.forked_children import ForkedChildren, ignore_signals
 from launcher.serve.service import Service
-from launcher.slot import Slot
-from launcher.states import Step
+from launcher.writing import log, outlet
+from launcher.writing.crash_relay import CrashRelay
 
 LOG = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STACKS_SECONDS = 0.2  # for writing the stacks; the master aborts the worker soon after
 
-# What a terminal or an operator sends to the whole group: only the master acts on it.
+# Signals that a terminal or an operator sends to the whole group: only the master acts on them.
 IGNORED = (
     signal.SIGINT,
     signal.SIGHUP,
@@ -42,90 +50,115 @@ IGNORED = (
 
 @dataclass(slots=True)
 class Inheritance:
-    """What a worker gets from the master by the fork. The master keeps it up to date."""
+    """The objects that a worker inherits from the master by the fork."""
 
     conf: cfg.ConfigOpts
     board: Board
     counters: Counters
     master: int  # its pid
-    start_timeout: float
-    service: dict[str, Any] = field(default_factory=dict)  # arguments of Service.create
-    close: tuple[Callable[[], None], ...] = ()  # descriptors that are the master's alone
-    anew: set[int] = field(default_factory=set)  # slots that read the configuration anew
-    take_anew: Callable[[], object] = lambda: None  # raises LauncherError
-    mutate: Callable[[], object] = lambda: None  # takes what can change in a process that runs
+    start_timeout: Callable[[], float]  # seconds
+    service: Callable[[], dict[str, Any]]  # arguments of Service.create
+    take_anew: Callable[[], object]  # a candidate reads the configuration; raises LauncherError
+    mutate: Callable[[], object]  # reads the options that can change in a running process
+    generation: Callable[[], int]  # of this process's configuration
+    crash_relay: CrashRelay
+    close: tuple[Callable[[], None], ...] = ()  # close the descriptors that only the master needs
 
 
 class Worker(cotyledon.Service):
-    """`__init__` runs in the main thread of the new process, `run` and `terminate` in threads of
-    their own; `terminate` may come at any time, before or during `run` too."""
+    """cotyledon calls `__init__` in the main thread of the new process, `run` and `terminate` in a
+    separate thread each. `terminate` may come at any time, also before or during `run`."""
 
     name = "worker"
     graceful_shutdown_timeout = 0  # the drain bounds itself, and the master bounds the drain
 
     def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
-        """Only stores: cotyledon lets no stop interrupt it."""
+        """Must be quick: no stop can interrupt it."""
         super().__init__(worker_id)  # type: ignore[arg-type]
         _die_with(inheritance.master)
         for close in inheritance.close:
             close()
         slot = inheritance.board.slot(worker_id)
         log.name_actor(f"worker={worker_id} pid={os.getpid()}", partial(_journal_fields, slot))
-        faulthandler.enable()  # inherited, but for a master that has given up
+        self._stacks = inheritance.crash_relay.descriptor()  # a write never blocks
+        faulthandler.enable(self._stacks)  # inherited, but for a master that has given up
         threading.excepthook = _log_thread_crash
-        sys.stderr = sys.__stderr__  # a thread of the master may have been catching it
+        outlet.take_over()  # a thread of the master may have redirected them
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = slot
         self._binary = inheritance.conf.prog
         self._runtime_path = inheritance.conf.runtime_path
-        self._done: dict[str, int] = {}  # by the word that counts what the master wants
+        self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
         self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
-        self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout)
+        self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout())
         self._service = self._make_service(inheritance)
         on_call = partial(self._on_call_of_the_master, inheritance.mutate)
         _listen_to_signals(on_call)
-        on_call()  # what the master wants may be older than our pid, and so than any signal
+        self._watch_children(inheritance)
+        on_call()  # a wish that the master noted before it knew our pid came without a signal
+
+    def _watch_children(self, inheritance: Inheritance) -> None:
+        """Called before any code of the manager runs."""
+        children, number = ForkedChildren(), self._slot.number
+        children.close_in_child(self._service.descriptors)
+        children.call_in_child(inheritance.board.detacher())
+        children.call_in_child(inheritance.counters.detacher())
+        children.call_in_child(
+            lambda: log.name_actor(f"child of worker={number} pid={os.getpid()}")
+        )
+        children.call_in_child(lambda: faulthandler.enable(outlet.ERRORS.descriptor()))
+        children.watch()
 
     def _on_call_of_the_master(self, mutate: Callable[[], object], *_: object) -> None:
-        """In the main thread, between two steps of the interpreter: of whatever else runs nothing
-        changes while stacks are shown."""
+        """The handler of SIGUSR1: obey the master's words on the board. Runs in the main thread,
+        between two instructions. No other thread goes on while it shows the stacks."""
         if self._slot.get("accused") == os.getpid():
-            faulthandler.dump_traceback()
+            _show_stacks(self._stacks, self._service.late_thread())
             faulthandler.disable()
             os.abort()
-        for word, action in (("mutations_wanted", mutate), ("reports_wanted", self._report)):
+        actions = {
+            "mutations_wanted": mutate,
+            "reports_wanted": self._report,
+            "looks_wanted": self._service.wake_tasks,
+        }
+        for word, action in actions.items():
             wanted, done = self._slot.get(word), self._done.get(word, 0)
             self._done[word] = wanted
             if wanted != done:
-                # Not here: whom it interrupts may hold a lock that is needed.
+                # In a thread: the code that the signal interrupted may hold a lock.
                 threading.Thread(target=action, name="call-of-the-master", daemon=True).start()
 
     def _report(self) -> None:
-        """Into a file, whole at once for the master that waits for it."""
-        from launcher import meditation  # noqa: PLC0415  # for who asks for it only
+        """Write a guru meditation report to the file for which the master waits. The rename makes
+        it appear as a whole."""
+        from launcher.writing import guru_report  # noqa: PLC0415  # only for a report
 
-        text = meditation.report(self._binary, self._service.sections())
-        path = paths.report_file(self._runtime_path, self._slot.number)
-        draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        draft.rename(path)
+        text = guru_report.report(self._binary, self._service.sections())
+        name = paths.report_name(self._slot.number)
+        directory, draft = Beneath.open_path(self._runtime_path), f".{name}.{os.getpid()}"
+        try:
+            directory.remove(draft)  # left by an interrupted report
+            directory.write_new(draft, text.encode("utf-8", "replace"))
+            directory.rename(draft, name)
+        finally:
+            directory.close()
 
     def _make_service(self, inheritance: Inheritance) -> Service:
-        given = dict(inheritance.service)
-        with self._explained(os._exit):  # cotyledon would make 1 of it
-            if self._slot.number in inheritance.anew:
+        given = inheritance.service()
+        with self._explained(os._exit):  # sys.exit in `__init__` would always end in status 1
+            if self._slot.get("wanted") == Wanted.CANDIDATE:
                 inheritance.take_anew()
-                del given["manager"]  # may be another one
+                limit_core(wanted=inheritance.conf.supervision.core_dumps)
+                del given["manager"]  # the new configuration may name another manager
+            self._slot.put("generation", inheritance.generation())
             counters = inheritance.counters.of(self._slot.number)
             return Service.create(
                 inheritance.conf, inheritance.board, self._slot, counters, **given
             )
 
     def run(self) -> None:
-        """Start the service, and stay with it while it serves."""
+        """Start the service, and wait while it serves."""
         if self._board.stopping or self._service.wait_for_stop(self._pause):
             self._service.skip_start()
             return
@@ -134,7 +167,7 @@ class Worker(cotyledon.Service):
             self._service.wait()
 
     def terminate(self) -> None:
-        """Drain; the process exits with 0 when this returns."""
+        """Drain. cotyledon ends the process with status 0 when this returns."""
         if not self._board.stopping:
             self._slot.explain("stopped by a SIGTERM of its own, not by the master")
         with self._explained():
@@ -142,29 +175,57 @@ class Worker(cotyledon.Service):
 
     @contextmanager
     def _explained(self, leave: Callable[[int], object] = sys.exit) -> Any:
-        """Leave the reason on the board for the master and end with the right status."""
+        """Wrap start, drain and constructor: an error goes to the board, for the master, and ends
+        the process with its exit status.
+
+        :param leave: ends the process.
+        """
         try:
             yield
         except Stopped:
             LOG.info("start interrupted by a stop")
         except LauncherError as error:
-            LOG.info("gives up: %s", error)
             self._slot.explain(str(error))
+            LOG.info("gives up: %s", error)
             leave(int(error.exit_status))
-        except (Exception, SystemExit) as error:  # sys.exit of a manager would leave us idle
-            LOG.exception("gives up")
-            self._slot.explain(f"{self._slot.view().step.label}: {_sentence(error)}")
+        except BaseException as error:  # a manager's hook may raise anything, and sys.exit it
+            told = f"{self._slot.view().step.label}: {reason(error)}"
+            self._slot.explain(told)
+            if self._board.first_to_tell(told):
+                LOG.exception("gives up")
+            else:
+                LOG.info("gives up, as another one did: %s", told)
             leave(int(ExitStatus.INTERNAL))
 
 
-def _die_with(master: int) -> None:
-    """Have the kernel kill us when the master dies, in whatever state we are: a worker that is
-    stopped or deadlocked would outlive it, and keep its successor from becoming the lead.
+def _show_stacks(otherwise: int, stuck: int | None) -> None:
+    """Write the stacks of all threads to stderr. faulthandler writes each word separately, so that
+    lines of other processes would come between. So it writes to memory first.
 
-    prctl(2), PR_SET_PDEATHSIG: sent when the *thread* that forked us ends; see supervise.forking.
+    :param otherwise: the descriptor for faulthandler if there is no memory file.
+    :param stuck: the identifier of the thread whose stack comes first.
+    """
+    try:
+        memory = os.memfd_create("stacks")
+    except OSError:
+        faulthandler.dump_traceback(otherwise)
+        return
+    faulthandler.dump_traceback(memory)
+    size = os.lseek(memory, 0, os.SEEK_CUR)
+    names = {thread.ident: thread.name for thread in threading.enumerate() if thread.ident}
+    text = stacks.arrange(os.pread(memory, size, 0).decode("utf-8", "replace"), names, stuck)
+    outlet.ERRORS.write_last(text.encode("utf-8", "replace"), STACKS_SECONDS)
+
+
+def _die_with(master: int) -> None:
+    """Have the kernel kill this process when the master dies. Else a stopped or deadlocked worker
+    would outlive the master and keep the lead from the next service's workers.
+
+    The kernel sends the signal when the *thread* that forked ends: prctl(2), PR_SET_PDEATHSIG. See
+    `supervise.processes.forking`.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != master:  # it died before that
+    if os.getppid() != master:  # the master died before the call
         os._exit(int(ExitStatus.INTERNAL))
 
 
@@ -177,14 +238,9 @@ def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
     LOG.critical("thread %s died", name, exc_info=crash.exc_value)
 
 
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"
-
-
 def _listen_to_signals(on_call: Callable[..., None]) -> None:
-    """The master blocked them before the fork, so that none sent to a newborn worker ends in the
-    wake-up pipe that the two share until cotyledon has made the worker its own, as it has now."""
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    """Unblock signals. The master blocked them before the fork, since a signal to a new worker
+    would go to the master's wake-up pipe. By now cotyledon has made a pipe for the worker."""
+    ignore_signals(IGNORED)
     signal.signal(signal.SIGUSR1, on_call)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGUSR1, signal.SIGTERM})

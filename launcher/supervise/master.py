@@ -1,4 +1,13 @@
-"""The master: assembles the parts, lets cotyledon fork the workers, and ends with a status."""
+"""The master: makes its parts, has cotyledon fork the workers, and returns an exit status.
+
+What it does, in this order:
+
+1. It blocks signals, and arranges that a crash of its own is reported.
+2. It checks all that can fail before the first fork (`before_fork`).
+3. It makes its parts, package by package: watch, processes, operations, control.
+4. It forks and watches workers and answers requests, until a stop has ended.
+5. It returns an exit status, or raises the error for which the service could not go on.
+"""
 
 import faulthandler
 import gc
@@ -9,55 +18,42 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 
 from oslo_config import cfg
-from oslo_messaging import TransportURL
 
-from launcher import __version__, log, paths
-from launcher.board import Board
-from launcher.bus.address import directory_of
-from launcher.counters import Counters
-from launcher.errors import (
-    BusLost,
-    DirectoryLost,
-    ExitStatus,
-    LauncherError,
-    WorkersKeptDying,
-)
-from launcher.masking import mask_url
-from launcher.registry import rehearsal
-from launcher.serve import loading
-from launcher.serve.service import task_names
-from launcher.serve.settings import Settings
+from launcher import __version__
+from launcher.board.board import Board
+from launcher.board.counters import Counters
+from launcher.config.masking import mask_url
+from launcher.core_dumps import limit_core
+from launcher.errors import ExitStatus
+from launcher.serve import loading, manager_checks
+from launcher.serve.task_list import task_names
 from launcher.serve.worker import Inheritance, Worker
-from launcher.supervise import restarts, signals, terminal
-from launcher.supervise.answers import Answers
-from launcher.supervise.configuration import Configuration
-from launcher.supervise.control import Control, MetricsPort
-from launcher.supervise.deaths import Deaths
-from launcher.supervise.forking import ForkingManager
-from launcher.supervise.health import Verdict
-from launcher.supervise.instance import Instance, Place
-from launcher.supervise.meditation import Meditation
-from launcher.supervise.monitor import Monitor
-from launcher.supervise.notify import Notifier
-from launcher.supervise.reload import Reload
-from launcher.supervise.repair import Repair
-from launcher.supervise.roll import Roll
-from launcher.supervise.scaling import Scaling
-from launcher.supervise.status import Status
-from launcher.supervise.stopping import Stop
-from launcher.supervise.visitors import Visitors
+from launcher.supervise.before_fork import prepare
+from launcher.supervise.control.http_server import HttpServer
+from launcher.supervise.control.sockets import Control, MetricsPort
+from launcher.supervise.operations.giving_up import on_thread_crash
+from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.stop import Stop
+from launcher.supervise.policy import Policy
+from launcher.supervise.processes import signals, terminal
+from launcher.supervise.processes.forking import ForkingManager
+from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.watch.notify import Notifier
+from launcher.supervise.wiring import Parts
+from launcher.writing import log
+from launcher.writing.crash_relay import CrashRelay
+from launcher.writing.outlet import ERRORS
 
 LOG = logging.getLogger(__name__)
 
-MEMORY_LOOK_SECONDS = 5.0
-LAST_WORD_SECONDS = 1.0  # how long systemd is offered the last message
+LAST_MESSAGE_SECONDS = 1.0  # for systemd to take the last message
 
 
 class Master:
-    """One a process. `run` is called in the main thread; see the methods for the others."""
+    """One a process. Methods run in the main thread unless they say otherwise."""
 
     def __init__(
         self,
@@ -72,178 +68,129 @@ class Master:
         self._configuration = configuration
         self._board = Board()
         self._counters = Counters()
-        self._instance = Instance(conf.runtime_path, binary)
-        self._bus: Place | None = None  # known once workers serve on it
-        self._control: Control | None = None
-        self._stop = Stop(self._board, notifier, conf.graceful_shutdown_timeout)
-        self._looked_at_memory = 0.0  # when, by time.monotonic()
-        self._tasks: list[str] = []  # names of the workers' tasks, by their number
-        self._inheritance = Inheritance(
-            conf=conf,
-            board=self._board,
-            counters=self._counters,
-            master=os.getpid(),
-            start_timeout=conf.start_timeout,
-            take_anew=configuration.take,
-            mutate=configuration.mutate,
-        )
+        self._instance = Instance(conf.runtime_path, conf.state_path, binary)
+        self._crash_relay = CrashRelay()
+        self._policy = Policy.of(conf, tasks=())
+        self._stop = Stop(self._board, notifier, self._in_force)
 
     def run(self) -> ExitStatus:
-        """Supervise until stopped; called in the main thread, with no other thread alive.
+        """Supervise until stopped. Called in the main thread, with no other thread alive.
 
-        :raises LauncherError: why the service could not start or go on.
+        :raises LauncherError: says why the service could not start or go on.
         """
+        self._brace()
+        self._prepare()
+        with terminal.own_process_group():
+            parts = self._make_parts()
+            self._adopt()
+            with self._answering(parts) as http_servers:
+                self._fork_and_watch(parts, http_servers)
+        try:
+            return self._stop.exit_status()
+        finally:
+            self._notifier.flush_until(time.monotonic() + LAST_MESSAGE_SECONDS)
+
+    def _brace(self) -> None:
         signals.block()
-        faulthandler.enable()  # of the watchdog's SIGABRT; workers inherit it, for ours
-        threading.excepthook = self._on_thread_crash
+        limit_core(wanted=self._conf.supervision.core_dumps)
+        # For SIGABRT from systemd's watchdog; workers inherit the handler, for the monitor's
+        # SIGABRT. The handler stops no thread. A thread that runs during the dump may crash it:
+        # then the process ends by SIGSEGV, with fewer stacks.
+        faulthandler.enable(ERRORS.descriptor())
+        threading.excepthook = partial(on_thread_crash, self._stop)
         log.name_actor("master")
         LOG.info("%s %s", self._binary, __version__)
-        self._prepare()
-        LOG.info("starting %d workers", self._conf.workers)
-        self._deaths = self._make_deaths()
-        self._monitor = self._make_monitor()
-        with terminal.own_process_group():
-            self._forking = ForkingManager(self._board)
-            self._make_operations()
-            self._adopt()
-            with self._controlled() as doors:
-                self._fork_and_watch(doors)
-        self._notifier.flush_until(time.monotonic() + LAST_WORD_SECONDS)
-        return self._stop.exit_status()
 
     def _prepare(self) -> None:
-        """All that can go wrong before a fork does so here; after it the memory is frozen."""
+        """Check all that can fail, and claim the directories, before the first fork."""
         conf = self._conf
-        paths.prepare("state_path", Path(conf.state_path))
-        paths.prepare("runtime_path", Path(conf.runtime_path))
-        paths.check_private("runtime_path", Path(conf.runtime_path))
-        paths.check_socket_room("runtime_path", Path(conf.runtime_path))
-        paths.prepare_temporary()
-        manager = loading.manager_class(conf.manager, self._binary)
-        loading.preload(conf)
-        manager.preload(conf.state_path)
-        rehearsal.rehearse(conf.database.connection)
-        Settings.fill_in(conf, manager=manager)  # oslo.config keeps what was read
+        prepare(conf, self._binary)
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         LOG.info("bus %s", mask_url(conf.transport_url))
         LOG.info("database %s", mask_url(conf.database.connection))
         self._board.want(conf.workers, conf.start_timeout)
+        LOG.info("starting %d workers", conf.workers)
 
-    def _policy(self) -> restarts.Policy:
-        supervision = self._conf.supervision
-        return restarts.Policy(
-            limit=supervision.restart_limit,
-            window=supervision.restart_window,
-            stable_after=supervision.stable_after,
-            longest_pause=supervision.backoff_max,
-        )
-
-    def _make_deaths(self) -> Deaths:
-        return Deaths(
-            self._board,
-            self._policy(),
-            binary=self._binary,
-            start_timeout=self._conf.start_timeout,
-            was_ready=lambda: self._monitor.was_ready,
-            give_up=self._give_up,
-            excused=self._excuses,
-            tasks=self._tasks,
-        )
-
-    def _excuses(self, number: int, death: restarts.Death) -> bool:
-        return self._roll.excuses(number, death)
-
-    def _make_monitor(self) -> Monitor:
-        return Monitor(
-            self._board,
-            self._notifier,
-            tasks=self._tasks,
-            on_ready=self._on_ready,
-            on_stuck_start=self._on_stuck_start,
-            on_hopeless=self._on_hopeless,
-            on_round=self._on_round,
-            repair=Repair(self._deaths.accuse),
-            wedged_after=self._conf.health.wedged_after,
-        )
-
-    def _make_operations(self) -> None:
-        """What can be done to a service that runs."""
-        self._roll = Roll(self._board, self._monitor, self._forking, self._inheritance.anew)
-        self._reload = Reload(
-            self._notifier,
-            self._monitor,
-            self._board,
-            self._roll,
+    def _make_parts(self) -> Parts:
+        return Parts(
+            self._conf,
+            self._binary,
+            notifier=self._notifier,
             configuration=self._configuration,
+            board=self._board,
+            counters=self._counters,
+            instance=self._instance,
+            stop=self._stop,
+            policy=self._in_force,
             adopt=self._adopt,
         )
-        self._scaling = Scaling(self._board, self._roll)
-        status = Status(self._board, self._monitor, self._deaths, self._tasks)
-        self._meditation = Meditation(
-            self._board, self._binary, self._conf.runtime_path, status.describe
-        )
-        self._answers = Answers(
-            self._board,
-            self._counters,
-            self._monitor,
-            self._deaths,
-            binary=self._binary,
-            status=status,
-            reload=self._reload,
-            scaling=self._scaling,
-            meditation=self._meditation,
-        )
+
+    def _in_force(self) -> Policy:
+        """Any thread."""
+        return self._policy
 
     def _adopt(self) -> None:
-        """Called at the start, and after each reload: what the configuration in force says to the
-        master, and to whoever is forked from here on."""
+        """Apply the configuration in force to the master and to workers that are forked later.
+
+        Called at the start, and after each reload.
+        """
         conf = self._conf
-        self._deaths.policy = self._policy()
-        self._deaths.start_timeout = self._roll.start_timeout = conf.start_timeout
-        self._stop.graceful_seconds = conf.graceful_shutdown_timeout
-        self._monitor.wedged_after = conf.health.wedged_after
-        self._answers.probe_interval = conf.health.probe_interval
         manager = loading.manager_class(conf.manager, self._binary)
-        self._tasks[:] = task_names(manager)
-        self._inheritance.start_timeout = conf.start_timeout
-        self._inheritance.service = {"binary": self._binary, "manager": manager}
+        for sentence in manager_checks.unknown_spacings(manager, conf.periodic_tasks.spacing):
+            LOG.warning("%s", sentence)
+        limit_core(wanted=conf.supervision.core_dumps)
+        self._manager = manager
+        self._policy = Policy.of(conf, tuple(task_names(manager)))
 
     @contextmanager
-    def _controlled(self) -> Iterator[Sequence[Visitors]]:
-        """Requests wait in the sockets' backlog until the signal thread and the rest are there."""
-        self._control = Control(self._conf.runtime_path, self._answers.routes())
-        doors: list[Visitors] = [self._control]
+    def _answering(self, parts: Parts) -> Iterator[Sequence[HttpServer]]:
+        """Open the sockets. Requests wait in their backlog until `_fork_and_watch` serves them."""
+        control = Control(self._conf.runtime_path, parts.routes.routes())
+        parts.housekeeping.mend_sockets = control.mend
+        http_servers: list[HttpServer] = [control]
         try:
             if address := self._conf.metrics.listen:
-                doors.append(MetricsPort(address, self._answers.public_routes()))
-            yield doors
+                http_servers.append(MetricsPort(address, parts.routes.public_routes()))
+            yield http_servers
         finally:
-            for door in doors:
-                door.stop()
+            for server in http_servers:
+                server.stop()
 
-    def _fork_and_watch(self, doors: Sequence[Visitors]) -> None:
-        forking = self._forking
-        self._employ(doors)
-        self._stop.stop_workers = forking.begin_stop
-        # Else it touches, and so copies, the pages that workers share. Off until here, and without
-        # a collection: that would leave holes in them for new objects, says gc.freeze of Python.
+    def _fork_and_watch(self, parts: Parts, http_servers: Sequence[HttpServer]) -> None:
+        parts.forking.define_worker(Worker, self._inheritance(http_servers))
+        parts.forking.register_hooks(on_dead_worker=parts.on_dead_worker)
+        parts.housekeeping.forward_stacks = self._crash_relay.forward
+        self._stop.stop_workers = parts.forking.begin_stop
+        self._stop.is_worker = parts.forking.pids.__contains__
+        self._stop.kill_others = parts.orphans.kill_all
+        # Without this the collector writes to, and so copies, the pages that workers share. It is
+        # off until here, and there is no collection before: that would leave holes in these pages
+        # for new objects (see gc.freeze in Python's manual).
         gc.freeze()
         gc.enable()
-        watching = threading.Thread(target=self._monitor.run, name="monitor", daemon=True)
+        watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
-        for door in doors:
-            door.start()
-        signals.take(
+        for server in http_servers:
+            server.start()
+        signals.start_threads(
             {
                 signal.SIGTERM: self._stop.on_signal,
                 signal.SIGINT: self._stop.on_signal,
-                signal.SIGHUP: self._reload.on_signal,
-                signal.SIGUSR2: self._meditation.on_signal,
-                signal.SIGTTIN: self._scaling.on_signal,
-                signal.SIGTTOU: self._scaling.on_signal,
+                signal.SIGHUP: parts.reload.on_signal,
+                signal.SIGUSR2: parts.meditation.on_signal,
+                signal.SIGTTIN: parts.scaling.on_signal,
+                signal.SIGTTOU: parts.scaling.on_signal,
             }
         )
+        self._let_cotyledon_run(parts.forking)
+        self._stop.end()
+        parts.orphans.end_all(lambda: self._stop.impatient)
+        parts.monitor.end()
+        watching.join()
+        self._crash_relay.forward()
+
+    def _let_cotyledon_run(self, forking: ForkingManager) -> None:
         try:
             forking.run()
         except SystemExit:
@@ -251,73 +198,26 @@ class Master:
         except RuntimeError as error:
             if not self._board.stopping:
                 raise
-            # Its stop begins with a pool of threads, and none is to be had.
-            LOG.error("the workers are killed, since cotyledon cannot stop them: %s", error)
+            # Its stop begins with a pool of threads, and the kernel gives no thread.
             self._stop.kill_all()
-        self._stop.end()
-        self._monitor.end()
-        watching.join()
+            LOG.error("the workers were killed, since cotyledon cannot stop them: %s", error)
 
-    def _employ(self, doors: Sequence[Visitors]) -> None:
-        self._inheritance.close = (
-            self._notifier.close_in_child,
-            self._instance.close_in_child,
-            *(door.close_in_child for door in doors),
+    def _inheritance(self, http_servers: Sequence[HttpServer]) -> Inheritance:
+        configuration = self._configuration
+        return Inheritance(
+            conf=self._conf,
+            board=self._board,
+            counters=self._counters,
+            master=os.getpid(),
+            start_timeout=lambda: self._policy.start_timeout,
+            service=lambda: {"binary": self._binary, "manager": self._manager},
+            take_anew=configuration.take,
+            mutate=configuration.mutate,
+            generation=lambda: configuration.generation,
+            crash_relay=self._crash_relay,
+            close=(
+                self._notifier.close_in_child,
+                self._instance.close_in_child,
+                *(server.close_in_child for server in http_servers),
+            ),
         )
-        self._forking.employ(Worker, self._inheritance)
-
-        def on_dead_worker(_: object, number: int, status: int) -> None:
-            self._deaths.on_dead_worker(number, status)
-            self._monitor.hurry()  # another one may have to be the lead
-            self._forking.forget(number)
-
-        self._forking.register_hooks(on_dead_worker=on_dead_worker)
-
-    def _on_ready(self, verdict: Verdict) -> None:
-        """In the monitor's thread."""
-        LOG.info("ready: %s", verdict.headline)
-        if self._conf.transport_url.startswith("unix:"):
-            self._bus = Place(Path(directory_of(TransportURL.parse(self._conf))))
-
-    def _on_round(self, now: float) -> None:
-        """In the monitor's thread.
-
-        :param now: monotonic seconds.
-        """
-        if self._board.stopping:
-            return
-        if now - self._looked_at_memory >= MEMORY_LOOK_SECONDS:
-            self._looked_at_memory = now
-            self._deaths.look_at_memory()
-        # Each time: of what workers die of, who find files gone, there is to be no other reason.
-        if self._instance.lost():
-            self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
-        elif self._bus is not None and self._bus.lost():
-            self._stop.fail(BusLost(path=self._bus.path), serves=False)
-        elif self._control is not None:
-            self._control.mend()
-
-    def _on_hopeless(self, reason: str) -> None:
-        """In the monitor's thread: a worker is late, and there is no process to replace."""
-        self._give_up(WorkersKeptDying(binary=self._binary, reason=f"{reason}, nothing is forked"))
-
-    def _give_up(self, error: LauncherError) -> None:
-        """In any thread: what is wrong cannot be mended from here. Once the service is ready and
-        systemd watches it, the decision is systemd's; else we stop as a whole."""
-        if not self._monitor.was_ready or not self._notifier.watchdog_seconds:
-            self._stop.fail(error, serves=self._monitor.was_ready)
-            return
-        self._monitor.give_up(str(error))
-
-    def _on_stuck_start(self, reason: str) -> None:
-        """In the monitor's thread."""
-        error = WorkersKeptDying(binary=self._binary, reason=f"{reason} in its start")
-        self._stop.fail(error, serves=False)
-
-    def _on_thread_crash(self, crash: threading.ExceptHookArgs) -> None:
-        """In the thread that dies: without it the master would go on half blind. cotyledon's
-        supervisor thread dies of any OSError of a fork, and nothing is forked from then on."""
-        name = crash.thread.name if crash.thread else "unknown"
-        error = crash.exc_value
-        LOG.critical("thread %s died", name, exc_info=error)
-        self._stop.fail(LauncherError(reason=f"thread {name} of the master died: {error!r}"))

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from launcher.compute.manager import ComputeManager
+from launcher.compute.compute_manager import ComputeManager
 from launcher.serve.manager import expose
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 
-from launcher.config import EXCHANGE
+from launcher.config.loader import EXCHANGE
 from tests.functional.service.managers import Working
 
 

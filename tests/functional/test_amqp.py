@@ -1,6 +1,6 @@
 """Our servers on a real RabbitMQ: what they take, what they give back, what they do twice.
 
-All that `launcher.bus.amqp` uses of oslo.messaging's private names is exercised here.
+All that `launcher.rabbit` uses of oslo.messaging's private names is exercised here.
 """
 
 import itertools
@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import oslo_messaging
 import pytest
 from kombu.connection import Connection
 
-from launcher.board import Board
-from launcher.bus import amqp
-from launcher.counters import Counters
+from launcher.board.board import Board
+from launcher.board.counters import Counters
+from launcher.rabbit import consumer, transport
+from launcher.rabbit.amqp_message import AmqpMessage
+from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
 from launcher.serve.rpc import expose, idempotent
-from launcher.serve.server import Server
-from launcher.serve.tracking import TrackedEndpoint, Tracker
+from launcher.serve.rpc_server import Server
 from tests.support.rabbitmq import Vhost, binary
 from tests.support.transports import configuration
 from tests.support.waiting import wait_until
@@ -57,6 +58,10 @@ class Endpoint:
         around.append(around)
         return around
 
+    @expose
+    def large(self, context: Any, size: int) -> str:
+        return size * "x"
+
     def _work(self, number: int) -> int:
         self.begun.append(number)
         assert self.released.wait(DEADLINE)
@@ -69,7 +74,7 @@ class Side:
     def __init__(self, url: str, threads: int = THREADS, heartbeat: int = 60) -> None:
         conf = configuration(url)
         self.transport = oslo_messaging.get_rpc_transport(conf)
-        amqp.calm(self.transport)
+        transport.wait_without_polling(self.transport)
         self.endpoint = Endpoint()
         board = Board()
         board.want(1, start_timeout=90)
@@ -85,9 +90,17 @@ class Side:
         return self
 
     @property
-    def listener(self) -> amqp.AmqpListener:
-        found: amqp.AmqpListener = self.server._server.listener
+    def listener(self) -> consumer.AmqpListener:
+        found: consumer.AmqpListener = self.server._server.listener
         return found
+
+    @property
+    def connection(self) -> Any:
+        """The driver's, of the listener."""
+        return self.listener._context.connection
+
+    def lose_connection(self) -> None:
+        self.connection.channel.connection.sock.shutdown(2)
 
     def close(self) -> None:
         self.endpoint.released.set()
@@ -240,9 +253,9 @@ def test_what_a_lost_connection_brings_again_is_not_executed_again(
     server = side(threads=8).serve()
     calls.begin(1)
     wait_until(lambda: server.endpoint.begun == [0], DEADLINE, "it is in hand")
-    server.listener._connection.channel.connection.sock.shutdown(2)
+    server.lose_connection()
     wait_until(lambda: counts(rabbit) == (0, 1), DEADLINE, "it is delivered again")
-    first = next(iter(server.listener._in_hand.values()))
+    first = next(iter(server.listener._acknowledgements._unacknowledged.values()))
     wait_until(
         lambda: first.delivery.delivery_info["redelivered"], DEADLINE, "and known for what it is"
     )
@@ -259,12 +272,31 @@ def test_what_comes_while_a_connection_is_made_anew_is_handed_out_at_once(
     server = side(threads=1).serve()
     calls.begin(3, "once")
     wait_until(lambda: server.listener._waiting, DEADLINE, "one is in hand, one waits here")
-    consume, seconds = server.listener._consume, iter([1000.0])
-    monkeypatch.setattr(server.listener, "_consume", lambda s=None: consume(next(seconds, s)))
-    server.listener._connection.channel.connection.sock.shutdown(2)
-    wait_until(lambda: server.listener._era == 2, DEADLINE, "the connection is another one")
+    read, seconds = server.listener._read, iter([1000.0])
+    monkeypatch.setattr(server.listener, "_read", lambda s=None: read(next(seconds, s)))
+    server.lose_connection()
+    wait_until(
+        lambda: server.listener._acknowledgements.generation == 2,
+        DEADLINE,
+        "the connection is another one",
+    )
     server.endpoint.released.set()
     assert calls.end() == {0: 0, 1: 1, 2: 2}
+
+
+def test_who_has_its_connection_back_hears_the_bell_at_once(
+    side: Callable[..., Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for a message first: acknowledgements and checks would wait with it. Often
+    the broker's answers to its subscription wake it; hence several times."""
+    monkeypatch.setattr(consumer, "RECONNECT_SECONDS", 1000.0)
+    server = side().serve()
+    connection = server.listener._connection
+    for _ in range(5):
+        server.lose_connection()
+        wait_until(lambda: not connection.connected(), DEADLINE, "the connection is lost")
+        wait_until(connection.connected, DEADLINE, "it is there again")
+        server.server.verify(DEADLINE)
 
 
 def test_a_server_is_back_after_a_restart_of_the_broker(
@@ -290,7 +322,7 @@ def test_a_stop_while_the_broker_is_away_ends(rabbit: Vhost, side: Callable[...,
     rabbit.node.kill()
     began = time.monotonic()
     server.server.finish()
-    assert time.monotonic() - began < 3 * amqp.FAREWELL_SECONDS
+    assert time.monotonic() - began < 3 * consumer.FAREWELL_SECONDS
 
 
 def test_a_stop_while_the_broker_hangs_ends(rabbit: Vhost, side: Callable[..., Side]) -> None:
@@ -298,7 +330,7 @@ def test_a_stop_while_the_broker_hangs_ends(rabbit: Vhost, side: Callable[..., S
     rabbit.node.freeze()
     began = time.monotonic()
     server.server.finish()
-    assert time.monotonic() - began < 3 * amqp.FAREWELL_SECONDS
+    assert time.monotonic() - began < 3 * consumer.FAREWELL_SECONDS
     rabbit.node.start()
 
 
@@ -308,6 +340,29 @@ def test_an_answer_that_cannot_be_told_is_an_error(
     side().serve()
     with pytest.raises(Exception, match=r"(?i)circular|recursion"):
         calls.call("unspeakable")
+
+
+def test_an_answer_that_the_broker_refuses_is_an_error(
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls
+) -> None:
+    """RabbitMQ 4 takes 16 MiB, or what its administrator says."""
+    with message_limit(rabbit, 100_000):
+        side().serve()
+        with pytest.raises(oslo_messaging.RemoteError, match=r"message size .* is larger than"):
+            calls.call("large", size=200_000)
+        assert calls.call("large", size=3) == "xxx"
+
+
+@contextmanager
+def message_limit(rabbit: Vhost, size: int) -> Iterator[None]:
+    """Of channels that are opened from here on."""
+    change = "application:set_env(rabbit, max_message_size, {})"
+    before = rabbit.node.evaluate("rabbit_misc:get_env(rabbit, max_message_size, 134217728)")
+    rabbit.node.evaluate(change.format(size))
+    try:
+        yield
+    finally:
+        rabbit.node.evaluate(change.format(before))
 
 
 def test_casts_and_fanouts_arrive(side: Callable[..., Side], calls: Calls) -> None:
@@ -325,16 +380,17 @@ def test_what_was_answered_before_the_connection_was_lost_is_not_executed_again(
     server = side(threads=8).serve()
     calls.begin(1)
     wait_until(lambda: server.endpoint.begun == [0], DEADLINE, "it is in hand")
-    acknowledge, lost = server.listener._acknowledge, threading.Event()
+    acknowledgements, lost = server.listener._acknowledgements, threading.Event()
+    acknowledge = acknowledgements.acknowledge
 
-    def lose(message: amqp.AmqpMessage) -> bool:
+    def lose(message: AmqpMessage) -> bool:
         if not lost.is_set():
             lost.set()
-            server.listener._connection.channel.connection.sock.shutdown(2)
+            server.lose_connection()
             return False
         return acknowledge(message)
 
-    monkeypatch.setattr(server.listener, "_acknowledge", lose)
+    monkeypatch.setattr(acknowledgements, "acknowledge", lose)
     server.endpoint.released.set()
     assert calls.end() == {0: 0}
     assert lost.wait(DEADLINE)
@@ -380,7 +436,7 @@ def test_a_channel_that_the_broker_closes_has_nothing_executed_twice(
         DEADLINE,
         "the broker has closed a channel",
     )
-    wait_until(lambda: server.listener._era >= 2, DEADLINE, "and we know")
+    wait_until(lambda: server.listener._acknowledgements.generation >= 2, DEADLINE, "and we know")
     wait_until(lambda: prefetch(rabbit).count("1") == 3, DEADLINE, "each queue's limit is back")
     server.endpoint.released.set()
     assert calls.end() == {number: number for number in range(4)}
@@ -448,3 +504,73 @@ def test_who_waits_for_replies_sleeps_until_there_is_one(rabbit: Vhost) -> None:
 def _switches(thread: threading.Thread) -> int:
     text = Path(f"/proc/self/task/{thread.native_id}/status").read_text("utf-8")
     return int(text.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def test_a_listener_is_asked_whether_the_broker_still_knows_its_consumers(
+    side: Callable[..., Side], calls: Calls
+) -> None:
+    server = side().serve()
+    server.server.verify(DEADLINE)
+    assert not server.connection._new_tags
+    server.connection.channel.callbacks.popitem()  # as when one was cancelled
+
+    with pytest.raises(ConnectionError, match="RabbitMQ has ended 1 consumers of compute on"):
+        server.server.verify(DEADLINE)
+
+    server.endpoint.released.set()
+
+    def subscribed() -> bool:
+        with suppress(OSError):
+            server.server.verify(1)
+            return len(server.connection.channel.callbacks) == 3
+        return False
+
+    wait_until(subscribed, DEADLINE, "it has subscribed anew")
+    assert calls.call("work", number=5) == 5
+
+
+def test_a_listener_without_a_broker_says_so(rabbit: Vhost, side: Callable[..., Side]) -> None:
+    server = side().serve()
+    rabbit.node.stop()
+    wait_until(
+        lambda: not server.listener._connection.connected(), DEADLINE, "the connection is lost"
+    )
+
+    with pytest.raises(OSError, match=r"no connection to RabbitMQ|does not answer within"):
+        server.server.verify(1)
+
+    rabbit.node.start()
+
+    def well() -> bool:
+        with suppress(OSError):
+            server.server.verify(1)
+            return True
+        return False
+
+    wait_until(well, DEADLINE, "it is back")
+
+
+def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
+    side: Callable[..., Side],
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(consumer, "TROUBLE_PAUSE", 0.001)
+    tries, look = itertools.count(), consumer.AmqpListener._hand_out
+
+    def fail(self: consumer.AmqpListener) -> None:
+        if next(tries) < 100:
+            raise KeyError("of a driver")
+        look(self)
+
+    monkeypatch.setattr(consumer.AmqpListener, "_hand_out", fail)
+    side().serve().endpoint.released.set()
+
+    assert calls.call("work", number=5) == 5
+    told = [record for record in caplog.records if "be taken" in record.getMessage()]
+    assert "cannot be taken; trying again" in told[0].getMessage()
+    assert told[0].exc_info
+    assert told[-1].getMessage().endswith("can be taken again")
+    assert len(told) < 10

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from oslo_config import cfg
 
-from launcher.compute.manager import ComputeManager
+from launcher.compute.compute_manager import ComputeManager
 from launcher.compute.rpcapi import TOPIC, ComputeAPI
 from launcher.errors import ServiceNotFound
 from launcher.registry.engine import open_registry

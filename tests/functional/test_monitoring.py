@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.counters import CALL, TASK, Sample
-from launcher.supervise.checks import Observation
-from launcher.supervise.health import assess
-from launcher.supervise.metrics import Facts, expose
+from launcher.board.counters import CALL, TASK, Sample
+from launcher.supervise.control.metrics import Facts, expose
+from launcher.supervise.watch.health import assess
+from launcher.supervise.watch.observation import Observation
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "etc/prometheus/alerts.yaml"

@@ -81,6 +81,13 @@ def refusal_as_nobody(path: Path) -> str:
         process.join()
 
 
+def give_to_nobody(*paths: Path) -> None:
+    """Else root's directory is refused before anybody looks at what may be written there."""
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, NOBODY, NOBODY)
+
+
 def overwrite(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
@@ -240,6 +247,7 @@ def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
 
 def test_a_directory_that_may_not_be_written_is_named(open_directory: Path) -> None:
     open_directory.chmod(0o555)
+    give_to_nobody(open_directory)
 
     sentence = refusal_as_nobody(open_directory / "launcher.sqlite")
 
@@ -248,6 +256,7 @@ def test_a_directory_that_may_not_be_written_is_named(open_directory: Path) -> N
 
 def test_a_directory_that_may_not_be_entered_is_named(open_directory: Path) -> None:
     (open_directory / "closed").mkdir(mode=0)
+    give_to_nobody(open_directory, open_directory / "closed")
 
     sentence = refusal_as_nobody(open_directory / "closed" / "launcher.sqlite")
 
@@ -260,8 +269,8 @@ def test_a_file_that_may_not_be_written_is_named(
 ) -> None:
     path = open_directory / "launcher.sqlite"
     shutil.copy(whole, path)
-    open_directory.chmod(0o777)
     path.chmod(mode)
+    give_to_nobody(open_directory, path)
     before = path.read_bytes() if mode else None
 
     sentence = refusal_as_nobody(path)

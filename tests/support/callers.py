@@ -23,7 +23,7 @@ from typing import Any, Self
 import oslo_messaging
 from oslo_config import cfg
 
-from launcher.config import EXCHANGE
+from launcher.config.loader import EXCHANGE
 from tests.support.traces import DIE_WITH_US
 from tests.support.waiting import wait_until
 

@@ -13,7 +13,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 # What may be set for whoever runs the tests, and is not meant for the programs under test.
 FOREIGN = re.compile(
     r"NOTIFY_SOCKET|WATCHDOG_|LISTEN_|JOURNAL_STREAM|INVOCATION_ID|CREDENTIALS_DIRECTORY"
-    r"|(STATE|RUNTIME|CONFIGURATION|CACHE|LOGS)_DIRECTORY|XDG_|OS_|MAKE|MFLAGS"
+    r"|SYSTEMD_EXEC_PID|NO_COLOR|(STATE|RUNTIME|CONFIGURATION|CACHE|LOGS)_DIRECTORY|XDG_|OS_|MAKE|MFLAGS"
 )
 
 Config = Mapping[str, Mapping[str, object]]

@@ -15,6 +15,7 @@ from tests.support.directories import short_directory
 from tests.support.notify_socket import NotifySocket
 from tests.support.terminal import Terminal
 from tests.support.traces import Process, children, kill_traces, runs_python, traces
+from tests.support.users import as_user
 from tests.support.waiting import wait_until
 
 SERVING = r"\b(\d+)/\1 workers serving"
@@ -39,6 +40,9 @@ class Launcher:
     :param script: the installed script to run; its name picks the service.
     :param command: run this in place of the script, with no options: `("make", "run")`.
     :param cwd: where it starts; by default in its own directory.
+    :param stderr: a descriptor that its stdout and stderr lead to, in place of that file.
+    :param user: its user id, where root runs the tests; the directories are given to him.
+    :param private: they lie behind a directory of root's alone, which the service gets through.
     :param verbose: write its output to stderr at the end.
     """
 
@@ -53,6 +57,9 @@ class Launcher:
         script: str = "compute-launcher",
         command: Sequence[str] = (),
         cwd: Path | None = None,
+        stderr: int | None = None,
+        user: int | None = None,
+        private: bool = False,
         verbose: bool = True,
     ) -> None:
         self._options = options
@@ -64,11 +71,17 @@ class Launcher:
         self._script = script
         self._command = command
         self._cwd = cwd
+        self._stderr = stderr
+        self._user = user
+        self._private = private
         self._verbose = verbose
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = stack.enter_context(short_directory())
+            if self._private:
+                self.directory /= "private/of"
+                self.directory.mkdir(parents=True)
             self._lay_out()
             self._process = self._start()
             if self._verbose:
@@ -213,10 +226,15 @@ class Launcher:
         self.runtime_path.mkdir(mode=0o700)
         self.configure(self._config)
         self._log.touch()
+        if self._user is not None:
+            self.directory.chmod(0o755)
+            for path in (self.directory, self.state_path, self.runtime_path, self.config_file):
+                os.chown(path, self._user, self._user)
 
     def _start(self) -> subprocess.Popen[bytes]:
         script = [str(SCRIPTS / self._script), f"--config-file={self.config_file}"]
-        command = [*self._watchdog(), *(self._command or [*script, *self._options])]
+        user = [] if self._user is None else as_user(self._user, self.directory)
+        command = [*user, *self._watchdog(), *(self._command or [*script, *self._options])]
         found = self.environment
         if self._notify is not None:
             found["NOTIFY_SOCKET"] = self._notify.address
@@ -229,8 +247,8 @@ class Launcher:
                 env=found,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if self._stderr is None else self._stderr,
+                stderr=log if self._stderr is None else self._stderr,
                 start_new_session=True,
             )
 

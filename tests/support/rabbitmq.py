@@ -170,6 +170,17 @@ class RabbitNode:
             self.start()
             self.evaluate(f"ok = rabbit_vhost:delete({binary(name)}, {binary(USER)})")
 
+    @contextmanager
+    def alarm(self, resource: str) -> Iterator[None]:
+        """The node believes that `resource`, memory or disk, runs out: it blocks whoever
+        publishes, until the block ends."""
+        limit = f"{{resource_limit, {resource}, node()}}"
+        self.evaluate(f"rabbit_alarm:set_alarm({{{limit}, []}})")
+        try:
+            yield
+        finally:
+            self.evaluate(f"rabbit_alarm:clear_alarm({limit})")
+
     def evaluate(self, erlang: str) -> str:
         """Have the node evaluate Erlang expressions, and return the value of the last."""
         answer = ""

@@ -1,10 +1,10 @@
-# Boots a copy-on-write image of this machine's root under systemd-nspawn. Run by container.py as
+# Boots a copy-on-write image of a root directory under systemd-nspawn. Run by container.py as
 # PID 1 of a process-id and a mount namespace of its own: when this script ends, the kernel ends
 # every process and unmounts everything; it ends when standard input does, or when systemd does.
-# Arguments: a control group to make, and the name of the container.
+# Arguments: a control group to make, the name of the container, and the root directory.
 set -eu
 exec 3<&0
-group=$1 name=$2
+group=$1 name=$2 lower=$3
 
 # Every file that is written, nspawn's own included, is on this tmpfs.
 mount -t tmpfs -o mode=0755 tmpfs /run
@@ -13,7 +13,7 @@ mkdir -p "$machine/upper/etc/cloud" "$machine/work" "$machine/root"
 : >"$machine/upper/etc/machine-id"
 : >"$machine/upper/etc/fstab"
 : >"$machine/upper/etc/cloud/cloud-init.disabled"
-mount -t overlay -o "lowerdir=/,upperdir=$machine/upper,workdir=$machine/work" overlay "$machine/root"
+mount -t overlay -o "lowerdir=$lower,upperdir=$machine/upper,workdir=$machine/work" overlay "$machine/root"
 
 # Nothing that this machine has enabled is started, databases and brokers above all.
 rm -rf "$machine"/root/etc/systemd/system/*.wants "$machine"/root/etc/systemd/system/*.requires

@@ -1,8 +1,10 @@
 """One container with a real systemd as its PID 1.
 
-Its root is this machine's, copied on write to memory; its network is a loopback of its own. The
-machine's own directories, processes and units are never touched. Everything needs root, which is
-taken by sudo where it is to be had without a password.
+Its root is this machine's, or the one that $LAUNCHER_TEST_ROOT names: another release of Debian,
+made by mmdebstrap, with systemd, Python and RabbitMQ. It is copied on write to memory. The
+container's network is a loopback of its own. The machine's own directories, processes and units
+are never touched. Everything needs root, which is taken by sudo where it is to be had without a
+password.
 """
 
 import io
@@ -17,6 +19,7 @@ from typing import IO
 
 from tests.support.waiting import wait_until
 
+ROOT = Path(os.environ.get("LAUNCHER_TEST_ROOT", "/"))
 BOOT_SCRIPT = Path(__file__).with_name("boot.sh")
 CGROUPS = Path("/sys/fs/cgroup")
 NAMESPACES = (
@@ -136,6 +139,7 @@ def _boot(group: str, name: str, console: IO[bytes]) -> Iterator[subprocess.Pope
         "boot.sh",
         str(unified_hierarchy() / group),
         name,
+        str(ROOT),
     ]
     process = subprocess.Popen(
         [*as_root(), "unshare", *NAMESPACES, *script],
@@ -173,6 +177,8 @@ def why_not() -> str | None:
     ]
     if missing:
         return f"{', '.join(missing)} not installed; on Debian and Ubuntu: systemd-container"
+    if not (ROOT / "sbin" / "init").exists():
+        return f"{ROOT} is no root directory with a systemd"
     if subprocess.run([*as_root(), "true"], capture_output=True, check=False).returncode:
         return "a container with systemd needs root, and sudo asks for a password"
     return None

@@ -1,5 +1,6 @@
 """The install script: once, again, and back."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,17 @@ def test_a_second_install_keeps_configuration_and_service(unit: Unit, edited: Co
     assert "report_interval = 7" in ask(unit, "config", "show")
 
 
+def test_an_install_shows_that_it_works_and_names_a_start_that_is_possible(
+    installed: Container,
+) -> None:
+    """With no systemd to be seen, as in a container."""
+    said = make(installed, "install", before="mount -t tmpfs none /run/systemd")
+    assert re.search(r"^compute-launcher \d+\.\d+", said, re.M)
+    assert f"configuration is valid ({CONFIGURATION})" in said
+    assert "systemctl" not in said
+    assert said.endswith("start it in the foreground, as a user of its own: compute-launcher")
+
+
 def test_uninstall_leaves_nothing_but_state_and_configuration(
     unit: Unit, installed: Container, edited: Container, before_install: set[str]
 ) -> None:
@@ -53,7 +65,7 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
         left = paths(installed) - before_install
         kept = {path for path in left if path.startswith((*STATE_AND_CONFIGURATION, *OF_SYSTEMD))}
         assert left - kept == set()
-        ends = (".service", ".sample", ".example", ".1", ".5")
+        ends = (".service", ".sample", ".example", ".1", ".5", ".7")
         assert not {path for path in left if path.endswith(ends)}
         assert {CONFIGURATION, "/var/lib/private/compute-launcher/launcher.sqlite"} <= left
         make(installed, "uninstall")  # again: nothing to do
@@ -65,8 +77,8 @@ def test_uninstall_leaves_nothing_but_state_and_configuration(
 
 
 def test_the_man_pages_are_where_man_looks(installed: Container) -> None:
-    for section, page in (("man1", "compute-launcher.1"), ("man5", "compute-launcher.conf.5")):
-        place = f"/usr/local/share/man/{section}/{page}"
+    for page in ("compute-launcher.1", "compute-launcher.conf.5", "compute-launcher.7"):
+        place = f"/usr/local/share/man/man{page[-1]}/{page}"
         shipped = (CHECKOUT / "etc" / "man" / page).read_text()
         assert installed.out("cat", place) == shipped.rstrip("\n")
         assert installed.out("stat", "--format=%a %U", place) == "644 root"

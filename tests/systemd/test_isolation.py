@@ -66,7 +66,7 @@ def test_records_carry_the_worker_and_its_step_as_fields(unit: Unit) -> None:
     unit.container.run(
         "ln", "-sfn", "/usr/lib/python3/dist-packages/systemd", f"{BINDINGS}/systemd"
     )
-    unit.configure(use_journal=True)
+    unit.configure(use_journal=True, debug=True)
     unit.drop_in(f"Environment=PYTHONPATH={PYTHONPATH}:{BINDINGS}")
     unit.start()
     by_worker = unit.messages("--output=json", "WORKER_SLOT=1")
@@ -74,7 +74,7 @@ def test_records_carry_the_worker_and_its_step_as_fields(unit: Unit) -> None:
     assert {"init_host", "rpc_server", "done"} <= records.keys()
     record = records["init_host"]
     assert record["SYSLOG_IDENTIFIER"] == "compute-launcher"
-    assert (record["PRIORITY"], record["LOGGER_NAME"]) == ("6", "launcher.serve.service")
+    assert (record["PRIORITY"], record["LOGGER_NAME"]) == ("7", "launcher.serve.start_sequence")
     assert not TIME_STAMP.search(record["MESSAGE"])
     assert unit.messages("WORKER_SLOT=0", "WORKER_STEP=init_host")
 

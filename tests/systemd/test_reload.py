@@ -82,3 +82,31 @@ def test_a_reload_before_the_service_is_ready_makes_nobody_believe_it_is(unit: U
     unit.wait_for_message("configuration reloaded", 30)  # each worker starts as slowly
     unit.wait_for("^active$", "ActiveState", 5)
     unit.wait_for("^2/2 workers serving$", "StatusText", 5)
+
+
+def test_a_stop_in_the_midst_of_a_reload_is_a_stop_like_any_other(unit: Unit) -> None:
+    unit.write_configuration("[DEFAULT]", "debug = true", "manager = managers:Plain")
+    unit.drop_in("Environment=INIT_SECONDS=4")
+    unit.start()
+    unit.write_configuration("[DEFAULT]", "debug = true", "manager = managers:SlowStart")
+    unit.begin("reload")
+    unit.wait_for_message("worker=2 .*init_host", 10)
+    unit.stop()
+    assert_stopped_well(unit)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_a_stop_may_come_at_any_moment_of_a_reload(unit: Unit, seconds: float) -> None:
+    """The command that reloads may not have begun yet, or be in its imports."""
+    unit.start()
+    unit.write_configuration("[DEFAULT]", "report_interval = 5")
+    reload = (
+        f"systemctl reload --no-block {unit.name}; sleep {seconds}; systemctl stop {unit.name}"
+    )
+    unit.container.run("sh", "-c", reload)
+    assert_stopped_well(unit)
+
+
+def assert_stopped_well(unit: Unit) -> None:
+    facts = {name: unit.show(name) for name in ("ActiveState", "Result", "ExecMainStatus")}
+    assert facts == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}

@@ -81,3 +81,17 @@ def test_a_restart_of_the_unit_loses_no_call(unit: Unit, record_property: Measur
 def call_nap(unit: Unit, seconds: float) -> subprocess.Popen[str]:
     """A client that is patient."""
     return unit.container.start(COMMAND, "call", "nap", f"seconds={seconds}", "--timeout", "60")
+
+
+def test_a_stop_of_systemd_s_does_not_cut_short_one_that_has_begun(unit: Unit) -> None:
+    """After STOPPING=1 it sends no SIGTERM, which would be our second and kill the workers."""
+    unit.configure(manager="managers:Plain")
+    unit.start()
+    caller = call_nap(unit, 4)
+    unit.wait_for_message("naps for", 10)
+    unit.container.run("kill", "-TERM", str(unit.main_pid))
+    unit.wait_for("^deactivating$", "ActiveState", 5)
+    unit.stop()
+    answer, _ = caller.communicate()
+    assert caller.returncode == 0, answer
+    assert (unit.state, unit.show("ExecMainStatus")) == ("inactive", "0")

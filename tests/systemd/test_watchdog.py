@@ -55,7 +55,10 @@ def test_what_the_master_cannot_repair_makes_systemd_act(
     unit: Unit, record_property: Measure
 ) -> None:
     unit.configure(
-        manager="managers:HangingTask", periodic_fuzzy_delay=0, supervision__restart_limit=0
+        manager="managers:HangingTask",
+        periodic_fuzzy_delay=0,
+        supervision__restart_limit=0,
+        supervision__serve_degraded=False,
     )
     unit.drop_in(f"WatchdogSec={WATCHDOG_SECONDS:g}")
     unit.start()

@@ -3,11 +3,12 @@
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from launcher.serve.backdoor import open_backdoor
+from launcher.serve.backdoor import open_backdoor, sockets_at
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
@@ -63,3 +64,20 @@ def test_what_a_killed_worker_left_behind_is_replaced(monkeypatch: pytest.Monkey
         assert not (directory / "backdoor.0").exists()
     assert opened[0]["socket_path"] == str(directory / "backdoor.0")
     assert opened[0]["patch_fork"] is False
+
+
+def test_the_sockets_of_a_console_are_known_by_their_name() -> None:
+    with short_directory() as directory, ExitStack() as stack:
+        path = str(directory / "backdoor.0")
+        listener, other, visitor = (
+            stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)
+        )
+        listener.bind(path)
+        listener.listen()
+        other.bind(str(directory / "other"))
+        visitor.connect(path)
+        accepted = stack.enter_context(listener.accept()[0])
+
+        assert sockets_at(path) == sorted([listener.fileno(), accepted.fileno()])
+
+        assert other.getsockname() == str(directory / "other"), "it is still open"

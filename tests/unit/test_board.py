@@ -1,4 +1,4 @@
-"""The board: what one process writes, another one sees, and never half of it."""
+"""The board: a process sees what another one writes, and never half of it."""
 
 import os
 import signal
@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.board import NO_LEAD, Board
-from launcher.slot import CENTURY_SECONDS, TEXT_BYTES, Slot, SlotView, seconds
-from launcher.states import ImpossibleTransition, Step, WorkerState
+from launcher.board.board import NO_LEAD, Board
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import CENTURY_SECONDS, TEXT_BYTES, SlotView, seconds
+from launcher.board.states import ImpossibleTransition, Step, WorkerState
 from tests.support.waiting import wait_until
 
 HOUR = seconds(3600)
@@ -27,7 +28,7 @@ def board() -> Board:
 
 @contextmanager
 def child(action: Callable[[], object]) -> Iterator[int]:
-    """A real fork that does `action`; killed at the end, if it is still there."""
+    """A real fork that does `action`; killed at the end if it still runs."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -122,7 +123,7 @@ def test_no_word_is_ever_torn(board: Board) -> None:
         seen: set[int] = set()
 
         def look() -> bool:
-            """More than once, if who hammers had no processor meanwhile."""
+            """Repeated, in case the writing process had no processor time."""
             seen.update(board.slot(1).get("deadline") for _ in range(20_000))
             return len(seen) > 1
 
@@ -257,6 +258,76 @@ def test_an_explanation_is_cut_at_a_character() -> None:
     assert slot.explanation() == "é" * (TEXT_BYTES // 2)
 
 
+def test_a_slot_has_room_for_a_sentence_and_a_name(board: Board) -> None:
+    slot, next_one = board.slot(0), board.slot(1)
+    next_one.put("pid", 4242)
+
+    slot.explain("s" * 400)
+    slot.show_oldest_call("n" * 400, 1)
+
+    assert slot.explanation() == "s" * 320
+    assert slot.view().oldest_call == "n" * 64
+    assert next_one.get("pid") == 4242
+
+
+def test_a_slot_that_has_not_changed_is_not_made_anew_for_a_look(board: Board) -> None:
+    slot = board.slot(0)
+    seen = slot.view()
+
+    assert slot.view() is seen
+    slot.put("beats", 1)
+    assert slot.view() is not seen
+
+
+def test_when_it_began_is_not_known_unless_it_is_said(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(42, 90)
+    slot.serve(HOUR, 0)
+    assert slot.get("deadline_since") == 0
+    slot.beat(2 * HOUR, 3, 77)
+    assert slot.get("deadline_since") == 77
+    slot.beat(3 * HOUR, 0)
+    assert slot.get("deadline_since") == 0
+
+
+def test_times_are_in_nanoseconds_and_none_is_longer_than_a_century() -> None:
+    assert seconds(1.5) == 1_500_000_000
+    assert seconds(float("inf")) == 100 * 365.25 * 24 * 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("before", "deadline", "first"),
+    [
+        (10, 20, True),
+        (1, 2, True),
+        (20, 10, False),
+        (10, 0, True),
+        (1, 0, True),
+        (0, 10, False),
+        (0, 1, False),
+    ],
+)
+def test_a_deadline_that_moves_away_moves_before_its_owner_does_and_else_after(
+    board: Board, before: int, deadline: int, first: bool
+) -> None:
+    """0 counts as the latest deadline."""
+    slot = board.slot(0)
+    slot.occupy(42, 90)
+    slot.serve(before, 0)
+    owner_at_that_time: list[int] = []
+    put = slot.put
+
+    def look(field: str, value: int) -> None:
+        if field == "deadline":
+            owner_at_that_time.append(slot.get("deadline_task"))
+        put(field, value)
+
+    slot.put = look  # type: ignore[method-assign]
+    slot.beat(deadline, 7)
+
+    assert owner_at_that_time == [0 if first else 7]
+
+
 def test_nobody_leads_at_first() -> None:
     assert Board().lead == NO_LEAD
 
@@ -295,3 +366,62 @@ def test_all_slots_are_seen_as_they_were_at_one_moment(monkeypatch: pytest.Monke
     monkeypatch.setattr(Slot, "view", look)
     assert [seen.state.name for seen in board.look()] == ["SERVING", "STOPPING"]
     assert looks == [0, 1, 0, 1]
+
+
+def test_what_all_workers_die_of_is_told_by_one_of_them(board: Board) -> None:
+    """Both workers look at the same moment."""
+    read, write = os.pipe()
+    go = board.slot(0)
+
+    def tell() -> None:
+        while not go.get("beats"):
+            pass
+        if board.first_to_tell("init_host: OSError: no"):
+            os.write(write, b"x")
+
+    with child(tell) as one, child(tell) as two, child(tell) as three, child(tell) as four:
+        go.put("beats", 1)
+        for pid in (one, two, three, four):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.close(write)
+    with os.fdopen(read, "rb") as told:
+        assert told.read() == b"x"
+    assert not board.first_to_tell("init_host: OSError: no")
+    assert board.first_to_tell("init_host: OSError: yes")
+    board.forget_told()
+    assert board.first_to_tell("init_host: OSError: yes")
+
+
+def test_proofs_in_a_row_are_remembered_from_the_first(board: Board) -> None:
+    slot = board.slot(0)
+    slot.note_probe(succeeded=True)
+    first, last = slot.get("probe_ok_since"), slot.get("probe_ok_at")
+    assert first == last > 0
+
+    slot.note_probe(succeeded=True)
+    assert (slot.get("probe_ok_since"), slot.get("probe_failing_since")) == (first, 0)
+    assert slot.get("probe_ok_at") > last
+    seen = slot.get("probe_ok_at")
+    slot.note_probe(succeeded=False)
+    failing = slot.get("probe_failing_since")
+    assert failing >= seen
+    slot.note_probe(succeeded=False)
+    assert slot.get("probe_failing_since") == failing
+    assert (slot.get("probe_ok_since"), slot.get("probe_ok_at")) == (0, seen)
+    slot.forgive_probe()
+    assert slot.get("probe_failing_since") == 0
+
+
+@pytest.mark.parametrize("timeout", [0, 7])
+def test_a_drain_has_its_time_and_0_is_without_end(board: Board, timeout: float) -> None:
+    slot, before = board.slot(0), time.monotonic_ns()
+    slot.occupy(42, 90)
+    slot.serve(0, 5)
+
+    slot.drain(timeout)
+
+    assert slot.state is WorkerState.STOPPING
+    assert slot.get("deadline_task") == 0
+    assert before <= slot.get("deadline_since") <= time.monotonic_ns()
+    expected = slot.get("deadline_since") + seconds(timeout) if timeout else 0
+    assert slot.get("deadline") == expected

@@ -1,4 +1,4 @@
-"""Which URLs name a bus, and how queues are named."""
+"""The URLs that name a bus, and the file names of queues."""
 
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from oslo_config import cfg
 from oslo_messaging import InvalidTransportURL, TransportURL
 
-from launcher.bus.address import LONGEST_NAME, SOCKET_TAIL, directory_of, queue_name
+from launcher.unixbus.address import LONGEST_NAME, SOCKET_TAIL, directory_of, queue_name
 
 NAMES = st.text(st.characters(), max_size=300)
 

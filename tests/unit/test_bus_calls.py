@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from oslo_messaging import MessageDeliveryFailure, MessagingTimeout
 
-from launcher.bus import sending
-from launcher.bus.calls import Patience
-from launcher.bus.sending import encode_bounded, store
-from launcher.bus.wire import Message
+from launcher.unixbus import sending
+from launcher.unixbus.calls import CallDeadline
+from launcher.unixbus.sending import encode_bounded, store
+from launcher.unixbus.wire import Message
 
 
 class Clock:
@@ -37,47 +37,47 @@ class Disk:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Senders that try again almost at once."""
+    """Senders pause for almost no time between two tries."""
     monkeypatch.setattr(sending, "FIRST_PAUSE", 0.001)
 
 
 def test_patience_ends_with_the_timeout() -> None:
     clock = Clock()
-    patience = Patience(10, None, clock)
-    assert (patience.until, patience.deadline()) == (110.0, 110 * 10**9)
+    deadline = CallDeadline(10, None, clock)
+    assert (deadline.until, deadline.for_server()) == (110.0, 110 * 10**9)
 
     clock.now = 109.9
-    patience.renew()
-    assert not patience.over()
+    deadline.renew()
+    assert not deadline.over()
     clock.now = 110.0
-    assert patience.over()
+    assert deadline.over()
 
 
 def test_a_monitored_call_is_given_up_when_there_is_no_sign_of_life() -> None:
     clock = Clock()
-    patience = Patience(3600, 2, clock)
-    assert patience.deadline() == 102 * 10**9  # not even taken by then: the caller has gone
+    deadline = CallDeadline(3600, 2, clock)
+    assert deadline.for_server() == 102 * 10**9  # a server that takes the call later drops it
 
     clock.now = 101.9
-    patience.renew()
+    deadline.renew()
     clock.now = 103.8
-    assert not patience.over()
+    assert not deadline.over()
     clock.now = 103.9
-    assert patience.over()
+    assert deadline.over()
 
 
 def test_signs_of_life_do_not_outlast_the_timeout() -> None:
     clock = Clock()
-    patience = Patience(3, 2, clock)
+    deadline = CallDeadline(3, 2, clock)
     clock.now = 101.9
-    patience.renew()
-    assert patience.until == 103.0
+    deadline.renew()
+    assert deadline.until == 103.0
 
 
 def test_a_call_without_a_timeout_has_no_deadline() -> None:
-    assert Patience(None, None, Clock()).deadline() is None
-    assert Patience(None, 2, Clock()).deadline() == 102 * 10**9
-    assert not Patience(None, 0, Clock()).over()
+    assert CallDeadline(None, None, Clock()).for_server() is None
+    assert CallDeadline(None, 2, Clock()).for_server() == 102 * 10**9
+    assert not CallDeadline(None, 0, Clock()).over()
 
 
 def test_a_full_disk_is_told_at_once() -> None:
@@ -125,6 +125,6 @@ def loop() -> dict[str, object]:
 @pytest.mark.parametrize("make", [loop, lambda: {"args": {"x": "y" * 1000}}])
 def test_what_cannot_be_sent_is_refused(make: Callable[[], dict[str, object]]) -> None:
     with pytest.raises(
-        MessageDeliveryFailure, match=r"not made of plain values|the bus takes 500"
+        MessageDeliveryFailure, match=r"cannot be written as JSON|the bus takes 500"
     ):
         encode_bounded(Message({}, make()), 500)

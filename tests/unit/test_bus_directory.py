@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from oslo_messaging._drivers.base import TransportDriverError
 
-from launcher.bus import directory as directory_module
-from launcher.bus.directory import PARTS, BusDirectory, Untrusted, open_directory
+from launcher.directories.beneath import Beneath
+from launcher.directories.checked_files import Untrusted
+from launcher.unixbus.directory import PARTS, BusDirectory, open_directory
 from tests.support.directories import short_directory
 
 LIMIT = 100
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -101,28 +103,28 @@ def test_neither_is_a_link_to_one(path: Path, tmp_path: Path) -> None:
 def test_a_parent_that_is_a_file_is_an_error_of_the_system(path: Path) -> None:
     path.touch()
 
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError):
         open_directory(str(path / "bus"))
 
 
 def test_what_was_written_is_read(directory: BusDirectory) -> None:
-    directory.write_new(directory.at("file"), b"x" * LIMIT)
+    directory.write_new("file", b"x" * LIMIT)
 
-    assert directory.read(directory.at("file"), LIMIT) == b"x" * LIMIT
+    assert directory.read_trusted("file", LIMIT) == b"x" * LIMIT
     with pytest.raises(Untrusted, match="100 bytes where 99 are allowed"):
-        directory.read(directory.at("file"), LIMIT - 1)
+        directory.read_trusted("file", LIMIT - 1)
 
 
 def test_an_existing_file_is_not_overwritten(directory: BusDirectory) -> None:
-    directory.write_new(directory.at("file"), b"first")
+    directory.write_new("file", b"first")
 
     with pytest.raises(FileExistsError):
-        directory.write_new(directory.at("file"), b"second")
-    assert directory.read(directory.at("file"), LIMIT) == b"first"
+        directory.write_new("file", b"second")
+    assert directory.read_trusted("file", LIMIT) == b"first"
 
 
 def test_only_plain_files_are_read(directory: BusDirectory) -> None:
-    directory.write_new(directory.at("file"), b"")
+    directory.write_new("file", b"")
     Path(directory.at("link")).symlink_to(directory.at("file"))
     os.mkfifo(directory.at("fifo"))
     listener = socket.socket(socket.AF_UNIX)
@@ -130,42 +132,41 @@ def test_only_plain_files_are_read(directory: BusDirectory) -> None:
 
     for kind in ("link", "fifo", "socket", "peers"):
         with pytest.raises(Untrusted, match="no plain file"):
-            directory.read(directory.at(kind), LIMIT)
+            directory.read_trusted(kind, LIMIT)
     with pytest.raises(FileNotFoundError):
-        directory.read(directory.at("nothing"), LIMIT)
+        directory.read_trusted("nothing", LIMIT)
     listener.close()
 
 
 def test_a_file_of_somebody_else_is_not_read(directory: BusDirectory) -> None:
-    directory.write_new(directory.at("file"), b"")
-    strict = BusDirectory(directory.path, directory.uid, directory.gid, frozenset())
+    directory.write_new("file", b"")
 
     with pytest.raises(Untrusted, match=f"owned by user {os.getuid()}"):
-        strict.read(directory.at("file"), LIMIT)
+        directory.read("file", LIMIT, frozenset({NOBODY}))
 
 
 def test_what_a_sibling_has_just_made_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be about to make something in it, and would be told that there is no such place."""
+    """The sibling may be about to make a file in it, and would find no directory."""
     directory = open_directory(str(tmp_path / "bus"))
     path = tmp_path / "bus" / "fanout" / "topic"
-    make_draft = BusDirectory._make_owned
+    make_draft = Beneath.make
 
-    def be_late(self: BusDirectory, draft: str) -> None:
-        make_draft(self, draft)
+    def be_late(self: Beneath, draft: str, mode: int = 0o700) -> None:
+        make_draft(self, draft, mode)
         path.mkdir(mode=0o700, exist_ok=True)
 
-    monkeypatch.setattr(BusDirectory, "_make_owned", be_late)
+    monkeypatch.setattr(Beneath, "make", be_late)
     siblings: list[int] = []
 
-    def name(draft: str, place: str) -> None:
+    def name(self: Beneath, draft: str, place: str) -> None:
         siblings.append(path.stat().st_ino)
-        rename(draft, place)
+        rename(self, draft, place)
 
-    rename = directory_module._name
-    monkeypatch.setattr(directory_module, "_name", name)
-    directory.make(str(path))
+    rename = Beneath.rename_new
+    monkeypatch.setattr(Beneath, "rename_new", name)
+    directory.ensure("fanout/topic")
     assert path.stat().st_ino == siblings[0]
     assert [entry.name for entry in path.parent.iterdir()] == ["topic"]
 
@@ -173,7 +174,7 @@ def test_what_a_sibling_has_just_made_is_not_replaced(
 def test_where_the_file_system_knows_no_such_rename_a_plain_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_module, "_NO_REPLACE", 1 << 20)  # EINVAL
+    monkeypatch.setattr("launcher.directories.system_calls.NO_REPLACE", 1 << 20)  # EINVAL
     directory = open_directory(str(tmp_path / "bus"))
-    directory.make(directory.at("queues", "q"), "new", "cur", fifo="wake")
+    directory.ensure("queues/q", "new", "cur", fifo="wake")
     assert (tmp_path / "bus" / "queues" / "q" / "wake").is_fifo()

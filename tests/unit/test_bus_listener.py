@@ -1,6 +1,8 @@
-"""What a server is handed: in turn, no more than it has room for, and nothing that is garbage."""
+"""A server gets messages in turn, up to its limit, and none that is garbage."""
 
+import errno
 import gc
+import itertools
 import os
 import threading
 import time
@@ -18,13 +20,16 @@ from oslo_messaging import (
     TransportURL,
 )
 
-from launcher.bus.calls import Call
-from launcher.bus.listener import UnixListener
-from launcher.bus.member import Member
-from launcher.bus.options import Settings, read_settings
-from launcher.bus.presence import Presence
-from launcher.bus.spool import CALL, CAST, MAX_DEATHS, MessageName, Spool, new_name
-from launcher.bus.wire import Message, encode_message
+from launcher.directories.beneath import Beneath
+from launcher.unixbus import listener as module
+from launcher.unixbus.calls import Call
+from launcher.unixbus.driver_options import Settings, read_settings
+from launcher.unixbus.listener import UnixListener
+from launcher.unixbus.member import Member
+from launcher.unixbus.message_name import CALL, CAST, MAX_DEATHS, MessageName, new_name
+from launcher.unixbus.presence import Presence
+from launcher.unixbus.spool import Spool
+from launcher.unixbus.wire import Message, encode_message
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
@@ -34,7 +39,7 @@ DEADLINE = 10.0  # seconds
 
 
 class Bus:
-    """A directory and the members that a test makes in it."""
+    """A directory, and the members that a test makes in it."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self._path = path
@@ -67,13 +72,13 @@ def numbers(messages: list[Any]) -> list[int]:
 
 
 def poll(listener: UnixListener, timeout: float = DEADLINE) -> Any:
-    """The next message; None: there is none."""
+    """Return the next message; None: there is none."""
     messages = listener.poll(timeout)
     return messages[0] if messages else None
 
 
 def serve(listener: UnixListener) -> int:
-    """The number of the next message, which is acknowledged and replied to."""
+    """Acknowledge the next message and reply to it; returns its number."""
     message = poll(listener)
     message.acknowledge()
     message.reply()
@@ -114,8 +119,8 @@ def test_a_batch_is_what_is_there_when_its_time_is_over(bus: Bus) -> None:
     for number in range(5):
         bus.cast(sender, number)
 
-    first = listener.poll(batch_size=3, batch_timeout=0.02)
-    second = listener.poll(batch_size=3, batch_timeout=0.02)
+    first = listener.poll(batch_size=3, batch_timeout=10)
+    second = listener.poll(batch_size=3, batch_timeout=0.5)
 
     assert numbers(first) == [0, 1, 2]
     assert numbers(second) == [3, 4]
@@ -125,7 +130,7 @@ MANY = 1000
 
 
 def test_those_who_wait_take_turns(bus: Bus) -> None:
-    """One after the other, in the order in which they came: each hint wakes the next one."""
+    """Each hint wakes the next listener, in the order in which they came."""
     sender = bus.join()
     listeners = [bus.listen(str(number)) for number in range(3)]
     got: list[tuple[int, int]] = []
@@ -188,11 +193,11 @@ def test_room_is_waited_for_without_polling(bus: Bus) -> None:
 
 
 def test_a_message_that_is_dropped_unsettled_goes_back(bus: Bus) -> None:
-    """As from an executor that refuses it; and that too ends, if it always happens."""
+    """An executor may refuse it. If each one does, the message is dropped in the end."""
     sender, listener = bus.join(), bus.listen(room=1)
     bus.cast(sender, 0)
     deaths = []
-    while message := poll(listener, timeout=0.02):  # it is back before it is asked for
+    while message := poll(listener, timeout=0.02):  # it is back before the next poll
         deaths.append(message.claim.name.deaths)
         del message
         gc.collect()
@@ -247,7 +252,7 @@ def test_a_hint_given_to_one_that_stops_is_handed_on(bus: Bus) -> None:
     assert now_and_nothing(leaving)
     assert now_and_nothing(staying)  # both wait; `leaving` is first in the list
     bus.cast(sender, 0)
-    os.read(leaving._inboxes[0].descriptor, 1)  # woken, and stopped before it could do anything
+    os.read(leaving._inboxes[0].descriptor, 1)  # woken, and stopped before it acts
 
     leaving.stop()
     assert leaving.poll() == []
@@ -279,7 +284,7 @@ def test_a_message_to_all_goes_to_nobody_if_nobody_listens(bus: Bus) -> None:
 
     assert now_and_nothing(bus.listen())
     top = Path(sender.directory.at("fanout", "exchange,topic"))
-    assert len(list(top.iterdir())) == 1  # the one that listens now
+    assert len(list(top.iterdir())) == 1  # that of the present listener
 
 
 def test_a_call_that_nobody_waits_for_is_not_handed_out(bus: Bus) -> None:
@@ -330,8 +335,9 @@ def test_strays_in_a_queue_are_removed_with_a_warning(
     bus.cast(sender, 1)
 
     assert serve(listener) == 1
-    assert now_and_nothing(listener)
-    assert list(new.iterdir()) == []
+    wait_until(
+        lambda: now_and_nothing(listener) and not list(new.iterdir()), 10, "the strays are gone"
+    )
     assert caplog.text.count("removed") >= 4
 
 
@@ -353,19 +359,19 @@ def test_what_killed_two_servers_is_given_to_no_third(
 def test_a_message_that_cannot_be_read_now_waits_for_better_times(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("launcher.bus.listener.TROUBLE_PAUSE", 0.01)
+    monkeypatch.setattr("launcher.unixbus.listener.TROUBLE_PAUSE", 0.01)
     sender, listener = bus.join(), bus.listen()
     bus.cast(sender, 1)
-    open_file = os.open
+    open_file = Beneath.open
     failures = iter([OSError(24, "Too many open files")] * 3)
 
-    def fail_at_first(path: str, flags: int, *mode: int, **more: Any) -> int:
-        failure = next(failures, None) if "/cur/" in str(path) else None
+    def fail_at_first(self: Beneath, name: str, flags: int, mode: int = 0o600) -> int:
+        failure = next(failures, None) if "/cur/" in name else None
         if failure is not None:
             raise failure
-        return open_file(path, flags, *mode, **more)
+        return open_file(self, name, flags, mode)
 
-    monkeypatch.setattr(os, "open", fail_at_first)
+    monkeypatch.setattr(Beneath, "open", fail_at_first)
 
     message = poll(listener)
 
@@ -381,7 +387,7 @@ def test_who_leaves_gives_back_what_it_had_in_hand(bus: Bus) -> None:
     held = poll(listener)
 
     member.close()
-    held.acknowledge()  # too late; it is somebody else's by now
+    held.acknowledge()  # too late: another listener has it
 
     again = poll(bus.listen())
     assert again.message["n"] == 1
@@ -426,20 +432,20 @@ def test_a_call_that_nobody_answers_leaves_nothing_behind(bus: Bus) -> None:
 def test_the_query_of_a_url_overrides_the_configuration() -> None:
     url = TransportURL.parse(cfg.CONF, "unix:///bus?prefetch=3&max_message_size=2048")
     settings = read_settings(cfg.CONF, url)
-    assert (settings.room(cfg.CONF), settings.max_message_size) == (3, 2048)
+    assert (settings.unfinished_limit(cfg.CONF), settings.max_message_size) == (3, 2048)
 
     plain = TransportURL.parse(cfg.CONF, "unix:///bus")
     assert read_settings(cfg.CONF, plain).max_message_size == 64 * 1024 * 1024
 
 
 def test_a_server_has_room_for_as_many_calls_as_it_has_threads() -> None:
-    """Its option is registered after the driver is made, and before it listens."""
+    """The server registers its option after the driver is made, and before it listens."""
     conf = cfg.ConfigOpts()
     settings = read_settings(conf, TransportURL.parse(conf, "unix:///bus"))
     conf.register_opt(cfg.IntOpt("executor_thread_pool_size", default=64))
     conf.set_override("executor_thread_pool_size", 2)
 
-    assert settings.room(conf) == 2
+    assert settings.unfinished_limit(conf) == 2
 
 
 @pytest.mark.parametrize("query", ["prefetch=0", "prefetch=many", "max_message_size=1", "x=1"])
@@ -463,3 +469,25 @@ def test_a_listener_may_be_closed_while_it_is_polled(bus: Bus) -> None:
 
     assert polled == [[]]
     assert listener.poll() == []
+
+
+def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(module, "TROUBLE_PAUSE", 0.001)
+    listener, tries, take = bus.listen(), itertools.count(), UnixListener._take
+
+    def fail(self: UnixListener) -> Any:
+        if next(tries) < 100:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return take(self)
+
+    monkeypatch.setattr(UnixListener, "_take", fail)
+    bus.cast(bus.join(), 7)
+
+    assert serve(listener) == 7
+    told = [record.getMessage() for record in caplog.records if "be taken" in record.message]
+    assert told[0] == "messages cannot be taken: [Errno 24] Too many open files; trying again"
+    assert told[-1] == "messages can be taken again"
+    assert len(told) < 10

@@ -1,21 +1,23 @@
-"""Replies find their callers, whichever way they have to take."""
+"""Replies reach their callers, by the socket or as files."""
 
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from launcher.bus.directory import BusDirectory, open_directory
-from launcher.bus.mailbox import _READ, INLINE_BYTES, Closed, Mailbox
-from launcher.bus.presence import Presence
-from launcher.bus.replies import Replies
-from launcher.bus.wire import REPLY, WORKING, Reply
+from launcher.unixbus.directory import BusDirectory, open_directory
+from launcher.unixbus.mailbox import _READ, Closed, Mailbox
+from launcher.unixbus.presence import Presence
+from launcher.unixbus.replies import Replies
+from launcher.unixbus.reply_address import INLINE_BYTES
+from launcher.unixbus.wire import REPLY, WORKING, Reply
 from tests.support.directories import short_directory
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapse, wait_until
 
 LIMIT = 10_000_000
 DEADLINE = 10.0  # seconds
@@ -40,7 +42,7 @@ def mailbox(directory: BusDirectory, caller: Presence) -> Iterator[Mailbox]:
     mailbox = Mailbox(directory, caller.id, LIMIT)
     yield mailbox
     mailbox.close()
-    mailbox.forsake()
+    mailbox.close_descriptors()
 
 
 @pytest.fixture
@@ -83,13 +85,13 @@ def test_signs_of_life_come_before_the_reply(
 def test_no_reply_is_lost_when_the_queue_is_full(
     mailbox: Mailbox, replies: Replies, caller: Presence, directory: BusDirectory
 ) -> None:
-    """The caller does not read for a while, as if it were stopped; no server waits for it."""
+    """The caller does not read for a while, as if stopped. No server waits for it."""
     slots = {number: mailbox.expect(number) for number in range(1, 101)}
     begun = time.monotonic()
     for number in slots:
         assert replies.send(caller.id, number, REPLY, b"%d" % number)
     assert time.monotonic() - begun < DEADLINE
-    assert stored(directory, caller)  # those that did not fit into the socket
+    assert stored(directory, caller)  # the replies that did not fit into the socket
 
     for number, slot in slots.items():
         assert mailbox.wait(slot, soon()) == Reply(REPLY, number, b"%d" % number)
@@ -110,7 +112,7 @@ def test_one_caller_that_does_not_read_keeps_no_reply_from_another(
     assert mailbox.wait(slot, soon()) is not None
     assert stored(directory, caller) == []
     deaf_mailbox.close()
-    deaf_mailbox.forsake()
+    deaf_mailbox.close_descriptors()
     deaf.end()
 
 
@@ -147,7 +149,7 @@ def test_replies_to_calls_that_are_over_are_dropped(
 def test_each_of_many_callers_gets_its_own(
     mailbox: Mailbox, replies: Replies, caller: Presence
 ) -> None:
-    """One at a time reads for all, and hands the socket on when it has its own."""
+    """One caller at a time reads for all; when it has its reply it appoints another."""
     threads_count, rounds = 16, 50
     wrong: list[object] = []
     served: list[int] = []
@@ -197,7 +199,7 @@ def test_the_socket_is_handed_on_by_a_caller_that_gives_up(
 def test_an_appointment_that_was_handed_on_is_void(
     mailbox: Mailbox, replies: Replies, caller: Presence
 ) -> None:
-    """It comes to a caller that has just given up, and that waits again a moment later."""
+    """It reaches a caller that has just given up, and that waits again a moment later."""
     reading, again = mailbox.expect(1), mailbox.expect(2)
     got: list[Reply | None] = []
     reader = threading.Thread(target=lambda: got.append(mailbox.wait(reading, soon())))
@@ -209,6 +211,26 @@ def test_an_appointment_that_was_handed_on_is_void(
 
     replies.send(caller.id, 1, REPLY, b"")
     reader.join()
+    assert got == [Reply(REPLY, 1, b"")]
+
+
+def test_who_reads_goes_on_to_the_socket_that_is_made_anew(
+    mailbox: Mailbox, replies: Replies, caller: Presence, directory: BusDirectory
+) -> None:
+    """At once, not when it gives up waiting at the old one."""
+    slot = mailbox.expect(1)
+    got: list[Reply | None] = []
+    wait = partial(mailbox.wait, slot, time.monotonic() + 6 * DEADLINE)
+    reader = threading.Thread(target=lambda: got.append(wait()), daemon=True)
+    reader.start()
+    wait_until(lambda: mailbox._reader is slot, DEADLINE, "it reads")
+    elapse(0.1)  # in which it begins to wait
+    Path(directory.at("peers", f"{caller.id}.sock")).unlink()
+
+    assert mailbox.mend()
+    replies.send(caller.id, 1, REPLY, b"")
+
+    reader.join(DEADLINE)
     assert got == [Reply(REPLY, 1, b"")]
 
 
@@ -258,8 +280,8 @@ def test_garbage_is_dropped_with_a_warning(
 def test_a_datagram_of_an_untrusted_user_is_dropped(
     directory: BusDirectory, caller: Presence, caplog: pytest.LogCaptureFixture
 ) -> None:
-    nobody = BusDirectory(directory.path, directory.uid, directory.gid, frozenset({65534}))
-    mailbox = Mailbox(nobody, caller.id, LIMIT)
+    directory.trusted = frozenset({65534})
+    mailbox = Mailbox(directory, caller.id, LIMIT)
     slot = mailbox.expect(1)
 
     Replies(directory).send(caller.id, 1, REPLY, b"")
@@ -267,7 +289,7 @@ def test_a_datagram_of_an_untrusted_user_is_dropped(
     assert mailbox.wait(slot, time.monotonic() + 0.05) is None
     assert f"from user {os.getuid()}" in caplog.text
     mailbox.close()
-    mailbox.forsake()
+    mailbox.close_descriptors()
 
 
 @pytest.mark.parametrize("body", [b"small", LARGE])
@@ -276,7 +298,7 @@ def test_a_caller_that_has_gone_is_no_error(
 ) -> None:
     mailbox = Mailbox(directory, caller.id, LIMIT)
     mailbox.close()
-    mailbox.forsake()
+    mailbox.close_descriptors()
 
     assert not replies.send(caller.id, 1, REPLY, body)
     replies.send_if_easy(caller.id, 1, WORKING)
@@ -285,8 +307,8 @@ def test_a_caller_that_has_gone_is_no_error(
 def test_a_socket_that_nobody_has_open_is_a_caller_that_has_gone(
     directory: BusDirectory, replies: Replies, caller: Presence
 ) -> None:
-    """Its process was killed and nobody has cleaned up yet."""
+    """The process was killed, and no sibling has cleaned up yet."""
     mailbox = Mailbox(directory, caller.id, LIMIT)
-    mailbox.forsake()
+    mailbox.close_descriptors()
 
     assert not replies.send(caller.id, 1, REPLY, b"")

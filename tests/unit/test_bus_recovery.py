@@ -1,25 +1,29 @@
-"""What is left of a process that died is put in order; who lives is left alone."""
+"""Siblings clean up after a process that died, and leave a living one alone."""
 
+import errno
+import fcntl
+import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from launcher.bus import presence
-from launcher.bus.deaths import Deaths, Suspects
-from launcher.bus.directory import BusDirectory, open_directory
-from launcher.bus.mailbox import Mailbox
-from launcher.bus.presence import Presence
-from launcher.bus.recovery import Recovery
-from launcher.bus.spool import CALL, CAST, MessageName, Spool, new_name
+from launcher.unixbus import presence
+from launcher.unixbus.directory import BusDirectory, open_directory
+from launcher.unixbus.mailbox import Mailbox
+from launcher.unixbus.message_name import CALL, CAST, MessageName, new_name
+from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.presence import Presence
+from launcher.unixbus.recovery import Recovery
+from launcher.unixbus.spool import Spool
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
 DEADLINE = 10.0  # seconds
-SWEEPS = 600  # of which some meet a sibling half-way
+SWEEPS = 600  # some of them meet a sibling half-way
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def recovery(directory: BusDirectory) -> Recovery:
 
 @pytest.fixture
 def spool(directory: BusDirectory) -> Spool:
-    spool = Spool(directory, directory.at("queues", "exchange,topic"))
+    spool = Spool(directory, "queues/exchange,topic")
     spool.make()
     return spool
 
@@ -49,9 +53,9 @@ def living(directory: BusDirectory) -> Iterator[Presence]:
 
 @pytest.fixture
 def dead(directory: BusDirectory) -> str:
-    """ID of a process that was there and died: its lock is free."""
+    """The ID of a process that died: its entry is there, and not locked."""
     presence = Presence(directory)
-    presence.forsake()
+    presence.close_descriptors()
     return presence.id
 
 
@@ -62,9 +66,9 @@ def put(spool: Spool, sender: str, seq: int, kind: str = CAST) -> MessageName:
 
 
 def claim(spool: Spool, name: MessageName, owner: str) -> Path:
-    path = spool.claim(str(name), owner)
-    assert path is not None
-    return Path(path)
+    place = spool.claim(str(name), owner)
+    assert place is not None
+    return Path(spool.directory.at(place))
 
 
 def test_what_a_dead_process_had_in_hand_goes_back_with_a_mark(
@@ -75,8 +79,8 @@ def test_what_a_dead_process_had_in_hand_goes_back_with_a_mark(
 
     recovery.sweep()
 
-    assert spool.waiting() == [str(name.survive())]
-    assert name.survive().deaths == 1
+    assert spool.waiting() == [str(name.count_death())]
+    assert name.count_death().deaths == 1
 
 
 def test_each_death_with_the_message_in_hand_counts(
@@ -87,9 +91,9 @@ def test_each_death_with_the_message_in_hand_counts(
     for deaths in (1, 2):
         victim = Presence(directory)
         claim(spool, name, victim.id)
-        victim.forsake()
+        victim.close_descriptors()
         recovery.sweep()
-        name = name.survive()
+        name = name.count_death()
         assert name.deaths == deaths
         assert spool.waiting() == [str(name)]
 
@@ -120,9 +124,9 @@ def test_nobody_waits_for_the_calls_of_the_dead_but_their_casts_count(
 def test_a_listener_is_woken_for_what_the_dead_left_waiting(
     recovery: Recovery, spool: Spool, dead: str
 ) -> None:
-    listener = os.open(spool.wake, os.O_RDWR | os.O_NONBLOCK)
+    listener = spool.open_wake(os.O_RDWR)
     put(spool, dead, 1)
-    os.read(listener, 1)  # the dead one took the hint, and died
+    os.read(listener, 1)  # the dead process took the hint
 
     recovery.sweep()
 
@@ -133,14 +137,14 @@ def test_a_listener_is_woken_for_what_the_dead_left_waiting(
 def test_all_traces_of_the_dead_go(
     recovery: Recovery, spool: Spool, dead: str, directory: BusDirectory
 ) -> None:
-    directory.make(directory.at("fanout", "exchange,topic"))
-    fanout = Spool(directory, directory.at("fanout", "exchange,topic", f"{dead}.1"))
+    directory.ensure("fanout/exchange,topic")
+    fanout = Spool(directory, f"fanout/exchange,topic/{dead}.1")
     fanout.make()
     put(fanout, dead, 1)
     Path(directory.at("peers", f"{dead}.sock")).touch()
-    directory.make(directory.at("replies", dead))
+    directory.ensure(f"replies/{dead}")
     Path(directory.at("replies", dead, "1")).touch()
-    directory.write_new(f"{spool.path}/new/.{new_name(dead, 2, CALL)}", b"half a mes")
+    directory.write_new(f"{spool.place}/new/.{new_name(dead, 2, CALL)}", b"half a mes")
 
     recovery.sweep()
 
@@ -149,13 +153,109 @@ def test_all_traces_of_the_dead_go(
 
 
 def test_a_process_that_died_before_it_was_visible_is_cleaned_up_too(
+    recovery: Recovery, directory: BusDirectory, spool: Spool, living: Presence
+) -> None:
+    name = put(spool, living.id, 1)
+    claim(spool, name, "1-00000000")
+    draft = Path(directory.at("peers", ".1-00000000"))
+    draft.touch()
+    os.utime(draft, (0, 0))
+
+    assert recovery.recover({draft.name}) == set()
+
+    assert not draft.exists()
+    assert spool.waiting() == [str(name.count_death())]
+
+
+def test_a_draft_that_is_locked_belongs_to_a_living_process_however_old_it_is(
     recovery: Recovery, directory: BusDirectory
 ) -> None:
-    Path(directory.at("peers", ".1-00000000")).touch()
+    draft = Path(directory.at("peers", ".1-00000000"))
+    with draft.open("w") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        os.utime(draft, (0, 0))
 
-    recovery.sweep()
+        assert recovery.recover({draft.name}) == {draft.name}
 
-    assert list(Path(directory.at("peers")).iterdir()) == []
+        assert draft.exists()
+
+
+def before_the_next_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Call `act` between open(2) and flock(2) of the next draft."""
+    flock = fcntl.flock
+
+    def act_first(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        act()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", act_first)
+
+
+def test_a_process_that_is_just_appearing_is_left_alone(
+    recovery: Recovery,
+    directory: BusDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its draft exists, and is not locked yet."""
+    caplog.set_level(logging.INFO)
+    before_the_next_lock(monkeypatch, recovery.sweep)
+
+    appearing = Presence(directory)
+
+    assert directory.names("peers") == [appearing.id]
+    assert "cleaning up" not in caplog.text
+    appearing.end()
+
+
+def test_a_process_that_is_just_mending_its_entry_is_left_alone(
+    recovery: Recovery,
+    directory: BusDirectory,
+    spool: Spool,
+    living: Presence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its draft exists, and is not locked yet. It keeps its address, queue and message."""
+    mailbox = Mailbox(directory, living.id, 1000)
+    directory.ensure("fanout/exchange,topic")
+    fanout = Spool(directory, f"fanout/exchange,topic/{living.id}.1")
+    fanout.make()
+    held = claim(spool, put(spool, living.id, 1), living.id)
+    Path(directory.at("peers", living.id)).unlink()
+    names = set[str]()
+
+    def examine() -> None:
+        names.update(directory.names("peers"))
+        assert recovery.recover(names) == set()
+
+    before_the_next_lock(monkeypatch, examine)
+
+    assert living.mend()
+
+    assert f".{living.id}" in names
+    assert mailbox.is_there()
+    assert Path(fanout.path).exists()
+    assert held.exists()
+    assert recovery.recover({living.id}) == {living.id}
+    mailbox.close()
+    mailbox.close_descriptors()
+
+
+def test_a_process_that_cannot_mend_its_entry_leaves_no_draft_to_be_taken_for_dead(
+    directory: BusDirectory, living: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before_the_next_lock(monkeypatch, fail)
+    Path(directory.at("peers", living.id)).unlink()
+
+    with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+        living.mend()
+
+    assert directory.names("peers") == []
+    assert living.mend()
 
 
 def test_messages_of_an_owner_without_an_entry_go_back(
@@ -166,7 +266,7 @@ def test_messages_of_an_owner_without_an_entry_go_back(
 
     recovery.sweep()
 
-    assert spool.waiting() == [str(name.survive())]
+    assert spool.waiting() == [str(name.count_death())]
 
 
 def test_who_leaves_gives_back_what_it_has(
@@ -183,12 +283,12 @@ def test_who_leaves_gives_back_what_it_has(
 def test_one_cleans_up_and_others_wait_for_it(
     recovery: Recovery, dead: str, directory: BusDirectory
 ) -> None:
-    lock = presence.seize(directory, dead)
+    lock = presence.lock_dead(directory, dead)
     assert lock is not None
 
     assert recovery.recover({dead}) == {dead}
 
-    os.close(lock)  # it died as well, in the middle of it
+    os.close(lock)  # the cleaning process died half-way
     assert recovery.recover({dead}) == set()
     assert list(Path(directory.at("peers")).iterdir()) == []
 
@@ -223,26 +323,26 @@ def test_strays_are_no_obstacle(
 
 
 def test_a_death_is_reported_and_a_departure_is_not(directory: BusDirectory) -> None:
-    deaths = Deaths(directory.at("peers"), "own")
+    deaths = Deaths(directory, "own")
     leaving, dying = Presence(directory), Presence(directory)
     assert deaths.read() == set()
 
     leaving.end()
     assert deaths.read() == set()
 
-    dying.forsake()
+    dying.close_descriptors()
     assert deaths.read() == {dying.id}
     assert deaths.read() == set()
     deaths.close()
 
 
 def test_if_the_kernel_lost_events_everybody_is_suspected(directory: BusDirectory) -> None:
-    deaths = Deaths(directory.at("peers"), "own")
+    deaths = Deaths(directory, "own")
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     noisy = [Path(directory.at("peers", name)) for name in ("noisy", "louder")]
     for path in noisy:
         path.touch()
-    for _ in range(limit // 2 + 1):  # in turn, since an event like the one before is no event
+    for _ in range(limit // 2 + 1):  # in turn: inotify drops an event that equals the one before
         for path in noisy:
             os.close(os.open(path, os.O_WRONLY))  # sixteen thousand times
     for path in noisy:
@@ -255,13 +355,13 @@ def test_if_the_kernel_lost_events_everybody_is_suspected(directory: BusDirector
 
 
 def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -> None:
-    """Its death is reported a little before the kernel lets go of the lock."""
-    deaths = Deaths(directory.at("peers"), "own")
+    """The kernel reports its death a little before it releases the lock."""
+    deaths = Deaths(directory, "own")
     living, dying = Presence(directory), Presence(directory)
     locked = [{living.id, dying.id}, {living.id, dying.id}, {living.id}]
     suspects = Suspects(deaths, lambda _: locked.pop(0))
     assert suspects.due() is None
-    dying.forsake()
+    dying.close_descriptors()
     suspects.listen()
 
     def examined() -> bool:
@@ -277,34 +377,34 @@ def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -
 def test_one_death_brings_others_to_light(
     directory: BusDirectory, recovery: Recovery, dead: str
 ) -> None:
-    """One that died while it cleaned up after another has left two to clean up after."""
-    deaths = Deaths(directory.at("peers"), "own")
+    """A process died while it cleaned up after another: there are two to clean up after."""
+    deaths = Deaths(directory, "own")
     suspects = Suspects(deaths, recovery.recover)
     dying = Presence(directory)
-    dying.forsake()
+    dying.close_descriptors()
 
     suspects.listen()
     suspects.examine()
 
-    assert deaths.everybody() == set()
+    assert deaths.all_names() == set()
     deaths.close()
 
 
 def test_without_inotify_everybody_is_examined_now_and_then(
     directory: BusDirectory, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sockets and strays among them are no obstacle."""
-    monkeypatch.setattr("launcher.bus.deaths._watch", lambda _: -1)
+    """Sockets and foreign files in `peers/` are no obstacle."""
+    monkeypatch.setattr("launcher.unixbus.peer_deaths._watch", lambda _: -1)
     mailbox = Mailbox(directory, dead, 1000)
-    mailbox.forsake()
+    mailbox.close_descriptors()
     Path(directory.at("peers", "stray")).touch()
-    deaths = Deaths(directory.at("peers"), "own")
+    deaths = Deaths(directory, "own")
     suspects = Suspects(deaths, Recovery(directory).recover)
 
     suspects.examine()
 
     assert deaths.blind
-    assert deaths.everybody() == {"stray"}
+    assert deaths.all_names() == {"stray"}
     assert suspects.due() is not None
     deaths.close()
 
@@ -312,14 +412,14 @@ def test_without_inotify_everybody_is_examined_now_and_then(
 def test_what_siblings_make_at_the_same_moment_is_no_obstacle(
     recovery: Recovery, directory: BusDirectory
 ) -> None:
-    """A draft that is looked at may have got its name, or have gone, before the look is over."""
-    topic, over = directory.at("fanout", "exchange,topic"), threading.Event()
+    """A draft may get its name, or be removed, while a sweep looks at it."""
+    topic, over = "fanout/exchange,topic", threading.Event()
 
     def come_and_go() -> None:
         while not over.is_set():
-            directory.make(topic)
-            directory.make(f"{topic}/1-00000000.1", "new", "cur", fifo="wake")
-            shutil.rmtree(topic)
+            directory.ensure(topic)
+            directory.ensure(f"{topic}/1-00000000.1", "new", "cur", fifo="wake")
+            shutil.rmtree(directory.at(topic))
 
     sibling = threading.Thread(target=come_and_go)
     sibling.start()

@@ -1,4 +1,4 @@
-"""One queue: what is put in is claimed once, in order, and goes back or away."""
+"""One queue: a message is claimed once, in order, and is then removed or put back."""
 
 import os
 import threading
@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.bus.directory import BusDirectory, open_directory
-from launcher.bus.spool import (
-    CALL,
-    CAST,
-    MAX_DEATHS,
-    MessageName,
-    Spool,
-    new_name,
-    parse_name,
-    remove,
-)
+from launcher.unixbus.directory import BusDirectory, open_directory
+from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.message_name import CALL, CAST, MAX_DEATHS, MessageName, new_name, parse_name
+from launcher.unixbus.spool import Spool
 from tests.support.directories import short_directory
 
 SENDER = "4242-0123abcd"
@@ -35,7 +28,7 @@ def directory() -> Iterator[BusDirectory]:
 
 @pytest.fixture
 def spool(directory: BusDirectory) -> Spool:
-    spool = Spool(directory, directory.at("queues", "exchange,topic"))
+    spool = Spool(directory, "queues/exchange,topic")
     spool.make()
     return spool
 
@@ -44,6 +37,18 @@ def put(spool: Spool, seq: int, data: bytes = b"data", kind: str = CAST) -> Mess
     name = new_name(SENDER, seq, kind)
     spool.put(name, data)
     return name
+
+
+@pytest.mark.parametrize("part", ["wake", "new", "cur"])
+def test_a_queue_of_which_a_part_was_removed_is_listened_to(spool: Spool, part: str) -> None:
+    """The first listener mends it: no other was there before."""
+    spool.directory.remove(f"{spool.place}/{part}")
+    put(spool, 1)
+
+    inbox = Inbox(spool)
+
+    assert inbox.next(ME) is not None
+    inbox.close()
 
 
 @given(
@@ -77,21 +82,21 @@ def test_messages_wait_in_the_order_in_which_they_were_sent(spool: Spool) -> Non
 
 
 def test_the_first_message_makes_the_queue(directory: BusDirectory) -> None:
-    spool = Spool(directory, directory.at("queues", "new,one"))
+    spool = Spool(directory, "queues/new,one")
 
     name = put(spool, 1, b"hello")
 
     path = spool.claim(str(name), ME)
     assert path is not None
-    assert directory.read(path, 100) == b"hello"
+    assert directory.read_trusted(path, 100) == b"hello"
 
 
 def test_a_message_being_written_is_not_to_be_seen(spool: Spool, directory: BusDirectory) -> None:
     name = new_name(SENDER, 1, CAST)
-    directory.write_new(f"{spool.path}/new/.{name}", b"half")
+    directory.write_new(f"{spool.place}/new/.{name}", b"half")
 
     assert spool.waiting() == []
-    assert list(spool.drafts()) == [(f"{spool.path}/new/.{name}", str(name))]
+    assert list(spool.drafts()) == [(f"{spool.place}/new/.{name}", str(name))]
 
 
 def test_of_many_that_claim_a_message_one_gets_it(spool: Spool) -> None:
@@ -136,33 +141,33 @@ def test_a_message_put_back_has_its_old_place_and_a_mark(spool: Spool) -> None:
 
 def test_a_withdrawn_message_is_gone_under_whatever_name_it_waits(spool: Spool) -> None:
     names = [put(spool, seq, kind=CALL) for seq in (1, 2, 3)]
-    for name, back in ((names[0], names[0].requeue()), (names[1], names[1].survive())):
+    for name, back in ((names[0], names[0].requeue()), (names[1], names[1].count_death())):
         path = spool.claim(str(name), ME)
         assert path is not None
         spool.put_back(path, back)
 
     for name in names:
-        assert spool.nudge(name)
+        assert spool.poke_if_waiting(name)
         spool.withdraw(name)
-        assert not spool.nudge(name)
+        assert not spool.poke_if_waiting(name)
 
     assert spool.waiting() == []
 
 
 def test_a_claimed_message_cannot_be_withdrawn(spool: Spool) -> None:
     name = put(spool, 1, kind=CALL)
-    path = spool.claim(str(name), ME)
+    place = spool.claim(str(name), ME)
 
     spool.withdraw(name)
 
-    assert path is not None
-    assert Path(path).exists()
+    assert place is not None
+    assert spool.directory.facts(place) is not None
 
 
 def test_a_poke_tells_whether_anybody_listens(spool: Spool) -> None:
     assert not spool.poke()
 
-    listener = os.open(spool.wake, os.O_RDWR | os.O_NONBLOCK)
+    listener = spool.open_wake(os.O_RDWR)
     assert spool.poke()
     assert os.read(listener, 10) == b"\0"
 
@@ -171,7 +176,7 @@ def test_a_poke_tells_whether_anybody_listens(spool: Spool) -> None:
 
 
 def test_a_full_fifo_is_as_good_as_a_byte(spool: Spool) -> None:
-    listener = os.open(spool.wake, os.O_RDWR | os.O_NONBLOCK)
+    listener = spool.open_wake(os.O_RDWR)
     with suppress(BlockingIOError):
         while os.write(listener, b"x" * 4096):
             pass
@@ -198,8 +203,8 @@ def test_whatever_lies_there_can_be_removed(spool: Spool, tmp_path: Path) -> Non
     link = Path(spool.path, "new", "link")
     link.symlink_to(kept)
 
-    for path in (tree, link, Path(spool.path, "new", "nothing")):
-        remove(str(path))
+    for name in ("tree", "link", "nothing"):
+        spool.directory.remove(f"{spool.place}/new/{name}")
 
     assert spool.waiting() == []
     assert kept.exists()

@@ -1,4 +1,4 @@
-"""The format of messages and replies, and what is none."""
+"""The format of messages and replies, and data that is not in it."""
 
 import datetime
 import json
@@ -7,18 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.bus import wire
-from launcher.bus.wire import Garbage, Message, Reply
+from launcher.unixbus import wire
+from launcher.unixbus.wire import Garbage, Message, Reply
 
 TEXT = st.text(max_size=6)
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+)
 
 
 def nested(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return PLAIN | st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2)
 
 
-JSON = nested(nested(PLAIN))  # st.recursive takes four times as long to generate no more kinds
+JSON = nested(nested(PLAIN))  # st.recursive takes four times as long for the same kinds
 OBJECTS = st.dictionaries(TEXT, JSON, max_size=2)
 
 
@@ -115,3 +121,11 @@ def test_a_failure_is_none_of_the_results() -> None:
 def test_a_body_that_is_neither_is_garbage(body: bytes) -> None:
     with pytest.raises(Garbage):
         wire.decode_body(body)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_json_has_not_are_refused(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        wire.encode_result({"x": number})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        wire.encode_message(Message({}, {"x": number}))

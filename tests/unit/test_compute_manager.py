@@ -11,7 +11,7 @@ import pytest
 from oslo_config import cfg
 from oslo_messaging import ExpectedException
 
-from launcher.compute.manager import ArgumentUnusable, ComputeManager, to_node
+from launcher.compute.compute_manager import ArgumentUnusable, ComputeManager, to_node
 from launcher.compute.resources import HostResources
 from launcher.errors import DatabaseUnavailable, ServiceNotFound
 from launcher.registry.interface import Registry

@@ -1,11 +1,11 @@
-"""Counters that outlive who counts: real forks, sums that never fall."""
+"""Counters that outlive their workers: real forks, and sums that never fall."""
 
 import os
 from collections.abc import Callable
 
 import pytest
 
-from launcher.counters import BOUNDS, CALL, ENTRIES, OTHER, TASK, Counters
+from launcher.board.counters import BOUNDS, CALL, ENTRIES, OTHER, TASK, Counters
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def counters() -> Counters:
 
 
 def in_a_child(action: Callable[[], object]) -> None:
-    """Done by a process that is gone when this returns."""
+    """Run in a process that has ended when this returns."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -60,7 +60,7 @@ def test_redeliveries_are_counted_before_the_call_ends(counters: Counters) -> No
 
 
 def test_names_without_end_are_counted_as_others(counters: Counters) -> None:
-    """A client that calls whatever comes to its mind makes no table overflow, nor slots leak."""
+    """A client that calls made-up methods makes no table overflow."""
     table = counters.of(3)
     for number in range(3 * ENTRIES):
         table.count_call(f"method-{number}", 0.1, failed=False)

@@ -1,19 +1,26 @@
-"""What the master keeps of a death, and what it decides about it."""
+"""What the master records about a death, and what it does then."""
 
+import logging
 import time
 from collections.abc import Callable
 
 import pytest
 
-from launcher.board import Board
+from launcher.board.board import Board
+from launcher.board.slot_fields import seconds
+from launcher.board.states import Step, Wanted
 from launcher.errors import LauncherError
-from launcher.slot import seconds
-from launcher.states import Step
-from launcher.supervise import deaths, restarts
-from launcher.supervise.deaths import Deaths
+from launcher.supervise.policy import Budget, Policy
+from launcher.supervise.processes import deaths
+from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.processes.lives import Lives
 
 KILLED = -9
-POLICY = restarts.Policy(limit=2, window=120, stable_after=30)
+POLICY = Policy(
+    start_timeout=10,
+    tasks=("probe", "report"),
+    budget=Budget(limit=2, window=120, stable_after=30),
+)
 Bury = Callable[..., None]
 
 
@@ -33,12 +40,11 @@ def given_up() -> list[LauncherError]:
 def buried(board: Board, given_up: list[LauncherError]) -> Deaths:
     return Deaths(
         board,
-        POLICY,
+        Lives(board, lambda: POLICY),
+        lambda: POLICY,
         binary="compute-launcher",
-        start_timeout=10,
         was_ready=lambda: True,
         give_up=given_up.append,
-        tasks=("probe", "report"),
     )
 
 
@@ -75,9 +81,11 @@ def test_a_death_in_the_start_tells_the_step(board: Board, buried: Deaths) -> No
 def test_time_in_which_it_hung_was_no_service(
     board: Board, buried: Deaths, given_up: list[LauncherError]
 ) -> None:
-    """Else one that hangs after each start, and is found after a minute, would be replaced for
-    ever: every time it would have served stably."""
-    for _ in range(POLICY.limit + 1):
+    """Time after the hang does not count as serving.
+
+    Else a worker that hangs after each start would seem stable, and be replaced for ever.
+    """
+    for _ in range(POLICY.budget.limit + 1):
         serve(board, since=100)
         hung = time.monotonic_ns() - seconds(95)
         buried.accuse(1, 42, "task report late by 0 s", hung)
@@ -87,7 +95,154 @@ def test_time_in_which_it_hung_was_no_service(
     assert death is not None
     assert death.served_for == pytest.approx(5, abs=1)
     assert death.cause == "ended by the master: task report late by 0 s"
+    assert buried.resting
+    assert not given_up
+
+
+def spend(board: Board, buried: Deaths, number: int, count: int = POLICY.budget.limit + 1) -> None:
+    for _ in range(count):
+        board.slot(number).occupy(40 + number, 10)
+        buried.on_dead_worker(number, KILLED)
+
+
+def rest_of(board: Board, number: int) -> float:
+    """Seconds until a worker may start in the slot."""
+    return (board.slot(number).get("not_before") - time.monotonic_ns()) / 1e9
+
+
+def test_a_slot_that_spends_its_limit_rests_while_another_one_serves(
+    board: Board,
+    buried: Deaths,
+    given_up: list[LauncherError],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    serve(board, since=100)
+    spend(board, buried, 0)
+
+    assert 14 < rest_of(board, 0) < 31
+    assert buried.resting == {0: "deaths within 120 s: 3, allowed: 2; killed by SIGKILL"}
+    assert "the others go on; deaths within 120 s: 3, allowed: 2" in caplog.text
+    spend(board, buried, 0, 1)
+    assert 29 < rest_of(board, 0) < 61
+    assert given_up == []
+
+
+def test_it_rests_too_while_another_one_has_not_spent_its_limit(
+    board: Board, buried: Deaths, given_up: list[LauncherError]
+) -> None:
+    """The slot's next process is being forked just then."""
+    spend(board, buried, 0)
+    assert given_up == []
+    spend(board, buried, 1, POLICY.budget.limit)
+    assert given_up == []
+
+    spend(board, buried, 1, 1)
+
     assert len(given_up) == 1
+    assert "worker 1 pid 41 ended: killed by SIGKILL; deaths within 120 s: 3" in str(given_up[0])
+
+
+def test_one_that_is_late_serves_nobody(
+    board: Board, buried: Deaths, given_up: list[LauncherError]
+) -> None:
+    spend(board, buried, 1)
+    board.slot(1).occupy(41, 10)
+    board.slot(1).serve(time.monotonic_ns() + seconds(60), 0)
+    spend(board, buried, 0)
+    assert given_up == []
+    board.slot(1).beat(time.monotonic_ns() - 1, 0)
+
+    spend(board, buried, 0, 1)
+
+    assert len(given_up) == 1
+
+
+def test_who_leaves_because_it_was_asked_to_takes_the_rests_along(
+    board: Board, buried: Deaths
+) -> None:
+    spend(board, buried, 0)
+    board.slot(0).put("wanted", Wanted.SUCCESSOR)
+
+    spend(board, buried, 0, 1)
+
+    assert buried.resting == {}
+    board.slot(0).vacate(10, 0)
+    spend(board, buried, 0, 1)
+    assert rest_of(board, 0) < 31
+
+
+def fail(board: Board, buried: Deaths, number: int, reason: str) -> None:
+    board.slot(number).occupy(40 + number, 10)
+    board.slot(number).explain(reason)
+    buried.on_dead_worker(number, 1)
+
+
+def test_a_start_in_which_all_fail_alike_ends_at_once_and_says_so_last(
+    board: Board,
+    buried: Deaths,
+    given_up: list[LauncherError],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    buried._was_ready = lambda: False
+    fail(board, buried, 0, "init_host: OSError: no")
+    assert given_up == []
+
+    fail(board, buried, 1, "init_host: OSError: no")
+
+    (error,) = given_up
+    told = "worker 1 pid 41 ended: init_host: OSError: no; every worker fails like that"
+    assert str(error) == f"compute-launcher gave up: {told}"
+    assert "starts again" not in caplog.text
+
+
+def test_a_start_whose_limit_is_spent_does_not_say_that_it_starts_again(
+    board: Board,
+    buried: Deaths,
+    given_up: list[LauncherError],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    buried._was_ready = lambda: False
+    spend(board, buried, 0, POLICY.budget.limit)
+    assert "starts again in" in caplog.text
+    caplog.clear()
+
+    spend(board, buried, 0, 1)
+
+    assert len(given_up) == 1
+    assert "starts again" not in caplog.text
+
+
+def test_whoever_died_lately_is_told_and_forgotten_in_time(
+    board: Board, buried: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert buried.recent() == []
+    serve(board, since=100)
+    buried.on_dead_worker(1, KILLED)  # one that had served stably does not count
+    spend(board, buried, 0, 2)
+
+    recent = buried.recent()
+
+    told = [(one.slot, one.counted, one.allowed, one.window) for one in recent]
+    assert told == [(0, 2, 2, 120), (1, 0, 2, 120)]
+    assert recent[0].cause == "killed by SIGKILL"
+    later = time.monotonic() + POLICY.budget.window + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert buried.recent() == []
+
+
+def test_what_befell_a_worker_is_told_anew_when_it_had_served(
+    board: Board, buried: Deaths
+) -> None:
+    board.first_to_tell("boom")
+    fail(board, buried, 0, "boom")
+    assert not board.first_to_tell("boom")
+
+    serve(board, since=1)
+    buried.on_dead_worker(1, KILLED)
+
+    assert board.first_to_tell("boom")
 
 
 def test_an_accusation_of_another_process_is_none(board: Board, buried: Deaths) -> None:
@@ -122,7 +277,7 @@ def test_deaths_of_old_are_forgotten(
     board: Board, buried: Deaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buried.on_dead_worker(1, KILLED)
-    later = time.monotonic() + POLICY.window + 1
+    later = time.monotonic() + POLICY.budget.window + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     buried.on_dead_worker(1, KILLED)
 

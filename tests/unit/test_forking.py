@@ -1,4 +1,4 @@
-"""What supervise.forking adds to cotyledon, and what it stands on: fails when that changes."""
+"""What `forking` adds to cotyledon; the tests fail if the internals that it uses change."""
 
 import errno
 import inspect
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import cotyledon
 import pytest
 
-from launcher.board import Board
-from launcher.supervise import forking
-from launcher.supervise.forking import ForkingManager
+from launcher.board.board import Board
+from launcher.supervise.processes import forking
+from launcher.supervise.processes.forking import ForkingManager
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def board() -> Board:
 
 @pytest.fixture
 def manager(board: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkingManager]:
-    """One that was not through cotyledon's constructor, which takes over the whole process."""
+    """A manager without cotyledon's constructor, which would take over the whole process."""
     monkeypatch.setattr(cotyledon.ServiceManager, "__init__", lambda self, **_: None)
     manager = ForkingManager(board)
     yield manager
@@ -54,7 +54,7 @@ def test_cotyledon_still_takes_its_signals_from_the_pipe_that_is_written_to() ->
 def test_all_forks_come_from_one_thread_that_goes_on(
     manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel takes its end for that of the master."""
+    """The kernel takes the end of the forking thread for that of the master."""
     seen: list[threading.Thread] = []
     monkeypatch.setattr(
         cotyledon.ServiceManager,
@@ -106,7 +106,7 @@ def test_nobody_is_forked_in_a_stop(
 def test_who_is_not_wanted_is_not_forked(
     manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cotyledon starts a successor of any worker, wanted or not."""
+    """cotyledon would fork a successor for any worker, wanted or not."""
     monkeypatch.setattr(
         cotyledon.ServiceManager, "_start_worker", lambda *_: pytest.fail("forked")
     )
@@ -117,7 +117,7 @@ def test_who_is_not_wanted_is_not_forked(
 def test_cotyledon_is_told_of_those_that_are_not_wanted_when_they_have_ended(
     manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Earlier it would start others in their place, or stop the wrong ones."""
+    """Before that, cotyledon would fork successors, or stop the wrong workers."""
     told: list[int] = []
     monkeypatch.setattr(manager, "reconfigure", lambda _, workers: told.append(workers))
     monkeypatch.setattr(os, "kill", lambda pid, number: None)
@@ -144,7 +144,9 @@ def test_the_pid_is_known_before_the_worker_says_anything(
     manager: ForkingManager, board: Board
 ) -> None:
     manager.slot = 1
-    process = forking._Context(manager._note_pid).Process(target=os._exit, args=(0,))
+    process = forking._Context(manager._note_pid, manager.forking).Process(
+        target=os._exit, args=(0,)
+    )
     process.start()
 
     assert board.slot(1).get("pid") == process.pid

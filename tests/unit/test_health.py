@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from launcher.board import NO_LEAD
-from launcher.slot import SlotView
-from launcher.states import Step, WorkerState
-from launcher.supervise.health import SECOND, Verdict, assess, is_late
+from launcher.board.board import NO_LEAD
+from launcher.board.slot_fields import SECOND, SlotView
+from launcher.board.states import Step, Wanted, WorkerState
+from launcher.supervise.watch.health import Verdict, assess
+from launcher.supervise.watch.suspicion import is_late
 
 EMPTY, STARTING, SERVING, STOPPING = WorkerState
 NOW = 1_000 * SECOND
@@ -15,7 +16,7 @@ TASKS = ("probe", "report", "update_available_resource")
 
 
 def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
-    """A slot of which nothing is wrong, but for `fields`; `ago` is the age of its step."""
+    """A healthy slot, changed by `fields`; its step began `ago` seconds before NOW."""
     defaults = {
         "pid": 4000 + number,
         "step": Step.DONE if state is SERVING else Step.FORK,
@@ -29,7 +30,10 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "probe_ok_at": NOW,
         "probe_ok_since": NOW - 600 * SECOND,
         "probe_failing_since": 0,
+        "wanted": Wanted.WORKER,
         "tasks_failing": 0,
+        "failing_tasks": 0,
+        "generation": 1,
         "call_threads": 64,
         "calls_in_hand": 0,
         "oldest_call": "",
@@ -43,7 +47,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
 
 
 def busy(number: int, state: WorkerState, *, calls: int, oldest: str, ago: int) -> SlotView:
-    """Its oldest call is so many seconds old."""
+    """A slot with a call of this age, in seconds."""
     view = slot(number, state, calls_in_hand=calls, oldest_call_since=NOW - ago * SECOND)
     return view._replace(oldest_call=oldest)
 
@@ -77,18 +81,18 @@ def test_every_state_can_be_late(state: WorkerState) -> None:
 
 
 def test_a_surge_stands_in_for_one_that_is_wanted() -> None:
-    """Nothing is remarkable about a worker that is replaced on purpose."""
+    """A worker that is replaced on purpose is no problem."""
     replaced = starting(1, Step.PROBE, 0)
-    verdict = judge(slot(0), replaced, slot(2), wanted=2, in_hand={1, 2}, was_ready=True)
+    verdict = judge(slot(0), replaced, slot(2), wanted=2, changing={1, 2}, was_ready=True)
     assert verdict.headline == "2/2 workers serving"
     assert verdict.all_serve
     assert not verdict.remarkable
-    both = judge(slot(0), slot(1), slot(2), wanted=2, in_hand={2}, was_ready=True)
+    both = judge(slot(0), slot(1), slot(2), wanted=2, changing={2}, was_ready=True)
     assert both.headline == "2/2 workers serving"
 
 
 def test_one_that_is_wanted_and_missing_is_counted_even_if_it_is_in_hand() -> None:
-    verdict = judge(slot(0), starting(1, Step.PROBE, 0), in_hand={1}, was_ready=True)
+    verdict = judge(slot(0), starting(1, Step.PROBE, 0), changing={1}, was_ready=True)
     assert verdict.headline == "1/2 workers serving"
     assert not verdict.all_serve
 
@@ -171,6 +175,10 @@ def test_status_before_ready(slots: list[SlotView], headline: str) -> None:
             "degraded: 1/2 workers serving; worker 1: fork 1 s",
         ),
         (
+            [slot(0), slot(1, STARTING, not_before=NOW)],
+            "degraded: 1/2 workers serving; worker 1: fork 0 s",
+        ),
+        (
             [late(0), slot(1)],
             "degraded: 2/2 workers serving; worker 0 pid 4000: periodic loop late by 5 s",
         ),
@@ -178,6 +186,14 @@ def test_status_before_ready(slots: list[SlotView], headline: str) -> None:
             [late(0, deadline_task=3), slot(1)],
             "degraded: 2/2 workers serving; worker 0 pid 4000: task update_available_resource "
             "late by 5 s",
+        ),
+        (
+            [late(0, deadline_task=1)],
+            "degraded: 1/1 workers serving; worker 0 pid 4000: task probe late by 5 s",
+        ),
+        (
+            [late(0, deadline_task=4)],
+            "degraded: 1/1 workers serving; worker 0 pid 4000: periodic loop late by 5 s",
         ),
         (
             [late(0, deadline_task=9)],
@@ -198,6 +214,71 @@ def test_status_after_ready(slots: list[SlotView], headline: str) -> None:
     assert judge(*slots, was_ready=True).headline == headline
 
 
+def test_why_a_slot_rests_is_told_while_it_does() -> None:
+    why = {1: "6 deaths; killed by SIGKILL"}
+    rests = slot(1, EMPTY, not_before=NOW + 4 * SECOND)
+    told = "worker 1: restarts in 4 s (6 deaths; killed by SIGKILL)"
+
+    found = judge(slot(0), rests, was_ready=True, resting=why)
+    assert found.headline == f"degraded: 1/2 workers serving; {told}"
+    found = judge(slot(0), starting(1, Step.PROBE, 3), was_ready=True, resting=why)
+    assert found.headline == "degraded: 1/2 workers serving; worker 1: probe 3 s"
+    assert judge(slot(0), slot(1), was_ready=True, resting=why).headline == "2/2 workers serving"
+
+
+@pytest.mark.parametrize(
+    ("failing", "bits", "told"),
+    [
+        (1, 0b100, "worker 0: 1 periodic task failing (update_available_resource)"),
+        (
+            2,
+            0b110,
+            "worker 0: 2 periodic tasks failing (report to the database, "
+            "update_available_resource)",
+        ),
+        (3, 0b10, "worker 0: 3 periodic tasks failing (report to the database)"),
+        (1, 1 << 61, "worker 0: 1 periodic task failing"),
+    ],
+)
+def test_tasks_that_fail_are_named(failing: int, bits: int, told: str) -> None:
+    verdict = judge(slot(0, tasks_failing=failing, failing_tasks=bits), was_ready=True)
+
+    assert verdict.headline == f"degraded: 1/1 workers serving; {told}"
+
+
+def test_a_probe_that_fails_says_what_is_away_and_is_not_counted_as_a_task() -> None:
+    away: dict[str, Any] = {
+        "probe_failing_since": NOW - SECOND,
+        "tasks_failing": 1,
+        "failing_tasks": 1,
+    }
+
+    found = judge(slot(0, **away), slot(1, **away), was_ready=True)
+    assert found.headline == "degraded: 2/2 workers serving; the bus does not answer"
+    found = judge(slot(0), slot(1, **away), was_ready=True)
+    said = "worker 1: no answer through the bus"
+    assert found.headline == f"degraded: 2/2 workers serving; {said}"
+    found = judge(slot(0, **away), starting(1, Step.PROBE, 3), was_ready=True)
+    told = "worker 1: probe 3 s; the bus does not answer"
+    assert found.headline == f"degraded: 1/2 workers serving; {told}"
+    forgiven = slot(0, tasks_failing=1, failing_tasks=1)
+    assert judge(forgiven, was_ready=True).headline == "1/1 workers serving"
+    both = slot(0, **away | {"tasks_failing": 2, "failing_tasks": 0b11})
+    told = "the bus does not answer; worker 0: 1 periodic task failing (report to the database)"
+    found = judge(both, was_ready=True)
+    assert found.headline == f"degraded: 1/1 workers serving; {told}"
+
+
+def test_who_has_another_configuration_is_told_unless_it_is_being_brought_in() -> None:
+    slots = [slot(0, generation=3), slot(1, generation=2), slot(2, generation=0)]
+
+    told = "worker 0 has the configuration of a reload that failed"
+    found = judge(*slots, was_ready=True, generation=2)
+    assert found.headline == f"degraded: 3/3 workers serving; {told}"
+    assert judge(*slots, was_ready=True, generation=0).headline == "3/3 workers serving"
+    assert judge(*slots, was_ready=True).headline == "3/3 workers serving"
+
+
 def test_a_service_whose_calls_wait_is_saturated_and_well() -> None:
     full, busy = slot(0, calls_in_hand=64), slot(1, calls_in_hand=63)
 
@@ -206,6 +287,28 @@ def test_a_service_whose_calls_wait_is_saturated_and_well() -> None:
     assert verdict.headline == "2/2 workers serving, saturated: 128 calls in hand"
     assert verdict.healthy
     assert not verdict.remarkable
+
+
+@pytest.mark.parametrize(
+    ("threads", "calls", "told"),
+    [
+        (0, 0, "1/1 workers serving"),
+        (0, 1, "1/1 workers serving, saturated: 1 call in hand"),
+        (1, 0, "1/1 workers serving"),
+        (1, 1, "1/1 workers serving, saturated: 1 call in hand"),
+    ],
+)
+def test_one_call_saturates_who_has_one_thread_or_has_not_said_yet(
+    threads: int, calls: int, told: str
+) -> None:
+    found = judge(slot(0, call_threads=threads, calls_in_hand=calls), was_ready=True)
+
+    assert found.headline == told
+
+
+def test_a_stop_is_remarkable_though_nothing_is_wrong() -> None:
+    assert judge(slot(0), was_ready=True, stopping=True).remarkable
+    assert not judge(slot(0), was_ready=True).remarkable
 
 
 @pytest.mark.parametrize(
@@ -234,16 +337,18 @@ def test_a_step_that_began_after_the_clock_was_read_has_no_negative_age() -> Non
     ahead = slot(0, STARTING, step=Step.MANAGER, stepped_at=NOW + 1)
 
     assert judge(ahead).headline == "starting: 0/1 serving; worker 0: manager 0 s"
+    call = busy(0, STOPPING, calls=1, oldest="resize", ago=0)._replace(oldest_call_since=NOW + 1)
+    assert judge(call, stopping=True).headline == "draining: 1 call, oldest resize 0 s"
 
 
 def failing(number: int, ago: float) -> SlotView:
-    """Its round trips have failed for so many seconds."""
+    """A slot whose probes have failed for so many seconds."""
     since = int(NOW - ago * SECOND)
     return slot(number, probe_failing_since=since, probe_ok_since=0, probe_ok_at=since - SECOND)
 
 
 def well(number: int, since: float = 600, last: float = 0) -> SlotView:
-    """Its round trips have succeeded for so many seconds, the last one so long ago."""
+    """A slot whose probes have succeeded for so many seconds, the last one so long ago."""
     begun, seen = int(NOW - since * SECOND), int(NOW - last * SECOND)
     return slot(number, probe_ok_since=begun, probe_ok_at=seen)
 
@@ -252,6 +357,7 @@ def well(number: int, since: float = 600, last: float = 0) -> SlotView:
     ("slots", "wedged"),
     [
         ([failing(0, 100), well(1)], [0]),
+        ([failing(0, 90), well(1)], [0]),
         ([failing(0, 89), well(1)], []),
         ([failing(0, 100), well(1, last=11)], []),  # the bus may have gone since
         ([failing(0, 100), well(1, last=9)], [0]),
@@ -260,6 +366,8 @@ def well(number: int, since: float = 600, last: float = 0) -> SlotView:
         ([failing(0, 600), failing(1, 600)], []),  # it is away
         ([failing(0, 600)], []),
         ([failing(0, 600), slot(1, STARTING, probe_ok_at=NOW)], []),
+        ([failing(0, 600), well(1)._replace(probe_ok_since=0, probe_failing_since=NOW)], []),
+        ([failing(0, 600)._replace(state=STOPPING), well(1)], []),
         ([failing(0, 600), failing(1, 600), well(2)], [0, 1]),
         ([well(0), well(1)], []),
     ],
@@ -282,7 +390,7 @@ def test_a_drain_that_takes_too_long_is_called_one() -> None:
 
 
 def test_what_was_before_a_pause_does_not_make_a_worker_wedged() -> None:
-    """It failed once before the machine was paused, and its sibling is the first to go on."""
+    """Its probe failed once before the machine paused; its sibling resumes first."""
     slots = [failing(0, ago=601), well(1, since=700, last=0)]
 
     assert assess(slots, NOW, wedged_after=90).late

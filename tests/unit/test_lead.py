@@ -1,7 +1,9 @@
 """The lead of a host: the master appoints, the lock decides."""
 
 import fcntl
+import logging
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.board import NO_LEAD, Board
-from launcher.serve.lead import Lead
+from launcher.board.board import NO_LEAD, Board
+from launcher.serve.lead import Lead, holders
 from tests.support.waiting import wait_until
 
 
@@ -154,3 +156,129 @@ def test_a_lock_that_is_lost_leaves_no_descriptor(
             leads[0].update(busy=False)
 
         assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class Clock:
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lead_that_cannot_take_the_lock_says_who_has_it(
+    board: Board, lock_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    lead = Lead(board, 0, lock_file, clock)
+    board.appoint(0)
+    with lock_file.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for clock.now in (0.0, 9.0):  # as long as a lead takes to end
+            lead.update(busy=False)
+            assert not lead.blocked
+            assert caplog.records == []
+        for clock.now in (10.0, 11.0, 69.0):
+            lead.update(busy=False)
+            assert lead.blocked
+        assert len(caplog.records) == 1
+        assert f"locked for 10 s by pid {os.getpid()} (" in caplog.text
+        clock.now = 70.0
+        lead.update(busy=False)
+        assert len(caplog.records) == 2
+
+    lead.update(busy=False)
+    assert (lead.held, lead.blocked) == (True, False)
+    lead.release()
+
+
+def test_who_is_not_appointed_any_more_is_not_blocked(board: Board, lock_file: Path) -> None:
+    clock = Clock()
+    lead = Lead(board, 0, lock_file, clock)
+    board.appoint(0)
+    with lock_file.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for clock.now in (0.0, 10.0):
+            lead.update(busy=False)
+        assert lead.blocked
+        board.appoint(1)
+        lead.update(busy=False)
+        assert not lead.blocked
+
+
+def test_a_copy_of_the_descriptor_does_not_keep_the_lock(
+    board: Board, leads: tuple[Lead, Lead]
+) -> None:
+    """As a child would have it that is forked without the knowledge of Python."""
+    first, second = leads
+    board.appoint(0)
+    first.update(busy=False)
+    copy = os.dup(first.descriptors()[0])
+
+    board.appoint(1)
+    for lead in leads:
+        lead.update(busy=False)
+
+    assert second.held
+    os.close(copy)
+
+
+def test_a_lead_without_descriptors_says_so_and_tries_again(
+    board: Board, lock_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    lead = Lead(board, 0, lock_file, clock)
+    board.appoint(0)
+    with no_descriptors():
+        for clock.now in (0.0, 1.0):
+            lead.update(busy=False)
+            assert (lead.held, lead.blocked) == (False, True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{lock_file} cannot be used: " in caplog.text
+    assert "Too many open files" in caplog.text
+
+    lead.update(busy=False)
+
+    assert (lead.held, lead.blocked) == (True, False)
+    assert f"{lock_file} can be used again" in caplog.text
+    lead.release()
+
+
+def test_a_lead_without_descriptors_whose_lock_was_removed_stays_it(
+    board: Board, lock_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lead = Lead(board, 0, lock_file)
+    board.appoint(0)
+    lead.update(busy=False)
+    lock_file.unlink()
+    with no_descriptors():
+        lead.update(busy=False)
+    assert (lead.held, lead.blocked) == (True, False)
+    assert "cannot be used" in caplog.text
+
+    lead.update(busy=False)
+
+    assert lock_file.exists()
+    assert "it is made anew" in caplog.text
+    lead.release()
+
+
+def test_who_has_the_lock_is_not_known_without_descriptors(lock_file: Path) -> None:
+    lock_file.touch()
+    with no_descriptors():
+        found = list(holders(lock_file))
+    assert found == []
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """None is left to this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from launcher import config
-from launcher.compute.manager import ComputeManager
-from launcher.errors import ConfigError, DatabaseUnusable, ManagerNotFound
+from launcher.compute.compute_manager import ComputeManager
+from launcher.config import loader
+from launcher.errors import ConfigError, DatabaseUnusable, ManagerNotFound, ManagerUnfit
 from launcher.serve import loading
 from launcher.serve.manager import Manager
 
 BINARY = "compute-launcher"
+HEAD = "from launcher.serve.manager import Manager, periodic_task"
 MODULE = """
 from launcher.serve.manager import Manager
 class Mine(Manager):
@@ -114,6 +115,89 @@ def test_why_there_is_none_is_one_sentence(third_party: Path, name: str, parts: 
     assert caught.value.exit_status == 78
 
 
+@pytest.mark.parametrize(
+    ("module", "text", "place"),
+    [
+        ("broken", "\n\n1 / 0", "broken.py:3)"),
+        ("deep", "from their.broken import x", "broken.py:3)"),
+        ("exits", "\nimport sys; sys.exit('bye')", "exits.py:2)"),
+        ("cancelled", "import asyncio\nraise asyncio.CancelledError", "cancelled.py:2)"),
+        ("syntax", "\ndef", "syntax.py, line 2)"),
+        ("unmarked", f"{HEAD}\nclass Mine(Manager):\n @periodic_task\n def x(self): ...", ":3)"),
+    ],
+)
+def test_an_import_that_fails_names_the_line(
+    third_party: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, place: str
+) -> None:
+    (third_party / "broken.py").write_text("\n\n1 / 0")
+    (third_party / f"{module}.py").write_text(text)
+    monkeypatch.delitem(sys.modules, f"their.{module}", raising=False)
+
+    with pytest.raises(ManagerNotFound) as caught:
+        loading.manager_class(f"their.{module}:Mine", BINARY)
+
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("1 / 0", "raises ZeroDivisionError: division by zero ("),
+        ("raise asyncio.CancelledError", "raises CancelledError ("),
+        ("sys.exit('bye')", "exits the process ("),
+        (
+            "return (one for one in '')",
+            "raises TypeError: preload has not run: it",
+        ),
+    ],
+)
+def test_a_preload_that_raises_is_one_sentence_with_its_line(
+    third_party: Path, monkeypatch: pytest.MonkeyPatch, code: str, fault: str
+) -> None:
+    lines = ("import asyncio, sys", HEAD, "class Mine(Manager):", " @classmethod")
+    text = "\n".join([*lines, " def preload(cls, state_path):", f"  {code}"])
+    (third_party / "eager.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "their.eager", raising=False)
+    found = loading.manager_class("their.eager:Mine", BINARY)
+
+    with pytest.raises(ManagerUnfit) as caught:
+        loading.preload_manager(found, "/nowhere")
+
+    sentence = str(caught.value)
+    assert f"its preload {fault}" in sentence
+    assert "has not run" in sentence or sentence.endswith(f"eager.py:{len(lines) + 2})")
+    assert caught.value.exit_status == 78
+
+
+def test_a_preload_that_knows_its_sentence_is_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def preload(state_path: str) -> None:
+        raise ConfigError(problem="there is no hypervisor")
+
+    monkeypatch.setattr(Manager, "preload", preload)
+    with pytest.raises(ConfigError, match=r"^there is no hypervisor$"):
+        loading.preload_manager(Manager, "/nowhere")
+
+
+def test_a_module_that_is_not_there_names_no_line(third_party: Path) -> None:
+    with pytest.raises(ManagerNotFound, match=r"No module named 'their\.nope'; tried"):
+        loading.manager_class("their.nope:Class", BINARY)
+
+
+def test_a_class_that_cannot_be_a_manager_is_refused(
+    third_party: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{HEAD}\nclass Mine(Manager):\n async def init_host(self, service): ..."
+    (third_party / "later.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "their.later", raising=False)
+
+    with pytest.raises(
+        ManagerUnfit, match=r"manager 'their.later:Mine' .*Mine.init_host"
+    ) as caught:
+        loading.manager_class("their.later:Mine", BINARY)
+
+    assert caught.value.exit_status == 78
+
+
 def test_it_says_when_no_manager_is_installed_at_all(entry_points: list[EntryPoint]) -> None:
     with pytest.raises(ManagerNotFound, match="which has none"):
         loading.manager_class(None, BINARY)
@@ -121,7 +205,7 @@ def test_it_says_when_no_manager_is_installed_at_all(entry_points: list[EntryPoi
 
 def configured(**values: str) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
-    config.register(conf)
+    loader.register(conf)
     conf([], project=BINARY, default_config_files=[], default_config_dirs=[])
     conf.set_override("connection", values.get("connection", "sqlite://"), group="database")
     conf.set_override("transport_url", values.get("transport_url", "unix:///x"))
@@ -165,3 +249,26 @@ def test_a_bus_that_cannot_be_is_refused_without_its_password(url: str, shown: s
     assert "give rabbit://user:password@host:port/virtual_host" in str(caught.value)
     assert "<" not in str(caught.value)
     assert ">" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("def f(:\n", ["  File ", "    def f(:", "SyntaxError: "]),
+        ("1 / 0\n", ["Traceback (most recent call last):", "  File ", "ZeroDivisionError: "]),
+    ],
+)
+def test_a_traceback_for_its_author_has_his_own_lines_alone(
+    third_party: Path, source: str, shown: list[str]
+) -> None:
+    (third_party / "broken.py").write_text(source)
+    with pytest.raises(ManagerNotFound) as caught:
+        loading.manager_class("their.broken:Mine", BINARY)
+    assert caught.value.__cause__ is not None
+
+    lines = loading.traceback_of(caught.value.__cause__).splitlines()
+
+    for line in shown:
+        assert any(each.startswith(line) for each in lines), lines
+    files = [line for line in lines if line.startswith("  File ")]
+    assert [line for line in files if str(third_party) not in line] == []

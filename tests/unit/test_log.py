@@ -1,33 +1,35 @@
-"""The log: one system call a record, colours for people, priorities for the journal."""
+"""The log: one system call a record, colours on a terminal, priorities for the journal."""
 
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from oslo_config import cfg
 
-from launcher import config, log
+from launcher.config import loader
 from launcher.errors import ConfigError
-from launcher.log import JournalHandler, LineHandler, TerminalHandler
+from launcher.writing import log, log_handlers
+from launcher.writing.log_handlers import JournalHandler, LineHandler, TerminalHandler
 
 RECORD = logging.LogRecord("launcher.x", logging.WARNING, __file__, 1, "worker %d", (1,), None)
 
 
 @pytest.fixture(autouse=True)
 def _logging_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What oslo.log changes for the whole process is put back."""
+    """Put back the settings that oslo.log changes for the whole process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in log.NOISY}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(log.Actor, "text", "")
-    monkeypatch.setattr(log.Actor, "fields", dict)
+    monkeypatch.setattr(log_handlers.Actor, "text", "")
+    monkeypatch.setattr(log_handlers.Actor, "fields", dict)
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     with warnings.catch_warnings():
         yield
@@ -42,14 +44,14 @@ def _logging_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cfg.ConfigOpts:
     monkeypatch.setenv("HOME", str(tmp_path))
     conf = cfg.ConfigOpts()
-    config.register(conf)
+    loader.register(conf)
     conf([], project="compute-launcher", default_config_files=[], default_config_dirs=[])
     return conf
 
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every os.write to descriptor 2, in place of doing it."""
+    """Collects what is written to descriptor 2, and writes nothing."""
     calls: list[bytes] = []
 
     def write(descriptor: int, data: bytes) -> int:
@@ -196,21 +198,98 @@ def test_the_journal_without_its_bindings_is_one_sentence(
         log.setup(conf, "compute-launcher")
 
 
-def test_a_terminal_gets_colours(conf: cfg.ConfigOpts) -> None:
+@contextmanager
+def at_a_terminal() -> Iterator[Callable[[], bytes]]:
+    """Make stderr a terminal; returns the text that it shows."""
     ours, theirs = os.openpty()
     saved = os.dup(2)
     os.dup2(theirs, 2)
     try:
-        log.setup(conf, "compute-launcher")
-        logging.getLogger("launcher.x").error("out of luck")
-        seen = os.read(ours, 4096)
+        yield lambda: os.read(ours, 4096)
     finally:
         os.dup2(saved, 2)
         for descriptor in (saved, ours, theirs):
             os.close(descriptor)
 
+
+def test_a_terminal_gets_colours(conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with at_a_terminal() as screen:
+        log.setup(conf, "compute-launcher")
+        logging.getLogger("launcher.x").error("out of luck")
+        seen = screen()
+
     assert seen.startswith(b"\x1b[31m20")
     assert b"out of luck\x1b[0m" in seen
+
+
+@pytest.mark.parametrize(("value", "colours"), [("1", False), ("", True)])
+def test_no_color_is_respected(
+    conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch, value: str, colours: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", value)
+    with at_a_terminal() as screen:
+        log.setup(conf, "compute-launcher")
+        logging.getLogger("launcher.x").error("out of luck")
+
+        assert screen().startswith(b"\x1b") is colours
+
+
+def test_tracebacks_are_plain_wherever_they_go_if_that_is_wanted(conf: cfg.ConfigOpts) -> None:
+    reader, writer = os.pipe()
+    saved = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        log.setup(conf, "compute-launcher", plain=True)
+        with_traceback(logging.getLogger().handlers[-1])
+    finally:
+        os.dup2(saved, 2)
+    lines = os.read(reader, 4096).decode().splitlines()
+    for descriptor in (reader, writer, saved):
+        os.close(descriptor)
+
+    assert lines[1] == "| Traceback (most recent call last):"
+
+
+def test_a_traceback_on_a_terminal_has_a_mark_before_each_line_and_no_more(
+    conf: cfg.ConfigOpts,
+) -> None:
+    with at_a_terminal() as screen:
+        log.setup(conf, "compute-launcher")
+        with_traceback(logging.getLogger().handlers[-1])
+        first, *more = plain(screen())
+
+    assert "no luck" in first
+    assert more[0] == "| Traceback (most recent call last):"
+    assert [line for line in more if not line.startswith("| ")] == []
+    assert {"| ValueError: first", "| second"} <= {*more}  # its second line forges none
+
+
+def plain(screen: bytes) -> list[str]:
+    """The text of a terminal without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen.decode()).splitlines()
+
+
+def test_a_prefix_of_tracebacks_that_is_configured_counts_on_a_terminal_too(
+    conf: cfg.ConfigOpts,
+) -> None:
+    conf.set_override("logging_exception_prefix", "@@ ")
+    with at_a_terminal() as screen:
+        log.setup(conf, "compute-launcher")
+        with_traceback(logging.getLogger().handlers[-1])
+
+        assert plain(screen())[1] == "| @@ Traceback (most recent call last):"
+
+
+def test_tracebacks_in_a_file_keep_their_time_whatever_stderr_is(
+    conf: cfg.ConfigOpts, tmp_path: Path
+) -> None:
+    conf.set_override("log_file", str(tmp_path / "log"))
+    with at_a_terminal():
+        log.setup(conf, "compute-launcher")
+        with_traceback(logging.getLogger().handlers[-1])
+
+    assert "\n| Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_the_journal_keeps_the_time_itself(

@@ -3,29 +3,32 @@
 import argparse
 import inspect
 import string
+import sys
 from collections.abc import Callable
 
 import pytest
 from oslo_config import cfg
 
 from launcher import errors
-from launcher.cli import commands, parser
+from launcher.cli import commands, no_answer, parser
 from launcher.cli import main as cli
 from launcher.errors import ExitStatus, LauncherError
-from launcher.supervise.notify import Notifier
+from launcher.supervise.watch.notify import Notifier
 
 BINARY = "compute-launcher"
 
 
 def every_error() -> list[LauncherError]:
-    """One of each class, each of its facts a text of two lines."""
+    """An error of each class; each of its facts is a text of two lines."""
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     return [unruly(kind) for kind in kinds if issubclass(kind, LauncherError)]
 
 
 def unruly(kind: type[LauncherError]) -> LauncherError:
     fields = [name for _, name, _, _ in string.Formatter().parse(kind.__doc__ or "") if name]
-    facts = {name: 2.5 if name == "timeout" else f"{name}:\nTraceback" for name in fields}
+    facts = {
+        name: 2.5 if name in {"timeout", "seconds"} else f"{name}:\nTraceback" for name in fields
+    }
     error = kind.__new__(kind)
     LauncherError.__init__(error, **facts)  # WorkerGaveUp's own wants a status as well
     return error
@@ -33,13 +36,14 @@ def unruly(kind: type[LauncherError]) -> LauncherError:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`main` with a command that does what the test wants, and no configuration to read."""
+    """Runs `main` with a command of the test, and without a configuration."""
 
     def run(action: Callable[[], int], *argv: str) -> int:
         def command(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
             return action()
 
-        monkeypatch.setattr(cli, "load", lambda binary, args: None)
+        monkeypatch.setattr(cli, "load", lambda binary, args, *, command: None)
+        monkeypatch.setattr(no_answer, "explain", lambda conf, worker: "")
         monkeypatch.setitem(commands.COMMANDS, "ping", command)
         return cli.main([f"/usr/bin/{BINARY}", *(argv or ("ping",))])
 
@@ -108,8 +112,10 @@ def test_every_command_of_the_grammar_is_there() -> None:
 
 
 def test_a_service_that_cannot_start_tells_systemd_why(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    for name in ("stdout", "stderr"):  # a service takes them over
+        monkeypatch.setattr(sys, name, getattr(sys, name))
     told: list[tuple[int, str]] = []
 
     def refuse(binary: str, args: argparse.Namespace) -> None:
@@ -123,4 +129,4 @@ def test_a_service_that_cannot_start_tells_systemd_why(
 
     assert cli.main([BINARY]) == 78
     assert told == [(78, "option workers: too many")]
-    assert capsys.readouterr().err == f"{BINARY}: error: option workers: too many\n"
+    assert capfd.readouterr().err == f"{BINARY}: error: option workers: too many\n"

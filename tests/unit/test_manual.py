@@ -6,12 +6,15 @@ from functools import cache
 import pytest
 
 from etc.man import generate as pages
+from launcher.board.states import Step, WorkerState
 from launcher.cli import commands
+from launcher.config.options import GROUPS
 from launcher.errors import ExitStatus
-from launcher.options import GROUPS
-from launcher.supervise import signals
+from launcher.supervise.processes import signals
+from tests.unit.test_health import slot
+from tests.unit.test_metrics import scrape_text
 
-COMMANDS, CONFIGURATION = pages.NAMES
+COMMANDS, CONFIGURATION, CONCEPTS = pages.NAMES
 SECTIONS = {
     COMMANDS: [
         *("NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "EXIT STATUS", "SIGNALS"),
@@ -20,10 +23,16 @@ SECTIONS = {
     CONFIGURATION: [
         *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "FILES", "EXAMPLES", "SEE ALSO"),
     ],
+    CONCEPTS: [
+        *("NAME", "DESCRIPTION", "START AND READINESS", "STATES", "LATE WORKERS AND DEATHS"),
+        *("CALLS", "REDELIVERY", "DRAIN", "RELOAD AND SCALING", "STATUS", "CONTROL SOCKET"),
+        *("HEALTH", "METRICS", "RABBITMQ", "MANAGERS", "DEVELOPMENT", "SYSTEMD", "DIRECTORIES"),
+        *("LOG", "DEBUGGING", "SEE ALSO"),
+    ],
 }
 REQUESTS = {
     *("TH", "SH", "SS", "PP", "TP", "IP", "RS", "RE", "EX", "EE"),
-    *("B", "I", "BR", "IR", "RB", "ad", "br", "in", "nh"),
+    *("B", "I", "BR", "IR", "RB", "ad", "br", "in", "nh", "nr"),
 }
 ESCAPES = r"\\(f[BIR]|-|e|&|\((aq|ga|ha|ti))"
 
@@ -106,6 +115,22 @@ def test_every_option_is_told_with_its_facts() -> None:
         in text
     )
     assert "None" not in text
+
+
+def test_every_step_and_state_is_told() -> None:
+    steps = [step.label for step in Step if step is not Step.DONE]
+    assert f"walks these steps: {', '.join(steps)}." in " ".join(
+        section(CONCEPTS, "START AND READINESS").split()
+    )
+    told = re.findall(r"^\.TP\n([A-Z]+)$", section(CONCEPTS, "STATES"), re.MULTILINE)
+    assert told == [state.name for state in WorkerState]
+
+
+def test_every_metric_is_told() -> None:
+    families = re.findall(r"^# TYPE (\S+) (\S+)$", scrape_text(slot(0)), re.MULTILINE)
+    suffix = {"counter": "_total"}
+    names = {f"{name}{suffix.get(kind, '')}" for name, kind in families}
+    assert names == set(re.findall(r"\blauncher_\w+", section(CONCEPTS, "METRICS")))
 
 
 def test_text_is_printed_as_it_is() -> None:

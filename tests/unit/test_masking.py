@@ -1,10 +1,10 @@
-"""What is shown of URLs: everything but passwords."""
+"""URLs are shown without passwords."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launcher.masking import mask_url
+from launcher.config.masking import mask_password, mask_url
 
 QUICK = settings(deadline=None, database=None)
 PERCENT_ENCODED = st.text("abcXYZ019-._~%!$&'()*+;=", min_size=1)
@@ -52,7 +52,7 @@ def test_a_url_within_a_text_is_masked_too() -> None:
 @QUICK
 @given(st.lists(PERCENT_ENCODED, min_size=1, max_size=4))
 def test_no_password_of_any_host_is_shown(passwords: list[str]) -> None:
-    """A bracket of marks around each, so that no chance letter counts as a leak."""
+    """Marks around each password, so that no single letter counts as a leak."""
     hosts = ",".join(f"user:<{password}>@host{n}:56" for n, password in enumerate(passwords))
 
     shown = mask_url(f"rabbit://{hosts}/vhost")
@@ -65,7 +65,7 @@ def test_no_password_of_any_host_is_shown(passwords: list[str]) -> None:
 @QUICK
 @given(st.text("abc019:@/%#?&= \n[]é-", max_size=30))
 def test_not_even_a_raw_one_with_every_character(password: str) -> None:
-    """But the comma, with which a raw @ begins another host; see the next test."""
+    """All but the comma, after which a raw @ begins another host; see the next test."""
     shown = mask_url(f"rabbit://user:<{password}>@host/vhost")
 
     assert shown == "rabbit://user:***@host/vhost"
@@ -77,3 +77,46 @@ def test_a_comma_makes_no_host(password: str) -> None:
     shown = mask_url(f"rabbit://user:<{password}>@host/vhost")
 
     assert shown == "rabbit://user:***@host/vhost"
+
+
+@pytest.mark.parametrize(
+    ("password", "shown"),
+    [
+        ("secret", 'password "***" of user "launcher" on db for launcher-db'),
+        ("launcher", 'password "secret" of user "launcher" on db for launcher-db'),
+        ("launch", 'password "secret" of user "launcher" on db for launcher-db'),
+        ("db", 'password "secret" of user "launcher" on db for launcher-db'),
+        ("user", 'password "secret" of *** "launcher" on db for launcher-db'),
+        ("", 'password "secret" of user "launcher" on db for launcher-db'),
+        (None, 'password "secret" of user "launcher" on db for launcher-db'),
+    ],
+)
+def test_a_password_is_masked_but_where_it_is_a_name(password: str | None, shown: str) -> None:
+    text = 'password "secret" of user "launcher" on db for launcher-db'
+
+    assert mask_password(text, password, ("launcher", "db", "launcher-db", None)) == shown
+
+
+def test_a_name_that_overlaps_a_password_uncovers_nothing_of_it() -> None:
+    assert mask_password("xsecret secretsecret", "secret", ("xs", "se")) == "x*** ***"
+    assert mask_password("aaa", "aa") == "***"
+
+
+def test_a_password_is_masked_as_a_url_has_it_too() -> None:
+    assert mask_password("pg://u:p%40%2Fq@h p@/q", "p@/q", ("u", "h")) == "pg://u:***@h ***"
+
+
+@QUICK
+@given(st.text("ab", min_size=1, max_size=4), st.text("abc", min_size=1, max_size=4), st.data())
+def test_whatever_the_names_are_no_password_is_left_outside_of_them(
+    password: str, name: str, data: st.DataObject
+) -> None:
+    parts = st.lists(st.sampled_from([password, name, " ", "b"]), max_size=6)
+    text = "".join(data.draw(parts))
+
+    shown = mask_password(text, password, [name])
+
+    starts = [place for place in range(len(shown)) if shown.startswith(name, place)]
+    within = {place for start in starts for place in range(start, start + len(name))}
+    rest = "".join("|" if place in within else one for place, one in enumerate(shown))
+    assert password not in rest

@@ -1,22 +1,31 @@
-"""What /metrics says, read as a scraper reads it."""
+"""The answer of /metrics, read as a scraper reads it."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from launcher.counters import CALL, TASK, Counters, Sample
-from launcher.states import WorkerState
-from launcher.supervise.checks import Observation
-from launcher.supervise.health import assess
-from launcher.supervise.metrics import Facts, expose
+from launcher.board.counters import CALL, TASK, Counters, Sample
+from launcher.board.states import WorkerState
+from launcher.supervise.control.metrics import Facts, expose
+from launcher.supervise.watch.health import assess
+from launcher.supervise.watch.observation import Observation
 from tests.unit.test_health import NOW, slot
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(*slots: Any, **facts: Any) -> Series:
-    """Samples by name and labels; the whole text has to be good OpenMetrics."""
+    """Return the samples by name and labels; fail if the text is not valid OpenMetrics."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(scrape_text(*slots, **facts))
+        for sample in family.samples
+    }
+
+
+def scrape_text(*slots: Any, **facts: Any) -> str:
+    """Return the text as it is sent."""
     seen = Observation(datetime.now(UTC), NOW, slots, assess(slots, NOW), was_ready=True)
     given: dict[str, Any] = {
         "binary": "compute-launcher",
@@ -28,11 +37,7 @@ def scrape(*slots: Any, **facts: Any) -> Series:
     }
     text, content_type = expose(Facts(**given | facts))
     assert content_type.startswith("application/openmetrics-text")
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
+    return text.decode()
 
 
 def test_workers_are_counted_by_state() -> None:
@@ -81,5 +86,5 @@ def test_restarts_are_told_by_slot_and_reason() -> None:
 def test_any_name_is_a_label() -> None:
     counted = {(CALL, 'a"\\\nb'): Sample(), (TASK, "ü"): Sample()}
     found = scrape(slot(0), counted=counted)
-    assert found["launcher_call_duration_seconds_count", (("method", 'a"\\\nb'),)] == 0
+    assert found["launcher_call_duration_seconds_count", (("method", 'a"\\\\nb'),)] == 0
     assert found["launcher_task_duration_seconds_count", (("task", "ü"),)] == 0

@@ -1,4 +1,4 @@
-"""The monitor's rounds, under a clock that the test moves, told to a notifier that remembers."""
+"""The monitor's rounds, with a clock that the test moves and a notifier that records."""
 
 import signal
 import threading
@@ -10,24 +10,25 @@ from signal import SIGABRT, SIGKILL
 
 import pytest
 
-from launcher.board import NO_LEAD, Board
-from launcher.slot import seconds
-from launcher.states import Step, WorkerState
-from launcher.supervise.monitor import (
+from launcher.board.board import NO_LEAD, Board
+from launcher.board.slot_fields import seconds
+from launcher.board.states import Step, WorkerState
+from launcher.supervise.policy import Policy
+from launcher.supervise.watch.clock_gaps import OVERSLEPT_SECONDS
+from launcher.supervise.watch.monitor import (
     EXTENSION_SECONDS,
     FAST_ROUND_SECONDS,
-    OVERSLEPT_SECONDS,
     Monitor,
 )
-from launcher.supervise.notify import Notifier
-from launcher.supervise.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
+from launcher.supervise.watch.notify import Notifier
+from launcher.supervise.watch.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
 
 WATCHDOG_SECONDS = 4.0
 START_SECONDS = 25.0
 
 
 class Clock:
-    """Monotonic nanoseconds; nobody else moves it."""
+    """Monotonic nanoseconds; only the test moves it."""
 
     def __init__(self) -> None:
         self.now = time.monotonic_ns()  # the board's own clock, as far as it has come
@@ -40,7 +41,7 @@ class Clock:
 
 
 class Recorder(Notifier):
-    """Remembers what systemd would have been told, and when."""
+    """Records the messages to systemd, and their times."""
 
     def __init__(self, clock: Clock, watchdog: float) -> None:
         super().__init__(None, int(watchdog * 1_000_000))
@@ -71,7 +72,9 @@ class World:
     ready: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
+    told: list[int] = field(default_factory=list)
     hopeless: list[str] = field(default_factory=list)
+    policy: Policy = field(default_factory=lambda: Policy(tasks=("probe", "report")))
     ended: list[tuple[int, signal.Signals]] = field(default_factory=list)
     accused: list[tuple[int, int, str, int]] = field(default_factory=list)
 
@@ -84,10 +87,11 @@ class World:
         self.monitor = Monitor(
             self.board,
             self.notifier,
-            tasks=("probe", "report"),
+            policy=lambda: self.policy,
             on_ready=lambda verdict: self.ready.append(verdict.headline),
             on_stuck_start=self._give_up,
             on_hopeless=self.hopeless.append,
+            on_change=self.told.append,
             on_round=self.rounds.append,
             repair=Repair(
                 lambda *facts: self.accused.append(facts),
@@ -98,7 +102,7 @@ class World:
         )
 
     def _give_up(self, reason: str) -> None:
-        """As the master does."""
+        """Clear the slot, as the master does after a death."""
         self.stuck.append(reason)
         self.board.announce_stop()
 
@@ -124,7 +128,7 @@ class World:
         assert self.monitor.was_ready
 
     def go_on(self, for_seconds: float, *, each: Callable[[], object] = lambda: None) -> None:
-        """Rounds as the monitor's own pauses space them."""
+        """Make rounds at the intervals that the monitor asks for."""
         end = self.clock.now + seconds(for_seconds)
         while self.clock.now < end:
             self.clock.move(self.monitor.round())
@@ -261,7 +265,7 @@ def test_a_deadline_set_after_a_pause_counts_as_it_is(world: World) -> None:
 
 
 def test_a_pause_of_a_second_or_so_is_one_too(world: World) -> None:
-    """Longer than a loop may be silent, where beat_timeout is short."""
+    """The pause is longer than a short beat_timeout."""
     world.be_ready()
     world.board.slot(0).beat(world.clock.now + seconds(1), 0)
     world.go_on(0.6)
@@ -280,6 +284,81 @@ def test_several_pauses_add_up(world: World) -> None:
         world.clock.move(world.monitor.round())
 
     assert world.ended == []
+
+
+def starve(world: World, by: float, *, pause: float = 1.85) -> None:
+    """The master runs only now and then, for so many seconds in all."""
+    end = world.clock.now + seconds(by)
+    while world.clock.now < end:
+        world.clock.move(pause)
+        world.monitor.round()
+
+
+def test_a_starved_master_finds_a_stuck_worker_all_the_same(world: World) -> None:
+    """If every pause extended the deadlines, a stuck worker would never be late."""
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now + seconds(3), 0)
+
+    starve(world, 45)
+
+    assert world.ended[0] == (4000, SHOW)
+    assert [pid for pid, _ in world.ended if pid != 4000] == []
+
+
+def test_a_starved_master_ends_nobody_who_beats_when_it_can(world: World) -> None:
+    """A worker that set a new deadline after the last pause gets it extended again."""
+    world.be_ready()
+    for _ in range(40):
+        world.clock.move(0.1)
+        world.board.slot(0).beat(world.clock.now + seconds(1), 0)
+        starve(world, 1.85)
+
+    assert world.ended == []
+
+
+def test_a_starved_master_finds_who_is_out_of_reach_of_the_bus(world: World) -> None:
+    world.be_ready()
+    world.policy = world.policy._replace(wedged_after=5)
+    stuck, other = world.board.slot(0), world.board.slot(1)
+    stuck.put("probe_failing_since", world.clock.now)
+    other.put("probe_ok_since", world.clock.now)
+    for _ in range(20):
+        starve(world, 1.85)
+        other.put("probe_ok_at", world.clock.now)
+
+    assert world.ended[0] == (4000, SHOW)
+
+
+def test_starvation_is_shown_while_it_lasts(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world.be_ready()
+    starve(world, 60)
+    assert world.notifier.statuses[-1] == "degraded: 2/2 workers serving; the master is starved"
+    assert not world.monitor.well
+    assert caplog.text.count("the master is starved: it runs less than half of the time") == 1
+    assert caplog.text.count("the master did not run") < 10, "not a line for each pause"
+
+    world.go_on(60)
+
+    assert world.notifier.statuses[-1] == "2/2 workers serving"
+    assert world.monitor.well
+
+
+def test_one_long_pause_after_some_short_ones_is_no_starvation(world: World) -> None:
+    """The machine is busy for a while, then suspended for a night."""
+    world.be_ready()
+    world.board.slot(0).beat(world.clock.now + seconds(30), 1)
+    for pause in (2, 2, 2, 2, 30_000):
+        world.go_on(2)
+        world.clock.move(pause)
+        world.monitor.round()
+
+    world.go_on(5)
+
+    assert world.ended == []
+    assert world.monitor.well
 
 
 def test_a_monitor_that_overslept_still_pings_when_nobody_is_late(world: World) -> None:
@@ -353,7 +432,7 @@ def test_the_next_one_in_the_slot_is_judged_anew(world: World) -> None:
 
 
 def test_nobody_is_ended_in_a_stop(world: World) -> None:
-    """That has its own time limit."""
+    """The stop has its own time limit."""
     world.be_ready()
     world.board.slot(1).beat(world.clock.now - 1, 2)
     world.board.announce_stop()
@@ -372,6 +451,22 @@ def test_a_slot_for_which_nobody_is_forked_is_beyond_repair(world: World) -> Non
 
     assert world.hopeless
     assert "worker 1 pid 0: fork late by" in world.hopeless[0]
+
+
+def test_a_slot_is_beyond_repair_in_two_rounds_running_or_not_at_all(world: World) -> None:
+    """One round may fall between a death and its note on the board."""
+    world.be_ready()
+    slot = world.board.slot(1)
+    deadline = slot.get("deadline")
+
+    for _ in range(3):
+        slot.put("pid", 0)
+        slot.put("deadline", world.clock.now - 1)
+        world.monitor.round()
+        slot.put("deadline", deadline)
+        world.monitor.round()
+
+    assert world.hopeless == []
 
 
 def test_a_service_that_gave_up_asks_systemd_to_act_and_is_pinged_for_no_more(
@@ -445,6 +540,30 @@ def test_the_lead_is_appointed_and_moves_on(world: World) -> None:
     world.die(0)
     world.monitor.round()
     assert world.board.lead == 1
+
+
+def test_the_lead_is_told_when_other_numbers_serve_or_are_wanted(world: World) -> None:
+    """A worker is missing, a worker is back, or the number has changed."""
+    world.monitor.round()
+    assert world.told == []
+    world.be_ready()
+    assert world.told == [0]
+    world.go_on(5)
+    assert world.told == [0]
+
+    world.die(0)
+    world.go_on(5)
+    assert world.told == [0, 0, 1]  # the one that was the lead, too
+    world.serve(0)
+    world.go_on(5)
+    assert world.told == [0, 0, 1, 0, 1]
+    world.board.want(1, START_SECONDS)
+    world.go_on(5)
+    assert world.told == [0, 0, 1, 0, 1, 0]
+    world.board.announce_stop()
+    world.board.want(2, START_SECONDS)
+    world.monitor.round()
+    assert world.told == [0, 0, 1, 0, 1, 0]
 
 
 def test_systemd_is_kept_waiting_for_as_long_as_the_start_keeps_its_own_time_limits(

@@ -1,4 +1,4 @@
-"""No green threads, whatever is installed."""
+"""eventlet stays out, even if it is installed."""
 
 import sys
 
@@ -8,7 +8,7 @@ from launcher import native_threads
 
 
 def test_eventlet_cannot_be_imported_any_more() -> None:
-    """tests/conftest.py has required native threads."""
+    """tests/conftest.py has called `require`."""
     with pytest.raises(ImportError):
         __import__("eventlet")
 

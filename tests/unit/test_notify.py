@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervise.notify import STATUS_BYTES, Notifier
+from launcher.supervise.watch.notify import STATUS_BYTES, Notifier
 from tests.support.directories import short_directory
 
 
 class Receiver:
-    """systemd's end: reads only when it is asked to, so that its queue can be full."""
+    """systemd's end of the socket: reads only on request, so that its queue can fill."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -22,7 +22,7 @@ class Receiver:
         self.socket.setblocking(False)
 
     def take(self) -> list[str]:
-        """All that has arrived by now; a datagram arrives before its sender goes on."""
+        """All messages that have arrived; a datagram arrives before its sender continues."""
         found = []
         while True:
             try:
@@ -91,10 +91,10 @@ def test_status_is_utf_8(receiver: Receiver, notifier: Notifier, text: str) -> N
 def test_a_name_that_is_no_utf_8_does_no_harm(receiver: Receiver, notifier: Notifier) -> None:
     notifier.status(f"cannot write {os.fsdecode(b'/srv/' + bytes([0xFF]))}")
 
-    assert receiver.take() == ["STATUS=cannot write /srv/?"]
+    assert receiver.take() == ["STATUS=cannot write /srv/\\udcff"]
 
 
-@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\0"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028"])
 def test_a_status_cannot_smuggle_a_second_field(
     receiver: Receiver, notifier: Notifier, ending: str
 ) -> None:
@@ -147,6 +147,28 @@ def test_a_reload_is_told_in_two_datagrams(receiver: Receiver, notifier: Notifie
     stamp = int(first.removeprefix("RELOADING=1\nMONOTONIC_USEC="))
     assert before <= stamp <= time.monotonic_ns() // 1000
     assert second == "READY=1"
+
+
+def test_stopping_is_final(receiver: Receiver, notifier: Notifier) -> None:
+    """A reload or the monitor may be about to send READY=1 while a stop begins."""
+    notifier.stopping("SIGTERM received")
+    notifier.ready("2/2 workers serving")
+    notifier.reloading()
+    notifier.reloaded()
+    notifier.extend_timeout(1)
+    notifier.failed(3, "gave up")
+    assert receiver.take() == [
+        "STOPPING=1\nSTATUS=SIGTERM received",
+        "EXTEND_TIMEOUT_USEC=1000000",
+        "EXIT_STATUS=3\nSTATUS=gave up",
+    ]
+
+
+def test_the_last_status_is_that_it_has_stopped(receiver: Receiver, notifier: Notifier) -> None:
+    notifier.status("draining: 0 calls in 0 workers")
+    notifier.stopped("stopped")
+
+    assert receiver.take()[-1] == "STATUS=stopped"
 
 
 def test_a_full_queue_never_blocks_and_ready_comes_later(
@@ -303,3 +325,10 @@ def test_a_socket_that_is_not_there_is_no_systemd(
     assert "NOTIFY_SOCKET" not in os.environ
     assert notifier.watchdog_seconds == 0
     notifier.ready("4/4 workers serving")
+
+
+def test_a_status_commands_no_terminal(receiver: Receiver, notifier: Notifier) -> None:
+    """systemd drops a whole message that has a NUL in it."""
+    notifier.status("failed: \0 \x1b[2J \u202e")
+
+    assert receiver.take() == [r"STATUS=failed: \x00 \x1b[2J \u202e"]

@@ -1,14 +1,19 @@
 """The grammar of the command line, as tables."""
 
 import argparse
+import shlex
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import shtab
 
-from launcher.cli import parser
+from launcher.cli import commands, common_options, parser
 from launcher.errors import UsageError
+
+OTHERS = ("config sample", "completion")
 
 
 @cache
@@ -45,37 +50,46 @@ def test_the_command(line: str, command: str | None) -> None:
 @pytest.mark.parametrize("command", ["ping", "call x", "services list", "config show"])
 def test_options_may_stand_before_and_after_the_command(command: str) -> None:
     options = "--config-file a --config-dir d --host h --debug"
-    expected = (["--config-file=a", "--config-dir=d"], {"host": "h", "debug": True})
+    here = Path.cwd()
+    files = [f"--config-file={here}/a", f"--config-dir={here}/d"]
+    expected = (files, {"host": "h", "debug": True})
 
     for line in (f"{options} {command}", f"{command} {options}"):
         args = parse(line)
-        assert (parser.config_args(args), parser.overrides(args)) == expected
+        assert (common_options.config_args(args), common_options.overrides(args)) == expected
 
 
 def test_files_before_and_after_the_command_add_up_in_their_order() -> None:
     args = parse("--config-file a --config-file b ping --config-file c")
     between = parse("--config-file a services --config-file b list --config-file c")
 
-    assert parser.config_args(args) == [f"--config-file={name}" for name in "abc"]
-    assert parser.config_args(between) == parser.config_args(args)
+    assert common_options.config_args(args) == [
+        f"--config-file={Path.cwd()}/{name}" for name in "abc"
+    ]
+    assert common_options.config_args(between) == common_options.config_args(args)
 
 
 def test_an_option_after_the_command_outranks_the_same_one_before_it() -> None:
-    assert parser.overrides(parse("--host a ping --host b")) == {"host": "b"}
+    assert common_options.overrides(parse("--host a ping --host b")) == {"host": "b"}
 
 
 def test_an_option_before_the_command_survives_it() -> None:
-    assert parser.overrides(parse("--workers 3 --manager m --debug config show")) == {
+    assert common_options.overrides(parse("--workers 3 --manager m --debug config show")) == {
         "workers": 3,
         "manager": "m",
         "debug": True,
     }
 
 
+@pytest.mark.parametrize(("line", "workers"), [("--dev", 1), ("--dev --workers 3", 3)])
+def test_dev_is_one_worker_unless_a_number_is_given(line: str, workers: int) -> None:
+    assert common_options.overrides(parse(line)) == {"workers": workers}
+
+
 def test_nothing_said_overrides_nothing() -> None:
     for line in ("", "ping", "services list"):
-        assert parser.overrides(parse(line)) == {}
-        assert parser.config_args(parse(line)) == []
+        assert common_options.overrides(parse(line)) == {}
+        assert common_options.config_args(parse(line)) == []
 
 
 def test_a_call_takes_arguments() -> None:
@@ -97,10 +111,24 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("--workers x", "'x' is not a number of workers"),
         ("--workers 1.5", "'1.5' is not a number of workers"),
         ("--workers", "expected one argument"),
-        ("frob", "invalid choice: 'frob'"),
-        ("--frob", "unrecognized arguments: --frob"),
-        ("ping --frob", "unrecognized arguments: --frob"),
-        ("ping --workers 3", "unrecognized arguments: --workers 3"),
+        ("frob", "there is no command 'frob'; commands: status, health, reload,"),
+        ("statsu", "there is no command 'statsu'; did you mean status?"),
+        ("restart-workr 1", "there is no command 'restart-workr'; did you mean restart-worker?"),
+        ("--frob", "there is no option --frob here; see"),
+        ("--manger x", "there is no option --manger here; did you mean --manager?"),
+        ("--manger=x", "there is no option --manger here; did you mean --manager?"),
+        ("--workers 3 --manger x", "there is no option --manger here; did you mean --manager?"),
+        ("--workers 3 statsu", "there is no command 'statsu'; did you mean status?"),
+        ("-z", "unrecognized arguments: -z"),
+        ("ping --frob", "there is no option --frob here; see 'compute-launcher ping --help'"),
+        ("ping --conut 3", "there is no option --conut here; did you mean --count?"),
+        ("call x --timeuot 3", "there is no option --timeuot here; did you mean --timeout?"),
+        ("ping --workers 3", "--workers has to stand before the command"),
+        ("services --manager x list", "--manager has to stand before the command"),
+        ("stop", "SIGTERM to the pid in 'status --json'"),
+        ("restart", "'restart-worker SLOT' replaces a worker"),
+        ("start", "without a command the service runs"),
+        ("run --workers 3", "without a command the service runs"),
         ("ping --worker x", "'x' is not a slot, 0 or more"),
         ("ping --worker -1", "'-1' is not a slot"),
         ("ping --timeout 0", "'0' is not a number of seconds above 0"),
@@ -110,7 +138,8 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("ping --timeout soon", "'soon' is not a number of seconds"),
         ("call", "required: METHOD;"),
         ("services", "required: COMMAND"),
-        ("services frob", "invalid choice: 'frob'"),
+        ("services frob", "there is no command 'frob'; commands: list, enable, disable, delete"),
+        ("services lst", "there is no command 'lst'; did you mean list?"),
         ("config", "required: COMMAND"),
     ],
 )
@@ -122,6 +151,23 @@ def test_what_is_wrong_is_told_in_one_sentence(line: str, part: str) -> None:
     assert "--help" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert caught.value.exit_status == 2
+
+
+def test_what_other_programs_have_is_answered_with_the_name_of_the_service() -> None:
+    with pytest.raises(UsageError, match="systemctl stop thermo-launcher;") as caught:
+        parser.build("thermo-launcher").parse_args(["stop"])
+
+    assert caught.value.exit_status == 2
+
+
+def test_the_beginning_of_an_option_is_enough() -> None:
+    assert parse("--work 3 --manager m ping").workers == 3
+
+
+def test_the_value_of_an_option_is_no_command() -> None:
+    args = parse("--manager stop --config-file statsu services disable --reason=--frob")
+
+    assert (args.manager, args.command, args.reason) == ("stop", "services disable", "--frob")
 
 
 @pytest.mark.parametrize("line", ["--help", "ping --help", "services --help", "--version"])
@@ -145,6 +191,33 @@ def test_help_is_a_page_with_the_commands_first(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("usage: compute-launcher ping [-h]")
 
 
+@pytest.mark.parametrize("command", [*commands.COMMANDS, *commands.CONTROL, *OTHERS])
+def test_help_of_each_command_has_an_example_that_works(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        grammar().parse_args([*command.split(), "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    example = f"{command} {parser.EXAMPLES[command]}"
+    assert shown.endswith(f"example: compute-launcher {example}")
+    words = shlex.split(example.partition(">")[0])
+    assert grammar().parse_args(words).command == command
+
+
+def test_the_help_of_each_option_gives_its_default() -> None:
+    def options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for command in action.choices.values():
+                    yield from options(command)
+            elif action.option_strings:
+                yield action
+
+    told = {action.option_strings[-1]: str(action.help) for action in options(grammar())}
+    without = {"--help", "--version", "--names"}  # which have none
+    assert [name for name in told if "default" not in told[name] and name not in without] == []
+
+
 def test_shells_complete_files_and_directories_in_the_words_of_shtab() -> None:
-    assert parser.COMPLETED["FILE"].items() <= shtab.FILE.items()
-    assert parser.COMPLETED["DIR"].items() <= shtab.DIRECTORY.items()
+    assert common_options.COMPLETED["FILE"].items() <= shtab.FILE.items()
+    assert common_options.COMPLETED["DIR"].items() <= shtab.DIRECTORY.items()

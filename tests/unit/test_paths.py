@@ -1,4 +1,4 @@
-"""Where state and runtime files go, and what is said of a directory that cannot be used."""
+"""The directories of state and runtime files, and the errors for those that cannot be used."""
 
 import errno
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher import paths
+from launcher.directories import ownership, paths
 from launcher.errors import DirectoryExposed, DirectoryFull, DirectoryUnusable, OptionError
+from tests.support.users import ALICE, needs_root
 
 BINARY = "compute-launcher"
 UID = 1000
@@ -73,6 +74,17 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
+@pytest.mark.parametrize("option", ["state_path", "runtime_path"])
+def test_nothing_is_made_in_a_directory_that_is_open_to_others(
+    tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(paths, "_prove_writable", lambda *_: pytest.fail("it is used"))
+
+    with pytest.raises(DirectoryExposed, match=rf"{option}.*others may write to it"):
+        paths.prepare(option, tmp_path)
+
+
 @pytest.mark.parametrize("below", ["file", "file/x"])
 def test_a_file_in_the_way_is_told_in_one_sentence(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
@@ -86,7 +98,7 @@ def test_a_file_in_the_way_is_told_in_one_sentence(tmp_path: Path, below: str) -
 
 
 def test_a_directory_that_cannot_be_written_is_refused() -> None:
-    """Even root cannot write there."""
+    """Even root cannot write to /proc/self."""
     with pytest.raises(DirectoryUnusable, match="state_path = /proc/self: "):
         paths.prepare("state_path", Path("/proc/self"))
 
@@ -95,8 +107,9 @@ def test_a_directory_that_cannot_be_written_is_refused() -> None:
     ("mode", "private"), [(0o700, True), (0o755, True), (0o770, False), (0o702, False)]
 )
 def test_nobody_else_may_write_to_the_runtime_directory(
-    tmp_path: Path, mode: int, private: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int, private: bool
 ) -> None:
+    monkeypatch.setattr(ownership, "_is_private", lambda gid: False)
     tmp_path.chmod(mode)
 
     if private:
@@ -112,7 +125,7 @@ def test_the_runtime_directory_of_another_user_is_refused(
     owner = tmp_path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
-    with pytest.raises(DirectoryExposed, match=f"it belongs to uid {owner}"):
+    with pytest.raises(DirectoryExposed, match=rf"it belongs to .*uid {owner}\b"):
         paths.check_private("runtime_path", tmp_path)
 
 
@@ -132,15 +145,28 @@ def test_bytes_count_not_letters() -> None:
 def test_a_full_disk_is_no_mistake_of_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be mended without a change of it, so that another start is worth while."""
+    """A full disk may be mended without a new configuration, so systemd may start it again."""
 
     def refuse(*_: object, **__: object) -> object:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(DirectoryFull, match="No space left on device; make room there") as caught:
         paths.prepare("state_path", tmp_path)
     assert caught.value.exit_status == 69
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_proof_of_a_directory_goes_through_no_link(tmp_path: Path) -> None:
+    """The file may be the draft of a process that was killed."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "canary").write_text("kept")
+    (tmp_path / "state" / f".proof.{os.getpid()}").symlink_to(tmp_path / "canary")
+
+    paths.prepare("state_path", tmp_path / "state")
+
+    assert (tmp_path / "canary").read_text() == "kept"
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 def test_no_directory_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,3 +191,14 @@ def test_a_directory_for_temporary_files_that_is_gone_is_not_made_again(
 
     assert not gone.exists()
     assert tempfile.gettempdir() == str(other)
+
+
+@needs_root
+def test_a_directory_behind_a_closed_one_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    os.seteuid(ALICE)
+    try:
+        with pytest.raises(DirectoryUnusable, match="Permission denied"):
+            paths.check("state_path", tmp_path / "closed" / "state")
+    finally:
+        os.seteuid(0)

@@ -1,6 +1,8 @@
 """The periodic loop: real threads, events in place of time."""
 
+import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from launcher.board import Board
-from launcher.counters import TASK, Counters
-from launcher.serve import periodics
+from launcher.board.board import Board
+from launcher.board.counters import TASK, Counters
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import seconds
+from launcher.serve import host_tasks, task_log
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.periodics import PeriodicTasks
-from launcher.serve.task import DEFAULT_SPACING_SECONDS, Timing, tune
-from launcher.slot import Slot, seconds
+from launcher.serve.task import Timing
 from tests.support.waiting import wait_until
 
 OFTEN = 0.01  # seconds
@@ -83,35 +86,6 @@ class Counter:
 
     def wait_for(self, runs: int) -> None:
         wait_until(lambda: self.runs >= runs, SOON, f"{runs} runs")
-
-
-@pytest.mark.parametrize(
-    ("own", "configured", "ceiling", "expected"),
-    [
-        (30, None, None, 30),
-        (30, 5, None, 5),
-        (30, None, 20, 20),
-        (30, 25, 20, 20),
-        (10, None, 20, 10),
-        (0, None, None, DEFAULT_SPACING_SECONDS),
-        (0, None, 20, 20),
-        (0, None, 600, DEFAULT_SPACING_SECONDS),
-        (30, 0, 7, 7),
-        (-1, None, None, None),
-        (-1, None, 20, None),
-        (30, -1, None, None),
-        (-1, 5, None, 5),
-        (30, -0.5, None, None),
-    ],
-)
-def test_spacing(
-    own: float, configured: float | None, ceiling: float | None, expected: float | None
-) -> None:
-    said = {} if configured is None else {"task": configured, "another": 1.0}
-
-    tuned = tune(spec(spacing=own), Timing(interval_max=ceiling, spacing=said))
-
-    assert (tuned and tuned.spacing) == expected
 
 
 def test_a_task_runs_again_and_again(loops: Loops) -> None:
@@ -205,7 +179,17 @@ def test_the_loop_beats_though_nothing_is_due(loops: Loops, slot: Slot) -> None:
     assert slot.get("deadline") > time.monotonic_ns()
 
 
-@pytest.mark.parametrize("raised", [ValueError("out of luck"), SystemExit(1), KeyError()])
+@pytest.mark.parametrize(
+    "raised",
+    [
+        ValueError("out of luck"),
+        SystemExit(1),
+        KeyError(),
+        asyncio.CancelledError(),
+        KeyboardInterrupt(),
+        GeneratorExit(),
+    ],
+)
 def test_a_task_that_raises_is_counted_logged_and_run_again(
     loops: Loops, slot: Slot, caplog: pytest.LogCaptureFixture, raised: BaseException
 ) -> None:
@@ -371,7 +355,7 @@ def test_runs_and_failures_are_counted(loops: Loops) -> None:
 def test_a_host_wide_task_runs_in_the_lead_only(
     loops: Loops, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(periodics, "TAKEOVER_LOOK_NS", seconds(OFTEN))
+    monkeypatch.setattr(host_tasks, "TAKEOVER_LOOK_NS", seconds(OFTEN))
     tasks, host_wide, own = loops.make(beat_timeout=0.1), Counter(), Counter()
     tasks.add(0, spec("host_wide", scope="host"), host_wide)
     tasks.add(1, spec("own"), own)
@@ -424,6 +408,54 @@ def test_waiting_for_the_lead_makes_nobody_late(loops: Loops, board: Board, slot
     assert slot.get("deadline") > time.monotonic_ns() + seconds(1)
 
 
+def test_a_loop_that_is_told_to_looks_at_once(loops: Loops, board: Board, slot: Slot) -> None:
+    """Else the row would say the old number of workers until the next report."""
+    tasks = loops.make(beat_timeout=3600)
+    stale, report = [True], Counter()
+
+    def call() -> None:
+        stale[0] = False
+        report()
+
+    spec = TaskSpec("report", 3600, False, 3600, "host")
+    tasks.add_builtin(1, spec, call, urgent=lambda: stale[0])
+    tasks.start()
+    board.appoint(0)
+    tasks.wake()
+    report.wait_for(1)
+    wait_until(lambda: not stale[0], SOON, "it has run")
+    beats = slot.get("beats")
+    stale[0] = True
+
+    tasks.wake()
+
+    report.wait_for(2)
+    wait_until(lambda: slot.get("beats") > beats, SOON, "the loop has gone round")
+
+
+def test_one_that_is_to_be_the_lead_looks_until_the_last_one_has_given_it_up(
+    loops: Loops, board: Board, slot: Slot, tmp_path: Path
+) -> None:
+    """Though it has seen that the host-wide task has just run, and nothing is due for an hour."""
+    board.appoint(1)
+    former = Lead(board, 1, tmp_path / "lead.lock")
+    former.update(busy=False)
+    assert former.held
+    board.note_host_task(1, time.monotonic_ns())
+    tasks, report = loops.make(beat_timeout=3600), Counter()
+    spec = TaskSpec("report", 3600, True, 3600, "host")
+    tasks.add_builtin(1, spec, report, urgent=lambda: report.runs == 0)
+    tasks.start()
+    wait_until(lambda: slot.get("beats") > 0, SOON, "it has looked")
+    board.appoint(0)
+    beats = slot.get("beats")
+    tasks.wake()
+    wait_until(lambda: slot.get("beats") > beats, SOON, "it has looked again, in vain")
+    former.update(busy=False)
+
+    report.wait_for(1)
+
+
 def test_a_crash_of_the_loop_is_raised_by_wait(
     loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +469,52 @@ def test_a_crash_of_the_loop_is_raised_by_wait(
 
     with pytest.raises(OSError, match="no descriptors left"):
         tasks.wait()
+
+
+def test_a_thread_that_cannot_be_had_ends_no_loop(
+    loops: Loops, slot: Slot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks, counter, refused = loops.make(), Counter(), threading.Event()
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("task-") and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    tasks.add(0, spec(), counter)
+    tasks.start()
+
+    counter.wait_for(1)
+    assert refused.is_set()
+    assert slot.get("tasks_failed") == 1
+    assert "periodic task task failed" in caplog.text
+
+
+def test_what_fails_since_its_worker_leaves_is_no_failure(
+    loops: Loops, slot: Slot, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a roll, say: the service goes on."""
+    caplog.set_level(logging.INFO)
+    tasks, begun, release = loops.make(), threading.Event(), threading.Event()
+
+    def lean_on_what_goes() -> None:
+        begun.set()
+        release.wait(SOON)
+        raise ConnectionError("it has gone")
+
+    tasks.add(0, spec(), lean_on_what_goes)
+    tasks.start()
+    assert begun.wait(SOON)
+    tasks.stop()
+    release.set()
+
+    wait_until(lambda: "did not end well" in caplog.text, SOON, "it is told")
+    ours = [record for record in caplog.records if record.name == task_log.LOG.name]
+    assert [record.levelname for record in ours] == ["INFO"]
+    assert slot.get("tasks_failed") == 0
 
 
 def test_waiting_ends_without_an_error_when_the_loop_is_stopped(loops: Loops) -> None:
@@ -522,3 +600,58 @@ def test_threads_are_named_after_their_tasks(loops: Loops) -> None:
 
     wait_until(lambda: names, SOON, "a run")
     assert names[0] == "task-report"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("x"), "TypeError: x"),
+        (KeyError("k"), "KeyError: 'k'"),
+        (OSError(2, "gone"), "FileNotFoundError: [Errno 2] gone"),
+        (ExceptionGroup("g", [ValueError("a")]), "ExceptionGroup: g (ValueError: a)"),
+    ],
+)
+def test_a_task_that_fails_again_says_why_each_time(
+    loops: Loops, caplog: pytest.LogCaptureFixture, error: Exception, told: str
+) -> None:
+    """Once: oslo.log adds the text of an exception that is under way, of some classes."""
+    under_way: list[BaseException | None] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        under_way.append(sys.exc_info()[1])
+        return True
+
+    def fail() -> None:
+        raise error
+
+    tasks = loops.make()
+    caplog.handler.addFilter(note)
+    tasks.add(0, spec(), fail)
+    tasks.start()
+
+    def again() -> set[str]:
+        return {text for text in caplog.messages if "failed again" in text}
+
+    wait_until(again, SOON, "it has failed again")
+    caplog.handler.removeFilter(note)
+    assert again() == {f"periodic task task failed again: {told}"}
+    assert set(under_way) == {None}
+
+
+def test_a_task_that_lasts_longer_than_its_spacing_is_said_once(
+    loops: Loops, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Counter()
+
+    def work() -> None:
+        time.sleep(3 * OFTEN)  # work
+        runs()
+
+    tasks = loops.make()
+    tasks.add(0, spec(), work)
+    tasks.start()
+    runs.wait_for(4)
+
+    said = [record.getMessage() for record in caplog.records if "lasted" in record.message]
+    assert len(said) == 1
+    assert said[0].endswith("spacing of 0.01 s: its runs follow each other without a pause")

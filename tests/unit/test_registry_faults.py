@@ -1,4 +1,4 @@
-"""Driver errors, judged; and what the store does with each judgement."""
+"""How driver errors are judged, and how the store acts on each judgement."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ TRANSIENT, AWAY, UNUSABLE = Kind.TRANSIENT, Kind.AWAY, Kind.UNUSABLE
 
 
 class DriverError(Exception):
-    """As drivers raise them: PostgreSQL's carry an attribute, MariaDB's a number first."""
+    """An error of a driver: PostgreSQL's have an attribute, MariaDB's a number first."""
 
     def __init__(self, *args: object, **attributes: object) -> None:
         super().__init__(*args)
@@ -38,7 +38,7 @@ class DriverError(Exception):
 def wrapped(
     orig: BaseException, kind: type[DBAPIError] = OperationalError, lost: bool = False
 ) -> DBAPIError:
-    """As SQLAlchemy hands it on."""
+    """The error as SQLAlchemy raises it."""
     return kind("SELECT 1", {}, orig, connection_invalidated=lost)
 
 
@@ -209,3 +209,26 @@ def test_pauses_are_bounded_spread_out_and_one_fewer_than_the_attempts() -> None
         assert len(pauses) == 11
         assert all(0 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
     assert len({pauses[-1] for pauses in several}) > 40
+
+
+def test_nobody_in_a_hurry_tries_again() -> None:
+    pauses: list[float] = []
+    engine = ScriptedEngine(DEADLOCK, DEADLOCK)
+    hurried = database(engine, pauses)
+    hurried.hurry.set()
+
+    with pytest.raises(DatabaseUnavailable):
+        hurried.check()
+
+    assert (engine.begun, pauses) == (1, [])
+
+
+def test_nobody_in_a_hurry_races_again() -> None:
+    pauses: list[float] = []
+    hurried = database(ScriptedEngine(), pauses)
+    hurried.hurry.set()
+
+    with pytest.raises(DatabaseUnavailable):
+        hurried.race("the row", lambda: None)
+
+    assert pauses == []

@@ -1,4 +1,4 @@
-"""The tables fit the databases that are to follow, and the values survive them."""
+"""The tables fit every supported database, and values come back unchanged."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pure questions to a record."""
+"""Pure functions of records."""
 
 from datetime import UTC, datetime, timedelta
 

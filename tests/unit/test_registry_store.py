@@ -1,4 +1,4 @@
-"""The registry's SQL store, on a SQLite file; the interleavings of siblings one by one."""
+"""The SQL store on a SQLite file, with each interleaving of two workers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,11 +49,11 @@ class Clock:
 
 
 def nothing() -> None:
-    """What a sibling does mostly."""
+    """An act of the other worker that does nothing."""
 
 
 class Meddled:
-    """A database in which a sibling acts just before each of our writes and reads."""
+    """A database in which another worker acts just before each of our reads and writes."""
 
     def __init__(
         self, database: Database, write: Callable[[], object], read: Callable[[], object]
@@ -88,7 +88,7 @@ def meddled(
 
 
 def one_after_another(*acts: Callable[[], object]) -> Callable[[], object]:
-    """The first call does the first act, and so on; after the last, nothing."""
+    """Each call does the next act; after the last one it does nothing."""
     remaining = iter(acts)
 
     def act() -> None:
@@ -116,7 +116,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def registry(database: Database, clock: Clock) -> Iterator[Registry]:
-    """Empty: what a test leaves behind is deleted."""
+    """An empty registry; rows are deleted after each test."""
     registry = SqlRegistry(database, now=clock)
     yield registry
     for row in registry.list_services():
@@ -133,7 +133,7 @@ def report(registry: Registry, state: ServiceState = ServiceState.UP) -> None:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The statements that any engine executes meanwhile, without BEGIN."""
+    """The statements that all engines execute meanwhile, without BEGIN."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -170,6 +170,17 @@ def test_registering_again_updates_the_row_and_leaves_the_rest(
     assert (again.id, again.workers, again.updated_at) == (first.id, 8, clock.now)
     assert (again.disabled, again.disabled_reason) == (True, "disk is failing")
     assert (again.report_count, again.last_seen_up) == (1, NOON)
+
+
+def test_no_more_serve_than_are_wanted_when_fewer_are_wanted_than_before(
+    registry: Registry,
+) -> None:
+    """Until the first report, the row of a killed service keeps the smaller number."""
+    register(registry)
+    report(registry)
+
+    assert register(registry, workers=2).workers_serving == 2
+    assert register(registry, workers=8).workers_serving == 2
 
 
 def test_a_sibling_that_registers_the_same_only_reads(registry: Registry) -> None:
@@ -293,7 +304,7 @@ def test_compute_nodes_are_listed_by_host_and_hypervisor(registry: Registry) -> 
 
 
 def test_a_compute_node_that_a_sibling_inserts_meanwhile_is_updated(database: Database) -> None:
-    """Both found nothing to update; the second to insert updates after all."""
+    """Both workers found no row. The slower one updates the row that the other inserted."""
     sibling = SqlRegistry(database)
     mine = NODE._replace(host="raced", vcpus=2)
     insert = partial(sibling.save_compute_node, mine._replace(vcpus=99))
@@ -328,7 +339,7 @@ def test_a_row_that_vanishes_before_its_update_is_made_anew(
 def test_a_sibling_that_always_gets_in_the_way_is_given_up_with_a_sentence(
     database: Database, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It inserts when we want to insert, and deletes before we look again."""
+    """The other worker inserts just before us, and deletes before we read again."""
     pauses: list[float] = []
     monkeypatch.setattr(database, "_sleep", pauses.append)
 
@@ -360,7 +371,7 @@ def test_whatever_a_sibling_does_one_row_results_and_is_ours(
     there_before: bool,
     acts: list[str],
 ) -> None:
-    """The sibling acts at our steps, not at its own pace: our pauses need no time."""
+    """The other worker acts at our steps, so our pauses need no time."""
     monkeypatch.setattr(database, "_sleep", lambda seconds: None)
     host = next(hosts)
     sibling = SqlRegistry(database)

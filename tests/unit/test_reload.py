@@ -1,4 +1,4 @@
-"""Reloads: joined, told to systemd from beginning to end, harmless when they fail."""
+"""Reloads: requests are joined, systemd is told, and a failure does no harm."""
 
 import threading
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from launcher.board import Board
+from launcher.board.board import Board
 from launcher.errors import ConfigError, ReplacementFailed, ServiceStopping
-from launcher.supervise.reload import Reload
+from launcher.supervise.operations.reload import Reload
 
 SOON = 10.0
 
 
 class World:
-    """What a reload does something with, in place of the real ones."""
+    """Fakes of the parts that a reload uses."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -26,12 +26,15 @@ class World:
         self.needed = True
         self.no_room = False
         self.workers = 2
+        self.generation = 1
         self.remark = ""
+        self.board = Board(2)
+        self.board.want(2, start_timeout=90)
         self._turn = threading.Lock()
         self.reload = Reload(
             self,  # type: ignore[arg-type]
             self,  # type: ignore[arg-type]
-            Board(1),
+            self.board,
             SimpleNamespace(turn=self.turn, replace_all=self.replace_all, scale=self.scale),  # type: ignore[arg-type]
             configuration=self,  # type: ignore[arg-type]
             adopt=lambda: self.log.append("adopt"),
@@ -121,6 +124,21 @@ def test_one_that_fails_leaves_all_as_it_is_and_says_why(world: World, error: Ex
     world.error = None
     assert world.reload.request().result(SOON) is None
     assert world.remark == ""
+
+
+def test_one_that_fails_half_way_says_who_has_the_new_configuration(world: World) -> None:
+    """Until all workers have the same configuration, each change needs a roll."""
+    world.error = ReplacementFailed(worker="worker 1", reason="RuntimeError: no")
+    world.board.slot(0).put("generation", 2)
+    world.board.slot(1).put("generation", 1)
+
+    told = str(world.reload.request().result(SOON))
+
+    kept = "the old configuration stays in force, but worker 0 kept the new one: worker 1 does not"
+    assert told.startswith(kept)
+    world.error, world.needed = None, False
+    assert world.reload.request().result(SOON) is None
+    assert world.log.count("roll") == 1
 
 
 def test_nobody_is_told_that_a_service_is_ready_which_stops(world: World) -> None:

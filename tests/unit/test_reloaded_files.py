@@ -1,4 +1,4 @@
-"""Which files a reload reads, and what of them it refuses."""
+"""Which files a reload reads, and which changes it refuses."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from launcher import config
+from launcher.config import loader
 from launcher.errors import ConfigError, OptionError
 from launcher.serve import loading
-from launcher.supervise.configuration import Configuration
+from launcher.supervise.operations.in_force import Configuration
 
 BINARY = "compute-launcher"
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where files are found by themselves."""
+    """The usual place of configuration files."""
     for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
     conf = cfg.ConfigOpts()
-    config.load(conf, BINARY, args)
+    loader.load(conf, BINARY, args)
     return conf, Configuration(conf, BINARY, args)
 
 
@@ -75,7 +75,7 @@ def test_what_is_found_is_not_read_where_a_file_is_named(home: Path) -> None:
 
 
 def test_what_changes_between_check_and_take_is_not_taken(home: Path) -> None:
-    """Nobody has checked it."""
+    """The changed file was not checked."""
     file = home / f"{BINARY}.conf"
     file.write_text("[DEFAULT]\nreport_interval = 7\n")
     conf, configuration = start()
@@ -97,7 +97,7 @@ def test_what_changes_between_check_and_take_is_not_taken(home: Path) -> None:
     [
         ("host = another", "host"),
         ("transport_url = unix:///another", "transport_url"),
-        ("log_file = /var/log/launcher.log", "log_file"),
+        ("log_file = /var/log/launcher.writing.log", "log_file"),
         ("use_journal = true", "use_journal"),
         ("[metrics]\nlisten = 127.0.0.1:9464", r"\[metrics\] listen"),
     ],

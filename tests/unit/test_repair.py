@@ -1,15 +1,17 @@
-"""How a late worker is ended, told to a recorder in place of the kernel."""
+"""How a late worker is ended; a recorder takes the signals instead of the kernel."""
 
+import errno
 import signal
 from collections.abc import Callable
 
 import psutil
 import pytest
 
-from launcher.board import Board
-from launcher.slot import SlotView, seconds
-from launcher.supervise.health import Suspicion
-from launcher.supervise.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
+from launcher.board.board import Board
+from launcher.board.slot_fields import SlotView, seconds
+from launcher.supervise.watch import repair as module
+from launcher.supervise.watch.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
+from launcher.supervise.watch.suspicion import Suspicion
 
 NOW = seconds(1000)
 Sent = list[tuple[int, signal.Signals]]
@@ -91,3 +93,15 @@ def test_a_process_that_has_just_gone_is_no_error() -> None:
         raise ProcessLookupError
 
     assert Repair(send=send, state_of=lambda _: "gone").treat([late()], NOW) == []
+
+
+def test_a_process_that_cannot_be_looked_at_is_treated_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No descriptor is free, for example: psutil passes that error on."""
+
+    def look(pid: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(psutil, "Process", look)
+    assert module._state_of(1) == "not to be seen"

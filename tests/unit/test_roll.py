@@ -1,4 +1,4 @@
-"""What a roll does when workers do not wait for it; real processes are in the service tests."""
+"""A roll with workers that end at any time; the service tests use real processes."""
 
 import os
 import signal
@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 
-from launcher.board import Board
+from launcher.board.board import Board
 from launcher.errors import ReplacementFailed, ServiceStopping
-from launcher.supervise.forking import NOBODY
-from launcher.supervise.restarts import Death
-from launcher.supervise.roll import Roll
+from launcher.supervise.operations.roll import Roll
+from launcher.supervise.policy import Policy
+from launcher.supervise.processes.forking import NO_SLOT
+from launcher.supervise.processes.life import Ending
+from launcher.supervise.processes.lives import Lives
+from launcher.supervise.processes.restarts import Death
 from tests.support.waiting import wait_until
 
 SOON = 10.0
+# No kernel gives such pids: a thread that outlives its test, as one that fails, signals nobody.
+ABSENT = 2**30
 
 
 @pytest.fixture
@@ -26,16 +31,16 @@ def board() -> Board:
     board = Board(4)
     board.want(2, start_timeout=90)
     for slot in board.slots():
-        serve(board, slot.number, 4000 + slot.number)
+        serve(board, slot.number, ABSENT + slot.number)
     return board
 
 
 class Monitor:
-    """One that looks when it is told to hurry, unless it is busy."""
+    """A monitor that makes a round on `hurry`, unless it is busy."""
 
     was_ready = True
     activity = ""
-    in_hand: frozenset[int] = frozenset()
+    changing: frozenset[int] = frozenset()
 
     def __init__(self) -> None:
         self.busy = False
@@ -57,22 +62,25 @@ def monitor() -> Monitor:
 
 
 @pytest.fixture
-def roll(board: Board, monitor: Any) -> Roll:
-    forking: Any = SimpleNamespace(slot=NOBODY, adjust=lambda: None)
-    roll = Roll(board, monitor, forking, set())
-    roll.start_timeout = 90
-    return roll
+def lives(board: Board) -> Lives:
+    return Lives(board, Policy)
+
+
+@pytest.fixture
+def roll(board: Board, monitor: Any, lives: Lives) -> Roll:
+    forking: Any = SimpleNamespace(slot=NO_SLOT, adjust=lambda: None)
+    return Roll(board, monitor, forking, lives, policy=Policy)
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Pids that were sent SIGTERM; 4001 is dead already."""
+    """Pids that got SIGTERM; the process of slot 1 is dead already."""
     pids: list[int] = []
 
     def kill(pid: int, number: int) -> None:
         assert number == signal.SIGTERM
         pids.append(pid)
-        if pid == 4001:
+        if pid == ABSENT + 1:
             raise ProcessLookupError
 
     with monkeypatch.context() as patch:
@@ -97,25 +105,25 @@ def in_a_thread(roll: Roll, *operation: Any) -> threading.Thread:
 
 
 def test_a_successor_of_one_that_died_before_it_could_be_told_is_told(
-    board: Board, roll: Roll, told: list[int]
+    board: Board, roll: Roll, lives: Lives, told: list[int]
 ) -> None:
     """Else the operation would wait for ever, and all others for it."""
     operation = in_a_thread(roll, roll.replace, 1)
-    wait_until(lambda: told == [4001], SOON, "the dead one is told")
-    serve(board, 1, 5001)  # its death had been looked at before it was to leave
-    wait_until(lambda: told == [4001, 5001], SOON, "its successor is told")
-    assert roll.excuses(1, Death(0.0, 0, 1.0))
-    serve(board, 1, 6001)
+    wait_until(lambda: told == [ABSENT + 1], SOON, "the dead one is told")
+    serve(board, 1, ABSENT + 1001)  # its death had been looked at before it was to leave
+    wait_until(lambda: told == [ABSENT + 1, ABSENT + 1001], SOON, "its successor is told")
+    assert lives.ended(1, Death(0.0, 0, 1.0)) is Ending.LEFT
+    serve(board, 1, ABSENT + 2001)
     operation.join(SOON)
     assert not operation.is_alive()
-    assert told == [4001, 5001]
+    assert told == [ABSENT + 1, ABSENT + 1001]
 
 
 def test_nobody_is_waited_for_in_a_slot_that_is_empty_and_not_wanted(
     board: Board, roll: Roll, told: list[int]
 ) -> None:
     operation = in_a_thread(roll, roll.scale, 1)
-    wait_until(lambda: told == [4001], SOON, "the dead one is told")
+    wait_until(lambda: told == [ABSENT + 1], SOON, "the dead one is told")
     board.slot(1).vacate(90, 0)  # and nobody is forked, since nobody is wanted
     operation.join(SOON)
     assert not operation.is_alive()
@@ -126,7 +134,7 @@ def test_nobody_is_waited_for_in_a_slot_that_is_empty_and_not_wanted(
 def test_an_operation_ends_when_the_monitor_has_looked_at_what_it_did(
     roll: Roll, monitor: Monitor
 ) -> None:
-    """Else `scale 16`, and `status` right after it, might tell of 15 that serve."""
+    """Else a `status` right after `scale 16` might show 15 serving workers."""
     done = threading.Event()
     monitor.busy = True
 
@@ -157,26 +165,43 @@ def test_nothing_begins_when_the_service_stops(board: Board, roll: Roll) -> None
 
 
 def test_no_worker_is_retired_while_the_surge_is_away(
-    board: Board, roll: Roll, told: list[int]
+    board: Board, roll: Roll, lives: Lives, told: list[int]
 ) -> None:
-    """It has died in the middle of a roll: capacity would be one less."""
+    """The surge has died during a roll: capacity would be one less."""
     operation = in_a_thread(roll, roll.replace_all)
     wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
-    serve(board, 2, 4002)
-    wait_until(lambda: told == [4000], SOON, "the first one is told")
+    serve(board, 2, ABSENT + 2)
+    wait_until(lambda: told == [ABSENT], SOON, "the first one is told")
     board.slot(2).vacate(90, 0)
-    assert roll.excuses(0, Death(0.0, 0, 1.0))
-    serve(board, 0, 5000)
-    serve(board, 2, 5002)
-    wait_until(lambda: told == [4000, 4001], SOON, "the next one is told, when it is back")
+    assert lives.ended(0, Death(0.0, 0, 1.0)) is Ending.LEFT
+    serve(board, 0, ABSENT + 1000)
+    serve(board, 2, ABSENT + 1002)
+    wait_until(lambda: told == [ABSENT, ABSENT + 1], SOON, "the next one is told, when it is back")
     assert board.serving() == 3
     board.announce_stop()
     operation.join(SOON)
     assert not operation.is_alive()
 
 
+def test_a_slot_that_rests_holds_up_no_roll(board: Board, monitor: Any, told: list[int]) -> None:
+    """The slot gets the new configuration, which may cure it."""
+    forking: Any = SimpleNamespace(slot=NO_SLOT, adjust=lambda: None)
+    lives = Lives(board, Policy)
+    roll = Roll(board, monitor, forking, lives, policy=Policy, resting={1: "killed"})
+    board.slot(1).vacate(90, 0)
+    operation = in_a_thread(roll, roll.replace_all)
+    wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
+    serve(board, 2, ABSENT + 2)
+
+    wait_until(lambda: told == [ABSENT], SOON, "the first one is told")
+
+    board.announce_stop()
+    operation.join(SOON)
+    assert not operation.is_alive()
+
+
 def test_a_surge_that_does_not_come_back_ends_the_roll(
-    board: Board, roll: Roll, told: list[int]
+    board: Board, roll: Roll, lives: Lives, told: list[int]
 ) -> None:
     failures: list[ReplacementFailed] = []
 
@@ -188,13 +213,13 @@ def test_a_surge_that_does_not_come_back_ends_the_roll(
 
     operation = in_a_thread(roll, replace_all)
     wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
-    serve(board, 2, 4002)
-    wait_until(lambda: told == [4000], SOON, "the first one is told")
+    serve(board, 2, ABSENT + 2)
+    wait_until(lambda: told == [ABSENT], SOON, "the first one is told")
     board.slot(2).vacate(90, 0)
-    assert roll.excuses(2, Death(0.0, 1, 1.0, reason="no luck"))
-    assert roll.excuses(0, Death(0.0, 0, 1.0))
-    serve(board, 0, 5000)
+    assert lives.ended(2, Death(0.0, 1, 1.0, reason="no luck")) is Ending.FAILED
+    assert lives.ended(0, Death(0.0, 0, 1.0)) is Ending.LEFT
+    serve(board, 0, ABSENT + 1000)
     operation.join(SOON)
     assert not operation.is_alive()
-    assert told == [4000]
+    assert told == [ABSENT]
     assert "the worker in addition does not become ready: no luck" in str(failures[0])

@@ -8,13 +8,13 @@ import oslo_messaging
 import pytest
 from oslo_messaging.rpc import dispatcher
 
-from launcher.board import Board
-from launcher.counters import Counters
+from launcher.board.board import Board
+from launcher.board.counters import Counters
+from launcher.board.slot import Slot
 from launcher.serve import rpc
+from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
 from launcher.serve.rpc import BaseRPCAPI, expose
-from launcher.serve.server import Server
-from launcher.serve.tracking import TrackedEndpoint, Tracker
-from launcher.slot import Slot
+from launcher.serve.rpc_server import Server
 from tests.support.waiting import wait_until
 
 IDENTITY = {"service": "compute", "host": "node-1", "slot": 3, "pid": 4242}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from launcher.cli.configuration import OUR_URL, make_sample
+from launcher.cli.config_command import OUR_URL, make_sample
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "compute-launcher.conf.sample"
 

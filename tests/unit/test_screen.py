@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from launcher.board.states import Wanted
 from launcher.cli import screen
 
 
@@ -44,6 +45,13 @@ def test_each_worker_is_a_line() -> None:
     )
     assert lines[3].split()[:4] == ["1", "4194304", "starting", "pre_start_ho…"]
     assert len(lines) == 4
+
+
+def test_what_is_wanted_of_a_worker_is_told_unless_it_is_to_stay() -> None:
+    lines = shown(worker(0, wanted="worker"), worker(1, wanted="renewal"))
+    assert len(lines) == 5
+    assert lines[4].strip() == "is to leave, and one with the new configuration follows"
+    assert sorted(screen.WISHES) == sorted(one.label for one in Wanted if one is not Wanted.WORKER)
 
 
 def test_the_largest_numbers_fit_80_columns() -> None:

@@ -1,14 +1,23 @@
 """Reports of a service, and the last word of the last worker."""
 
+import errno
 import os
 import subprocess
 import threading
+import time
 
 import pytest
 
-from launcher.board import Board
-from launcher.errors import DatabaseUnavailable, LauncherError, ServiceNotFound
+from launcher.board.board import Board
+from launcher.board.states import Step
+from launcher.errors import (
+    DatabaseUnavailable,
+    DatabaseUnusable,
+    LauncherError,
+    ServiceNotFound,
+)
 from launcher.registry.records import ServiceState
+from launcher.serve import servicegroup
 from launcher.serve.servicegroup import ServiceGroup
 
 UP, DRAINING, DOWN = ServiceState.UP, ServiceState.DRAINING, ServiceState.DOWN
@@ -35,7 +44,10 @@ class Registry:
         self.reports.append((state, workers_serving))
         self.wanted = workers
 
-    def register(self) -> None:
+    def register_service(
+        self, host: str, binary: str, *, topic: str, version: str, workers: int
+    ) -> None:
+        assert (host, binary, topic) == ("node-1", "compute-launcher", "compute")
         self.error = None
 
     @property
@@ -65,9 +77,9 @@ def groups(board: Board, registry: Registry) -> list[ServiceGroup]:
             registry,  # type: ignore[arg-type]
             board,
             number,
-            "node-1",
-            "compute-launcher",
-            register=registry.register,
+            host="node-1",
+            binary="compute-launcher",
+            topic="compute",
         )
         for number in range(3)
     ]
@@ -230,6 +242,29 @@ def test_a_report_in_progress_does_not_follow_the_last_word(
     assert registry.states == [DRAINING, DOWN]
 
 
+def test_a_report_that_never_ends_does_not_keep_anybody_from_leaving(
+    groups: list[ServiceGroup],
+    registry: Registry,
+    board: Board,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servicegroup, "LEAVE_SECONDS", 0.01)
+    groups[0].join()
+    board.announce_stop()
+    registry.entered.clear()
+    registry.gate.clear()
+    reporting = threading.Thread(target=groups[0].report)
+    reporting.start()
+    assert registry.entered.wait(5)
+
+    groups[0].leave()
+
+    assert "could not be marked down: the database has not answered for 0.01 s" in caplog.text
+    registry.gate.set()
+    reporting.join(5)
+
+
 def test_a_row_that_vanished_is_made_anew(
     groups: list[ServiceGroup], registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,3 +311,62 @@ def test_a_database_that_is_away_does_not_keep_the_last_one_from_leaving(
     groups[0].leave()
 
     assert f"could not be marked down: {error}" in caplog.text
+
+
+def test_no_descriptor_is_left_and_the_row_is_marked_down_all_the_same(
+    groups: list[ServiceGroup],
+    registry: Registry,
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(pid: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    groups[0].join()
+    for slot in board.slots():
+        slot.put("step", Step.PROBE)
+    board.announce_stop()
+    monkeypatch.setattr("launcher.serve.servicegroup.psutil.Process", refuse)
+
+    groups[0].leave()
+
+    assert registry.states == [DOWN]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("can't start new thread"),
+        DatabaseUnusable(url="sqlite:///x", reason="it is damaged"),
+    ],
+)
+def test_whatever_keeps_the_last_word_back_ends_no_leaving(
+    groups: list[ServiceGroup],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("launcher.serve.servicegroup.deadline.within", refuse)
+
+    groups[0].leave()
+
+    assert f"could not be marked down: {error}" in caplog.text
+
+
+def test_the_board_knows_when_the_row_was_written(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    groups[0].join()
+    registry.error = DatabaseUnavailable(url="sqlite:///x", reason="it is locked")
+    with pytest.raises(DatabaseUnavailable):
+        groups[0].report()
+    assert board.reported == 0
+    registry.error = None
+
+    groups[0].report()
+
+    assert 0 < board.reported <= time.monotonic_ns()

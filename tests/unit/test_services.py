@@ -60,7 +60,9 @@ class Registry:
         self.done.append((host, binary, disabled, reason))
 
     def delete_service(self, host: str, binary: str) -> None:
-        raise ServiceNotFound(host=host, binary=binary)
+        if binary != "old":
+            raise ServiceNotFound(host=host, binary=binary)
+        self.done.append(("delete", host, binary))
 
 
 @pytest.fixture
@@ -143,13 +145,26 @@ def test_the_list_is_json_of_one_host(
     assert datetime.fromisoformat(row["last_seen"]).tzinfo is not None
 
 
-def test_enabling_and_disabling(registry: Registry) -> None:
+def test_enabling_and_disabling_say_what_they_did(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     services.enable(CONF, argparse.Namespace(binary=None))
     services.disable(CONF, argparse.Namespace(binary="other", reason="broken"))
+    services.disable(CONF, argparse.Namespace(binary=None, reason=None))
+    services.delete(CONF, argparse.Namespace(binary="old"))
+
+    assert capsys.readouterr().out.splitlines() == [
+        "compute-launcher on host node-1 is enabled",
+        "other on host node-1 is disabled (broken)",
+        "compute-launcher on host node-1 is disabled",
+        "old on host node-1 is deleted; a running service registers again",
+    ]
 
     assert registry.done == [
         ("node-1", "compute-launcher", False, None),
         ("node-1", "other", True, "broken"),
+        ("node-1", "compute-launcher", True, None),
+        ("delete", "node-1", "old"),
     ]
 
 

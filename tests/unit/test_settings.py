@@ -3,8 +3,8 @@
 import pytest
 from oslo_config import cfg
 
-from launcher import config
-from launcher.compute.manager import ComputeManager
+from launcher.compute.compute_manager import ComputeManager
+from launcher.config import loader
 from launcher.errors import ManagerNotFound
 from launcher.serve.manager import Manager
 from launcher.serve.settings import Settings
@@ -19,7 +19,7 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> cfg.ConfigOpts:
     for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     conf = cfg.ConfigOpts()
-    config.load(conf, "compute-launcher", ["--config-file=/dev/null"], host="node-1")
+    loader.load(conf, "compute-launcher", ["--config-file=/dev/null"], host="node-1")
     return conf
 
 

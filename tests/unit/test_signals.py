@@ -1,4 +1,4 @@
-"""Signals of the master, each test in a process of its own, since masks and handlers stay."""
+"""Signals of the master. Each test has its own process, since masks and handlers stay."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.supervise import signals
+from launcher.supervise.processes import signals
 from tests.support.waiting import wait_until
 
 SOON = 5.0
 
 
 def in_child(action: Callable[[], object]) -> None:
-    """Run `action` after a real fork; fails when it raises, or hangs for longer than an alarm."""
+    """Run `action` in a forked child; fail if it raises, or hangs until its alarm."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(10)
@@ -38,7 +38,7 @@ def test_every_signal_reaches_its_handler(number: signal.Signals) -> None:
             came.set()
 
         signals.block()
-        signals.take({number: handle})
+        signals.start_threads({number: handle})
         os.kill(os.getpid(), number)
         assert came.wait(SOON)
         assert seen == [number]
@@ -50,7 +50,7 @@ def test_a_signal_without_a_handler_is_ignored_and_the_next_one_taken() -> None:
     def check() -> None:
         came = threading.Event()
         signals.block()
-        signals.take({signal.SIGHUP: lambda _: came.set()})
+        signals.start_threads({signal.SIGHUP: lambda _: came.set()})
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGTTIN)
         os.kill(os.getpid(), signal.SIGHUP)
@@ -64,7 +64,7 @@ def test_a_signal_that_comes_before_the_thread_is_kept() -> None:
         came = threading.Event()
         signals.block()
         os.kill(os.getpid(), signal.SIGTERM)
-        signals.take({signal.SIGTERM: lambda _: came.set()})
+        signals.start_threads({signal.SIGTERM: lambda _: came.set()})
         assert came.wait(SOON)
 
     in_child(check)
@@ -91,7 +91,7 @@ def test_a_handler_that_gets_no_thread_ends_nothing() -> None:
             raise RuntimeError("can't start new thread")
 
         signals.block()
-        signals.take({signal.SIGHUP: fail, signal.SIGTERM: lambda _: came.set()})
+        signals.start_threads({signal.SIGHUP: fail, signal.SIGTERM: lambda _: came.set()})
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         assert came.wait(SOON)
@@ -100,7 +100,7 @@ def test_a_handler_that_gets_no_thread_ends_nothing() -> None:
 
 
 def test_a_second_signal_is_not_lost_while_the_first_is_on_its_way() -> None:
-    """cotyledon's stop has SIGTERM ignored, which discards what nobody has taken."""
+    """cotyledon's stop ignores SIGTERM, which discards a pending one."""
 
     def check() -> None:
         entered, release, seen = threading.Event(), threading.Event(), threading.Semaphore(0)
@@ -111,7 +111,7 @@ def test_a_second_signal_is_not_lost_while_the_first_is_on_its_way() -> None:
             seen.release()
 
         signals.block()
-        signals.take({signal.SIGTERM: handle})
+        signals.start_threads({signal.SIGTERM: handle})
         os.kill(os.getpid(), signal.SIGTERM)
         assert entered.wait(SOON)
         os.kill(os.getpid(), signal.SIGTERM)

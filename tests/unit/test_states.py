@@ -1,10 +1,10 @@
-"""The life of a slot: what may follow what."""
+"""The transitions of a slot."""
 
 from itertools import product
 
 import pytest
 
-from launcher.states import ImpossibleTransition, Step, WorkerState, check
+from launcher.board.states import ImpossibleTransition, Step, WorkerState, check
 
 EMPTY, STARTING, SERVING, STOPPING = WorkerState
 POSSIBLE = {

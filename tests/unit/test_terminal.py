@@ -1,17 +1,43 @@
-"""Process groups and terminals: real pseudo terminals, real sessions."""
+"""Process groups and terminals, with real pseudo terminals and sessions."""
 
 import os
 import pty
 import signal
 from collections.abc import Callable
 
-from launcher.supervise import signals
-from launcher.supervise.terminal import own_process_group
+import pytest
+
+from launcher.supervise.processes import signals, terminal
+from launcher.supervise.processes.terminal import own_process_group
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "ask"),
+    [
+        ("/there/thermo-launcher", [], "thermo-launcher status"),
+        (".venv/bin/thermo-launcher", [], ".venv/bin/thermo-launcher status"),
+        ("/there/launcher/__main__.py", [], "thermo-launcher status"),
+        (
+            "/there/thermo-launcher",
+            ["--config-file=/a b/c"],
+            "thermo-launcher '--config-file=/a b/c' status",
+        ),
+    ],
+)
+def test_a_person_is_told_a_command_that_finds_this_service(
+    monkeypatch: pytest.MonkeyPatch, script: str, args: list[str], ask: str
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/there/{name}")
+    told = terminal.hint("thermo-launcher", script, args)
+    assert told == f"ask it: {ask}; stop it: Ctrl-C, twice to stop at once"
 
 
 def in_session(action: Callable[[], object], *, stdin: str | None = None) -> None:
-    """Run `action` in the foreground of a new terminal, as a script's child that does not lead
-    its group; `stdin` leads elsewhere where it is given."""
+    """Run `action` in the foreground of a new terminal, in a script's child that does not lead
+    its group.
+
+    :param stdin: the child's stdin; None: the terminal.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         script = os.fork()
@@ -73,7 +99,7 @@ def test_the_master_leads_the_foreground_group_and_gives_it_back() -> None:
 
 
 def test_ctrl_c_finds_a_master_whose_stdin_leads_elsewhere() -> None:
-    """make -j and scripts give their children another stdin, yet Ctrl-C is meant for them."""
+    """make -j and scripts give their children another stdin, but Ctrl-C is for them too."""
     in_session(check_that_we_are_brought_to_the_foreground, stdin="/dev/null")
 
 

@@ -4,10 +4,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from launcher.board import Board
-from launcher.states import Step, WorkerState
-from launcher.supervise.monitor import Monitor
-from launcher.supervise.notify import Notifier
+from launcher.board.board import Board
+from launcher.board.states import Step, WorkerState
+from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.notify import Notifier
 from tests.bench import usage
 from tests.bench.cases import Plan
 from tests.bench.record import Record

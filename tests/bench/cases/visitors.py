@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from launcher.cli.control import SOCKET, Service
-from launcher.supervise.monitor import ROUND_SECONDS
+from launcher.cli.control_client import ControlClient
+from launcher.directories.paths import CONTROL_SOCKET
+from launcher.supervise.watch.monitor import ROUND_SECONDS
 from tests.bench.cases import Plan
 from tests.bench.record import Record
 from tests.bench.systems import OURS, Running
@@ -48,7 +49,7 @@ def visitors(plan: Plan) -> Iterator[Record]:
 
 def _delays(running: Running) -> list[float]:
     """Milliseconds, of the rounds within WATCH_SECONDS."""
-    service = Service("compute-launcher", Path(running.launcher.runtime_path))
+    service = ControlClient("compute-launcher", Path(running.launcher.runtime_path))
     times: list[datetime] = []
     end = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < end:
@@ -70,7 +71,7 @@ def _crowd(runtime_path: Path) -> Iterator[None]:
             with socket.socket(socket.AF_UNIX) as visitor:
                 visitor.settimeout(WATCH_SECONDS)
                 try:
-                    visitor.connect(str(runtime_path / SOCKET))
+                    visitor.connect(str(runtime_path / CONTROL_SOCKET))
                     visitor.sendall(request)
                     visitor.shutdown(socket.SHUT_WR)
                     visitor.recv(1)
@@ -79,7 +80,7 @@ def _crowd(runtime_path: Path) -> Iterator[None]:
 
     slow = [socket.socket(socket.AF_UNIX) for _ in range(SLOW)]
     for visitor in slow:
-        visitor.connect(str(runtime_path / SOCKET))
+        visitor.connect(str(runtime_path / CONTROL_SOCKET))
         visitor.send(b"GET /sta")
     requests = itertools.islice(itertools.cycle(REQUESTS), CROWD)
     threads = [threading.Thread(target=visit, args=(request,)) for request in requests]

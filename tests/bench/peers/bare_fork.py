@@ -15,13 +15,14 @@ native_threads.require()
 
 from oslo_config import cfg  # noqa: E402
 
-from launcher import config, log  # noqa: E402
-from launcher.board import Board  # noqa: E402
-from launcher.counters import Counters  # noqa: E402
-from launcher.registry import rehearsal  # noqa: E402
+from launcher.board.board import Board  # noqa: E402
+from launcher.board.counters import Counters  # noqa: E402
+from launcher.config import loader  # noqa: E402
+from launcher.registry import warmup  # noqa: E402
 from launcher.serve import loading  # noqa: E402
 from launcher.serve.service import Service  # noqa: E402
-from launcher.supervise.notify import Notifier  # noqa: E402
+from launcher.supervise.watch.notify import Notifier  # noqa: E402
+from launcher.writing import log  # noqa: E402
 from tests.bench.peers.floor import die_with_the_master  # noqa: E402
 
 BINARY = "compute-launcher"
@@ -32,11 +33,11 @@ LOOK_SECONDS = 0.001
 def main() -> None:
     """The master."""
     notifier = Notifier.from_environment(os.environ)
-    config.load(cfg.CONF, BINARY, [f"--config-file={sys.argv[1]}"])
+    loader.load(cfg.CONF, BINARY, [f"--config-file={sys.argv[1]}"])
     log.setup(cfg.CONF, BINARY)
     loading.preload(cfg.CONF)
     loading.manager_class(cfg.CONF.manager, BINARY).preload(cfg.CONF.state_path)
-    rehearsal.rehearse(cfg.CONF.database.connection)
+    warmup.warm_up(cfg.CONF.database.connection)
     board, counters = Board(), Counters()
     board.want(cfg.CONF.workers, START_SECONDS)
     gc.collect()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from launcher.cli.control import Service
+from launcher.cli.control_client import ControlClient
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,7 @@ def with_options(**groups: dict[str, object]) -> dict[str, dict[str, object]]:
 
 def status(service: Launcher) -> dict[str, Any]:
     """What `status --json` says, without the half second that the command takes to begin."""
-    asked = Service("compute-launcher", service.runtime_path)
+    asked = ControlClient("compute-launcher", service.runtime_path)
     return asked.ask("GET", "/status", timeout=ANSWER_SECONDS)[1]
 
 

@@ -156,12 +156,33 @@ class Held(Traced):
             self.wait_for("go")
 
 
+class Writing(Traced):
+    """Writes to the database in pre_start_hook, when there is a file `go`."""
+
+    def pre_start_hook(self, service: ServiceRecord) -> None:
+        super().pre_start_hook(service)
+        self.wait_for("go")
+        self.context.registry.set_service_disabled(
+            service.host, service.binary, disabled=False, reason=None
+        )
+
+
 class Hung(Traced):
     """Every worker hangs in init_host until there is a file `go`."""
 
     def init_host(self, service: ServiceRecord | None) -> None:
         super().init_host(service)
         self.wait_for("go")
+
+
+class Unprovable(Traced):
+    """Calls reach it through the bus, and each proof fails at once."""
+
+    def post_start_hook(self) -> None:
+        def refuse(api: object, context: Any, arg: object = None) -> None:
+            raise LookupError("nobody is at home")
+
+        BaseRPCAPI.ping = expose(refuse)  # type: ignore[method-assign,assignment]
 
 
 class Failing(Traced):

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ EVENTS = int(os.environ.get("CALL_EVENTS", "8"))  # the issue asks for 100, by h
 OVERLOAD_SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "4"))
 GROWTH_BYTES = 4 * 2**20
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "8"))  # and for 60
+TOLD_SECONDS = 60.0  # and not the caller's timeout
 KILL_INTERVAL = 0.7  # seconds
 CALLERS = 8
 WORKERS = 4
@@ -138,14 +140,17 @@ def test_a_call_that_kills_workers_kills_two(
     """Then it is nobody's any more; its siblings, and other calls, go on."""
     before = set(service.workers())
     ledger = Ledger(service.state_path)
-    with Callers(url(service), "node-1", ("poison",), threads=1, timeout=8) as callers:
+    with Callers(url(service), "node-1", ("poison",), threads=1, timeout=600) as callers:
         ledger.wait_for(1)
         service.wait_for_line(r"poison \(poison-.*executed once more and never again")
+        service.wait_for_line(r"(two workers|2 servers) died .* in hand")  # on each bus its own
         tally = callers.end()
-    assert [error[0].split(":")[0] for error in tally.failed.values()] == ["MessagingTimeout"]
+    for error, began, ended in tally.failed.values():  # who is told at once may call again
+        assert re.search(r"(two workers|2 servers) died .*poison", error)
+        assert ended - began < TOLD_SECONDS
     assert ledger.executions() == dict.fromkeys(tally.failed, 2)
     wait_until(lambda: len(workers(service)) == WORKERS, 60, "all are replaced")
-    assert len(before & set(service.workers())) == WORKERS - 2
+    assert len(before & set(service.workers())) >= WORKERS - 2 * len(tally.failed)
 
 
 @pytest.mark.usefixtures("transport")

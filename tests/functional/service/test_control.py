@@ -8,6 +8,8 @@ import signal
 import socket
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +17,10 @@ import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from launcher.cli.control import SOCKET, Service
-from launcher.supervise.monitor import ROUND_SECONDS
+from launcher.cli.control_client import ControlClient
+from launcher.directories.paths import CONTROL_SOCKET
+from launcher.supervise.control.http_server import COMMANDS, REPORTS
+from launcher.supervise.watch.monitor import ROUND_SECONDS
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status
 from tests.functional.service.traces import put, trace
@@ -26,9 +30,13 @@ from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_until
 
 SOON = 30.0
+LATE = 60.0  # than a master gives up a report
 ROOT = Path(__file__).parents[3]
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
 VISITS = int(os.environ.get("FUZZ_VISITS", "300"))
+MANUAL = (
+    (ROOT / "etc/man/compute-launcher.7.in").read_text().replace("\\-", "-").replace("\\(aq", "'")
+)
 
 
 @pytest.fixture
@@ -39,8 +47,8 @@ def service(start: Start) -> Launcher:
 
 
 def curl(service: Launcher, *words: str) -> str:
-    """As the README says."""
-    path = service.runtime_path / SOCKET
+    """As compute-launcher(7) says."""
+    path = service.runtime_path / CONTROL_SOCKET
     answer = service.run_shell(f"curl --silent --unix-socket {path} {' '.join(words)}")
     assert answer.status == 0, answer
     return answer.stdout
@@ -58,11 +66,10 @@ def test_status_is_a_table_that_fits_80_columns(service: Launcher) -> None:
     assert [line.split()[0].startswith("*") for line in lines[2:]].count(True) <= 1
 
 
-def test_status_as_json_is_what_the_readme_promises(service: Launcher) -> None:
-    text = (ROOT / "README.md").read_text()
-    promised = re.search(r"`status --json`: (.*?)\n\n", text, re.DOTALL)
+def test_status_as_json_is_what_the_manual_promises(service: Launcher) -> None:
+    promised = MANUAL.partition("\\fBstatus --json\\fR has ")[2].partition("Ages are")[0]
     assert promised
-    names = set(re.findall(r"`(\w+)`", promised[1]))
+    names = set(re.findall(r"\\fB(\w+)\\fR", promised))
     found = status(service)
     (worker, _) = found["workers"]
     assert names == set(found) | set(worker) | set(worker["calls"])
@@ -81,8 +88,8 @@ def test_health_is_for_probes_of_containers(service: Launcher) -> None:
 
 
 def test_health_fails_before_the_service_is_ready(start: Start) -> None:
-    service = start("Hung", "--workers=1")
-    service.wait_for_line("init_host")
+    service = start("Hung", "--workers=1", "--debug")
+    service.wait_for_line("init_host _step")
     answer = service.run_command("health")
     assert answer.status == 1
     assert answer.stdout.startswith("fail: starting: 0/1 serving; worker 0: init_host")
@@ -91,20 +98,22 @@ def test_health_fails_before_the_service_is_ready(start: Start) -> None:
     assert service.run_command("health").status == 0
 
 
-def test_what_the_readme_says_of_curl_works(service: Launcher) -> None:
-    text = (ROOT / "README.md").read_text()
-    said = re.findall(r"^curl .*? http://localhost(/\S*)(.*)$", text, re.MULTILINE)
-    assert len(said) >= 5
-    for path, rest in said:
-        words = rest.partition("#")[0].strip()
-        assert curl(service, f"-f http://localhost{path} {words}"), path
+def test_what_the_manual_says_of_curl_works(service: Launcher) -> None:
+    said = re.findall(r"^ +http://localhost(/\S*)(.*)$", MANUAL, re.MULTILINE)
+    assert [path for path, _ in said] == ["/status", "/scale"]
+    routes = re.findall(r"^\\fB(GET|POST) (/.*)\\fR$", MANUAL, re.MULTILINE)
+    asked = [(path, f"-X {way}") for way, paths in routes for path in paths.split(", ")]
+    plain = [(path.replace("\\fRSLOT\\fB", "1"), way) for path, way in asked if path != "/scale"]
+    assert len(plain) >= 5
+    for path, words in (*plain, *said):
+        assert curl(service, f"-f http://localhost{path} {words.strip()}"), path
     head = curl(service, "-i http://localhost/health")
     assert "Content-Type: application/health+json" in head
     assert status(service)["headline"] == "3/3 workers serving"
 
 
 def test_the_socket_is_its_owners_alone(service: Launcher) -> None:
-    path = service.runtime_path / SOCKET
+    path = service.runtime_path / CONTROL_SOCKET
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     service.directory.chmod(0o755)
     service.runtime_path.chmod(0o755)
@@ -119,7 +128,7 @@ def test_a_stale_socket_is_no_obstacle(start: Start) -> None:
     service.wait_ready()
     service.signal(signal.SIGKILL)
     service.wait()
-    assert (service.runtime_path / SOCKET).exists()
+    assert (service.runtime_path / CONTROL_SOCKET).exists()
     assert service.run_command("status").status == 3
     service.start_again()
     service.wait_ready()
@@ -139,7 +148,7 @@ def test_watch_shows_what_changes_until_ctrl_c(service: Launcher, terminal: Term
 def test_visitors_that_are_slow_broken_or_hostile_delay_nothing(service: Launcher) -> None:
     """The monitor goes on, and so does whoever asks properly."""
     chance = random.Random(SEED)
-    path = str(service.runtime_path / SOCKET)
+    path = str(service.runtime_path / CONTROL_SOCKET)
     whole = b"GET /status HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
     slow = [socket.socket(socket.AF_UNIX) for _ in range(4)]
     for visitor in slow:
@@ -184,13 +193,63 @@ def spoilt(whole: bytes, chance: random.Random) -> bytes:
     return whole.replace(b"{}", chance.choice([b"[]", b"\xff\xfe", b'"a', b"{"]))
 
 
+CROWDS = {
+    "idle": b"",
+    "slow": b"GET /health HTT",
+    "without the body": b"POST /scale HTTP/1.1\r\nContent-Length: 9\r\n\r\n",
+    "reports of a stopped worker": b"GET /workers/1/report HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", CROWDS.values(), ids=CROWDS)
+def test_no_crowd_keeps_a_probe_from_its_answer(service: Launcher, said: bytes) -> None:
+    """16 idle ones did, and a liveness probe would have killed a service that ran well."""
+    stopped = service.workers()[1] if b"report" in said else None
+    if stopped:
+        os.kill(stopped, signal.SIGSTOP)
+    with ExitStack() as stack:
+        for _ in range(40):
+            visitor = stack.enter_context(socket.socket(socket.AF_UNIX))
+            wait_until(
+                lambda: not visitor.connect_ex(str(service.runtime_path / CONTROL_SOCKET)),  # noqa: B023
+                SOON,
+                "there is room in the backlog",
+            )
+            visitor.sendall(said)
+        found = ControlClient("compute-launcher", service.runtime_path).ask(
+            "GET", "/health", timeout=5
+        )
+        assert found[1]["status"] in {"pass", "warn"} or stopped
+        assert service.run_command("health").status in ({0, 1} if stopped else {0})
+        answer = service.run_command("status")
+        assert "workers serving" in answer.stdout, answer
+
+
+def test_a_service_that_does_not_answer_is_told_from_one_that_does_not_run(
+    service: Launcher,
+) -> None:
+    service.signal(signal.SIGSTOP)
+    for command in ("health", "status"):
+        answer = service.run_command(command)
+        assert answer.status == 1, answer
+        assert re.search("does not answer: timed out; its process is there", answer.stderr)
+    service.signal(signal.SIGCONT)
+    wait_until(lambda: service.run_command("health").status == 0, SOON, "it answers again")
+    service.signal(signal.SIGKILL)
+    service.wait()
+    for command in ("health", "status"):
+        answer = service.run_command(command)
+        assert answer.status == 3, answer
+        assert "is it running" in answer.stderr
+
+
 def test_visitors_do_not_hold_up_the_monitor(service: Launcher) -> None:
     """Its last round is never older than the next one should be, and it repairs as ever."""
     over = threading.Event()
 
     def crowd() -> None:
         while not over.is_set():
-            visit(str(service.runtime_path / SOCKET), b"GET /status HTTP/1.1\r\n\r\n")
+            visit(str(service.runtime_path / CONTROL_SOCKET), b"GET /status HTTP/1.1\r\n\r\n")
 
     crowds = [threading.Thread(target=crowd, daemon=True) for _ in range(6)]
     for thread in crowds:
@@ -198,7 +257,7 @@ def test_visitors_do_not_hold_up_the_monitor(service: Launcher) -> None:
     ages = [age_of_the_last_round(service) for _ in range(50)]
     since = len(service.output)
     os.kill(service.workers()[0], signal.SIGKILL)
-    service.wait_for_line("serving$", since=since)
+    service.wait_for_line(" serving after ", since=since)
     over.set()
     for thread in crowds:
         thread.join(SOON)
@@ -207,7 +266,7 @@ def test_visitors_do_not_hold_up_the_monitor(service: Launcher) -> None:
 
 def age_of_the_last_round(service: Launcher) -> float:
     """As /health tells it."""
-    asked = Service("compute-launcher", service.runtime_path)
+    asked = ControlClient("compute-launcher", service.runtime_path)
     found = asked.ask("GET", "/health", timeout=SOON)[1]
     last = datetime.fromisoformat(found["checks"]["workers:serving"][0]["time"])
     return (datetime.now(UTC) - last).total_seconds()
@@ -250,11 +309,17 @@ def test_metrics_are_of_all_workers_and_outlive_them(service: Launcher) -> None:
 
 def test_metrics_are_told_on_a_port_if_one_is_configured_and_nothing_else(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
-        address = f"127.0.0.1:{found.getsockname()[1]}"
+        port = found.getsockname()[1]
+    address = f"127.0.0.1:{port}"
     service = start("Traced", "--workers=1", config=FAST | {"metrics": {"listen": address}})
     service.wait_ready()
     answer = service.run_shell(f"curl --silent --fail http://{address}/metrics")
     assert "launcher_workers" in answer.stdout
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), SOON))
+        answer = service.run_shell(f"curl --silent --fail -m 5 http://{address}/metrics")
+        assert "launcher_workers" in answer.stdout
     silent = "curl --silent -o /dev/null -w '%{http_code}'"
     for path in ("status", "health", "reload"):
         refused = service.run_shell(f"{silent} http://{address}/{path}")
@@ -291,6 +356,34 @@ def test_a_worker_says_in_full_what_it_is_doing(start: Start) -> None:
     assert not list(service.runtime_path.glob("report.*"))
 
 
+def test_reports_of_a_stopped_worker_keep_no_command_out(start: Start) -> None:
+    """As many as there are places for commands: half of them are told to come again."""
+    service = start("Traced", "--workers=2")
+    service.wait_ready()
+    stopped = status(service)["workers"][1]["pid"]
+    os.kill(stopped, signal.SIGSTOP)
+    with ThreadPoolExecutor(COMMANDS) as readers:
+        asked = [readers.submit(report, service, 1) for _ in range(COMMANDS)]
+
+        def refused() -> list[tuple[int, str]]:
+            return [one.result() for one in asked if one.done()]
+
+        wait_until(lambda: len(refused()) >= COMMANDS - REPORTS, SOON, "half of them are refused")
+        assert set(refused()) == {(503, "too many reports are under way already")}
+        assert service.run_command("status").status in {0, 1}
+        done = service.run_command("restart-worker", "0")
+        assert (done.status, done.stderr) == (0, ""), done
+    os.kill(stopped, signal.SIGCONT)
+    assert service.run_command("status", "--report", "1").status == 0
+
+
+def report(service: Launcher, slot: int) -> tuple[int, str]:
+    """Status and error of the answer."""
+    asked = ControlClient("compute-launcher", service.runtime_path)
+    status, answer = asked.ask("GET", f"/workers/{slot}/report", timeout=LATE)
+    return status, answer.get("error", "")
+
+
 def test_the_master_says_in_full_what_it_is_doing(service: Launcher) -> None:
     service.signal(signal.SIGUSR2)
     service.wait_for_line("Guru Meditation")
@@ -316,7 +409,7 @@ def test_a_configuration_that_is_wrong_takes_nobody_the_answer(start: Start) -> 
 
 
 def test_a_socket_that_was_removed_is_back_before_long(service: Launcher) -> None:
-    (service.runtime_path / SOCKET).unlink()
+    (service.runtime_path / CONTROL_SOCKET).unlink()
     service.wait_for_line("control.sock was removed or replaced; it is made anew")
     assert service.run_command("status").status == 0
 
@@ -326,8 +419,8 @@ def test_a_master_that_is_stopped_holds_up_no_command(service: Launcher) -> None
     both = '"$0" scale 3 & first=$!; "$0" status --report 0; echo $?; wait $first; echo $?'
     answer = service.run_shell(both)
     os.kill(service.master(), signal.SIGCONT)
-    assert answer.stdout.split() == ["3", "69"]
-    assert answer.stderr.count("timed out; is it running") == 2
+    assert answer.stdout.split() == ["1", "69"]
+    assert answer.stderr.count("does not answer: timed out") == 2
 
 
 @pytest.mark.parametrize("command", ["status", "status --json", "status --watch", "health"])

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from kombu.connection import Connection
 
-from launcher.bus.address import queue_name
-from launcher.bus.directory import open_directory
-from launcher.bus.spool import CAST, Spool, new_name
-from launcher.config import EXCHANGE
+from launcher.config.loader import EXCHANGE
+from launcher.unixbus.address import queue_name
+from launcher.unixbus.directory import open_directory
+from launcher.unixbus.message_name import CAST, new_name
+from launcher.unixbus.spool import Spool
 from tests.functional.service.conftest import Start
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
@@ -136,7 +137,7 @@ def to_rabbit(url: str, stack: ExitStack) -> tuple[Send, Callable[[dict[str, Any
 def to_unix(service: Launcher) -> tuple[Send, Callable[[dict[str, Any]], object]]:
     """Into the directory of the host's queue, as anybody can who may write there."""
     directory = open_directory(f"{service.runtime_path}/bus")
-    queue = Spool(directory, directory.at("queues", queue_name(EXCHANGE, "compute", HOST)))
+    queue = Spool(directory, f"queues/{queue_name(EXCHANGE, 'compute', HOST)}")
     numbers = iter(range(1, 10**9))
 
     def send(data: bytes) -> None:

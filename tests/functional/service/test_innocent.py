@@ -19,7 +19,8 @@ from tests.support.waiting import elapse, wait_until
 
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "15"))  # 120 in the issue
 BUSY_LOOPS_PER_CORE = 10
-PATIENT = with_options(supervision={"restart_limit": 0})
+IMPATIENT: dict[str, object] = {"restart_limit": 0, "serve_degraded": False}
+PATIENT = with_options(supervision=IMPATIENT)
 CALLERS = 4
 
 
@@ -46,7 +47,7 @@ def test_a_machine_that_is_paused_for_longer_than_all_deadlines(start: Start) ->
     for pid in (service.pid, *before):
         os.kill(pid, signal.SIGCONT)
 
-    service.wait_for_line("nobody is judged by the last")
+    service.wait_for_line("no worker is judged by the last")
     service.wait_for_line("task long has ended")
     service.wait_for_line("task long has begun", since=service.output.rindex("has ended"))
     assert_unharmed(service, before)
@@ -61,15 +62,13 @@ def test_a_master_that_alone_was_stopped(start: Start) -> None:
     elapse(5)
     os.kill(service.pid, signal.SIGCONT)
 
-    service.wait_for_line("nobody is judged by the last")
+    service.wait_for_line("no worker is judged by the last")
     service.wait_for_line("task long has begun", since=len(service.output))
     assert_unharmed(service, before)
 
 
 def test_workers_that_are_starved_of_processor_time(start: Start) -> None:
-    config = with_options(
-        supervision={"restart_limit": 0}, health={"beat_timeout": 10, "probe_timeout": 10}
-    )
+    config = with_options(supervision=IMPATIENT, health={"beat_timeout": 10, "probe_timeout": 10})
     service = start("Slow", "--workers=4", config=config)
     service.wait_ready()
     before = service.workers()
@@ -85,7 +84,7 @@ def test_a_broker_that_is_away_under_load(start: Start, rabbit: Vhost) -> None:
     """Nobody is killed for it, and all are back by themselves when it is."""
     config = with_options(
         DEFAULT={"transport_url": rabbit.url},
-        supervision={"restart_limit": 0},
+        supervision=IMPATIENT,
         health={"wedged_after": 15},
         oslo_messaging_rabbit=RABBIT,
     )
@@ -97,6 +96,10 @@ def test_a_broker_that_is_away_under_load(start: Start, rabbit: Vhost) -> None:
         wait_until(lambda: len(answered) > 20, 30, "calls are answered")
         rabbit.node.stop()
         elapse(OUTAGE_SECONDS)
+        told = "degraded: 2/2 workers serving; the bus does not answer"
+        wait_until(lambda: status(service)["headline"] == told, 30, "STATUS names the bus")
+        health = service.run_command("health")
+        assert (health.status, health.stdout) == (0, f"warn: {told}\n")
         assert_unharmed(service, before)
         assert not status(service)["healthy"]
         rabbit.node.start()
@@ -118,6 +121,7 @@ def test_a_database_that_is_away(start: Start) -> None:
     service.wait_for_line("periodic task report failed")
     elapse(3)
     assert_unharmed(service, before)
+    assert "1 periodic task failing (report to the database)" in status(service)["headline"]
     database.rmdir()
     (service.state_path / "elsewhere").rename(database)
 

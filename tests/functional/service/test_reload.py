@@ -4,18 +4,21 @@ configuration that is wrong, or that workers do not start with, changes nothing 
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.cli.control import SOCKET, UnixConnection
+from launcher.cli.control_client import UnixConnection
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.traces import put, trace
 from tests.support.callers import Callers, Ledger
+from tests.support.commands import SCRIPTS
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -87,7 +90,6 @@ def test_all_are_replaced_and_no_call_fails(
     assert min(serving) >= number, serving
     assert all(found["healthy"] for found in seen)
     assert all(found["headline"].startswith(f"{number}/{number} workers") for found in seen)
-    assert any("; reloading" in found["headline"] for found in seen)
     assert all(worker["restarts"] == 0 for worker in workers(service))
 
 
@@ -138,13 +140,22 @@ def test_one_that_does_not_start_ends_the_roll(start: Start, slot: int, name: st
     append(service, "[DEFAULT]", f"service_down_time = {100 + slot}")
     answer = service.run_command("reload")
     assert answer.status == 1
+    odd = ", but worker 0 kept the new one" if slot == 1 else ""
     assert (
-        f"reload failed, the old configuration stays in force: {name} does not become ready: "
-        "init_host: RuntimeError: such a down time is not to be borne\n"
+        f"reload failed, the old configuration stays in force{odd}: {name} does not become "
+        "ready: init_host: RuntimeError: such a down time is not to be borne"
     ) in answer.stderr
     found = status(service)
-    assert f"2/2 workers serving; reload failed: {name} does not become ready" in found["headline"]
+    odd = "; worker 0 has the configuration of a reload that failed" if slot == 1 else ""
+    assert (
+        f"2/2 workers serving{odd}; reload failed: {name} does not become ready"
+        in found["headline"]
+    )
     assert not found["healthy"]
+    generations = [worker["configuration"] for worker in found["workers"]]
+    assert (found["configuration"], generations) == (1, [2, 1] if slot == 1 else [1, 1])
+    screen = service.run_command("status").stdout
+    assert screen.count("has another configuration than the one in force") == (slot == 1)
     assert [worker["state"] for worker in found["workers"]] == ["serving", "serving"]
     kept = [worker["pid"] == pid for worker, pid in zip(found["workers"], before, strict=True)]
     assert kept == [slot == 2, slot == 2]
@@ -153,9 +164,15 @@ def test_one_that_does_not_start_ends_the_roll(start: Start, slot: int, name: st
         os.kill(found["workers"][1]["pid"], signal.SIGKILL)  # what is forked has the old one still
         wait_until(lambda: status(service)["workers"][1]["restarts"] == 1, SOON, "it is replaced")
         wait_until(lambda: trace(service)["init_host"] == 7, SOON, "one more has started")
+        os.kill(found["workers"][0]["pid"], signal.SIGKILL)  # and so has its successor
+        wait_until(lambda: "has the conf" not in status(service)["headline"], SOON, "nobody has")
+        assert "reload failed: " in status(service)["headline"]
     service.config_file.write_text(right)
     assert service.run_command("reload").status == 0
-    assert status(service)["headline"] == "2/2 workers serving"
+    found = status(service)
+    assert found["headline"] == "2/2 workers serving"
+    generations = [worker["configuration"] for worker in found["workers"]]
+    assert generations == 2 * [found["configuration"]] == [3, 3]
 
 
 def test_one_that_hangs_in_its_start_ends_the_roll(start: Start) -> None:
@@ -181,7 +198,7 @@ def test_who_asks_during_a_reload_is_served_by_one_more(start: Start) -> None:
     wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
     requests = []
     for number in range(5):
-        requests.append(UnixConnection(service.runtime_path / SOCKET, 60))
+        requests.append(UnixConnection(service.runtime_path, 60))
         requests[-1].request("POST", "/reload")
         if number == 0:
             service.wait_for_line("worker=0 .*stopping; 1 call")  # which holds up the reload
@@ -240,10 +257,46 @@ def test_what_can_change_at_once_changes_without_a_roll(start: Start) -> None:
     service.wait_for_line("deaths within 120 s: 1, allowed: 0")
 
 
+def test_a_reload_is_in_the_headline_while_it_goes_on(start: Start) -> None:
+    service = start("Traced", "--workers=1")
+    service.wait_ready()
+    append(service, "[DEFAULT]", "manager = tests.functional.service.managers:Hung")
+    service.signal(signal.SIGHUP)
+    wait_until(
+        lambda: "1/1 workers serving; reloading" in status(service)["headline"], SOON, "it is told"
+    )
+    put(service, "go")
+    service.wait_for_line("configuration reloaded")
+    assert status(service)["headline"] == "1/1 workers serving"
+
+
 def test_before_the_service_is_ready_a_reload_waits(start: Start) -> None:
-    service = start("Hung", "--workers=1")
-    service.wait_for_line("init_host")
+    service = start("Hung", "--workers=1", "--debug")
+    service.wait_for_line("init_host _step")
     service.signal(signal.SIGHUP)
     put(service, "go")
     service.wait_for_line("configuration reloaded")
     assert service.output.index("master ready: ") < service.output.index("reloading the conf")
+
+
+@pytest.mark.parametrize(("first", "status"), [("export SYSTEMD_EXEC_PID=$$", 0), (":", -15)])
+def test_the_command_of_a_reload_ends_well_when_systemd_stops_the_unit(
+    start: Start, first: str, status: int
+) -> None:
+    """Which it tells by SIGTERM; at a terminal that is what it is everywhere."""
+    service = start("Hung", "--workers=1", "--debug")
+    service.wait_for_line("init_host _step")
+    script = SCRIPTS / "compute-launcher"
+    line = f"{first}; exec {script} reload --config-file={service.config_file}"
+    with subprocess.Popen(["sh", "-c", line], env=service.environment) as command:
+        wait_until(lambda: has_socket(command.pid), 30, "the command asks the master")
+        command.terminate()
+        assert command.wait(30) == status
+
+
+def has_socket(pid: int) -> bool:
+    """Whether the process has a connection to somebody just now."""
+    with suppress(FileNotFoundError):  # it was closed meanwhile
+        links = Path(f"/proc/{pid}/fd").iterdir()
+        return any(str(link.readlink()).startswith("socket:") for link in links)
+    return False

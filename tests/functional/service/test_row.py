@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from launcher.cli.services import describe
 from launcher.registry.engine import open_registry
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import put_text, with_options
+from tests.functional.service.faults import put_text, status, with_options
 from tests.functional.service.traces import put, trace
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -54,6 +55,28 @@ def test_the_row_follows_what_workers_do(start: Start) -> None:
     wait_until(lambda: row(service)["workers_serving"] == 2, 30, "one is missed")
     wait_until(lambda: row(service)["workers_serving"] == 3, 30, "it is replaced")
     assert (row(service)["state"], row(service)["workers"]) == ("up", 3)
+
+
+def says(service: Launcher, number: int) -> bool:
+    """Whether so many are wanted, and serve."""
+    found = row(service)
+    assert found["workers_serving"] <= found["workers"]
+    return (found["workers"], found["workers_serving"]) == (number, number)
+
+
+def test_the_row_follows_a_scale_at_once(start: Start) -> None:
+    """Long before the next report or round of the lead, and with no number that never was."""
+    seldom = {"report_interval": 600, "service_down_time": 1200, "periodic_fuzzy_delay": 0}
+    health = {"beat_timeout": 1800, "probe_interval": 600}
+    service = start("Traced", "--workers=2", config={"DEFAULT": seldom, "health": health})
+    service.wait_ready()
+    wait_until(lambda: row(service)["workers_serving"] == 2, 30, "all are counted")
+    for number in (4, 1, 2):
+        assert service.run_command("scale", str(number)).status == 0
+        wait_until(partial(says, service, number), 30, f"{number} are counted")
+    os.kill(service.workers()[1], signal.SIGKILL)
+    wait_until(lambda: status(service)["workers"][1]["restarts"] == 1, 30, "it is replaced")
+    wait_until(lambda: row(service)["workers_serving"] == 2, 30, "it is counted")
 
 
 def test_a_drain_is_called_one_and_its_end_is_down(start: Start) -> None:

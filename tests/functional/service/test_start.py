@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from launcher.states import Step
+from launcher.board.states import Step
 from tests.functional.service.conftest import Start
 from tests.functional.service.traces import put, trace
 from tests.support.notify_socket import NotifySocket
@@ -17,13 +17,25 @@ STEPS = [step.label for step in Step if step not in (Step.FORK, Step.DONE)]
 
 @pytest.mark.usefixtures("transport")
 def test_each_of_four_workers_walks_all_steps_in_their_order(start: Start) -> None:
-    service = start("Traced", "--workers=4")
+    service = start("Traced", "--workers=4", "--debug")
     service.wait_ready()
-    lines = re.findall(r"worker=(\d) pid=(\d+) (\w+)$", service.output, re.MULTILINE)
+    lines = re.findall(r"worker=(\d) pid=(\d+) (\w+) _step", service.output)
     walked = {slot: [step for number, _, step in lines if number == slot] for slot in "0123"}
     for steps in walked.values():
         assert [step for step in steps if step in STEPS] == STEPS
     assert len({pid for _, pid, _ in lines}) == 4
+
+
+def test_a_start_is_a_line_for_each_worker_with_its_time(start: Start) -> None:
+    service = start("Traced", "--workers=4")
+    service.wait_ready()
+    told = re.findall(r" (worker=\d) pid=\d+ (.*)$", service.output, re.MULTILINE)
+    lead = {"is the lead of this host", "no longer the lead"}  # the first to serve may be any
+    told = [(name, words) for name, words in told if words not in lead]
+    assert sorted(name for name, _ in told) == [f"worker={slot}" for slot in range(4)]
+    assert [
+        words for _, words in told if not re.fullmatch(r"serving after \d+\.\d\d s", words)
+    ] == []
 
 
 @pytest.mark.usefixtures("transport")
@@ -114,6 +126,7 @@ def test_a_start_that_hangs_ends_by_itself(start: Start, graceful: int) -> None:
     assert service.wait() == 3
     assert "init_host late" in service.output.splitlines()[-1]
     assert "in init_host" in service.output  # the stacks
+    assert re.search(r"stuck: thread .+: \S+/managers\.py, line \d+ in \w+$", service.output, re.M)
     service.assert_nothing_left()
 
 
@@ -155,3 +168,21 @@ def test_workers_and_their_children_inherit_nothing_of_systemds(
     answer = json.loads(service.run_command("call", "environment").stdout)
     assert not [name for name in answer if name.startswith(("NOTIFY_", "WATCHDOG_"))]
     assert all(message.pid == service.master() for message in notify.messages)
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_proof_that_fails_at_once_is_neither_repeated_without_a_pause_nor_misnamed(
+    start: Start,
+) -> None:
+    """145 302 lines in 27 s, each with a time that had not passed."""
+    service = start("Unprovable", "--workers=1", config={"DEFAULT": {"start_timeout": 4}})
+
+    assert service.wait() == 69
+
+    said = [line for line in service.output.splitlines() if "no round trip" in line]
+    assert "nobody is at home" in said[0]
+    assert "within 10 s" not in service.output
+    assert len([line for line in said if "trying again" in line]) == 1, "one reason, said once"
+    assert service.output.count("Traceback") < 20, "each try leaves one in the server's log"
+    assert "nobody is at home" in service.output.splitlines()[-1], "the cause is the last word"
+    assert "tried for 4 s" in service.output.splitlines()[-1]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.supervise.visitors import CONNECTIONS
+from launcher.supervise.control.http_server import CONNECTIONS
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import commands, status, with_options, workers
 from tests.functional.service.traces import put, trace
 from tests.support.commands import Completed
+from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import elapse, wait_until
@@ -47,6 +48,9 @@ def test_a_call_in_hand_is_answered_before_the_stop_ends(
 def test_ctrl_c_at_a_terminal_stops_gracefully(start: Start, terminal: Terminal) -> None:
     service = start("Traced", "--workers=2", terminal=terminal)
     service.wait_ready()
+    told = service.wait_for_line(r"ask it: (.+) status.*; stop it: Ctrl-C, twice to stop at once")
+    assert f"--config-file={service.config_file}" in told[1]
+    assert service.run_shell(f"{told[1]} status").status == 0
     terminal.press(CTRL_C)
     assert service.wait() == 0
     assert trace(service)["cleanup_host"] == 2
@@ -187,7 +191,7 @@ def test_a_worker_killed_in_the_stop_is_told_and_the_row_is_down(start: Start) -
 def test_a_runtime_directory_that_is_removed_ends_the_service(start: Start) -> None:
     service = start("Traced", "--workers=2")
     service.wait_ready()
-    (service.runtime_path / "master.lock").unlink()
+    service.runtime_path.rename(service.directory / "moved")
     assert service.wait() == 1
     assert "was removed or replaced" in service.output.splitlines()[-1]
     service.assert_nothing_left()
@@ -206,7 +210,7 @@ def test_a_reload_that_hangs_holds_up_no_stop(start: Start) -> None:
 
 
 def test_a_first_signal_does_not_cut_short_a_stop_that_began_by_itself(start: Start) -> None:
-    config = with_options(supervision={"restart_limit": 0})
+    config = with_options(supervision={"restart_limit": 0, "serve_degraded": False})
     service = start("Faulty", "--workers=2", config=config)
     service.wait_ready()
     caller = threading.Thread(target=slow_call, args=(service,))
@@ -225,6 +229,26 @@ def test_a_first_signal_does_not_cut_short_a_stop_that_began_by_itself(start: St
     assert service.wait() == 3
     caller.join(30)
     assert "not stopped yet: killed" not in service.output
+
+
+def test_the_last_status_says_that_it_has_stopped(start: Start, notify: NotifySocket) -> None:
+    service = start("Traced", "--workers=2", notify=notify)
+    service.wait_ready()
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    assert notify.values("STATUS")[-1] == "stopped"
+
+
+def test_a_worker_that_was_killed_in_the_stop_is_in_the_last_status(
+    start: Start, notify: NotifySocket
+) -> None:
+    config = {"DEFAULT": {"graceful_shutdown_timeout": 1}}
+    service = start("Faulty", "--workers=2", config=config, notify=notify)
+    service.wait_ready()
+    os.kill(service.workers()[0], signal.SIGSTOP)
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 4
+    assert notify.values("STATUS")[-1] == "stopped; a worker had to be killed, or died"
 
 
 def test_a_bus_that_is_removed_ends_the_service(start: Start) -> None:

@@ -1,0 +1,186 @@
+"""The board: shared memory of the master and its workers.
+
+It is made in the master, before the first fork, and every worker has the same pages afterwards
+(mmap(2), MAP_SHARED|MAP_ANONYMOUS). Only `first_to_tell` takes a lock; see `launcher.board.slot`.
+"""
+
+import fcntl
+import mmap
+import os
+import random
+import zlib
+from collections.abc import Callable, Iterator
+
+from launcher.board.detaching import detacher
+from launcher.board.last_tries import LastTries
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import BYTES, WORD_BYTES, SlotView
+from launcher.board.states import Wanted, WorkerState
+
+CAPACITY = 512  # slots; pages of unused slots cost nothing
+NO_LEAD = -1
+
+# Only the master writes these, except `told` and `reported`:
+_HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported")
+_TASKS = 512  # host-wide tasks whose last start is kept
+_HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
+
+
+class Board:
+    """All slots, and a few words for the whole service. Any process, any thread."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + capacity * BYTES))
+        self._words = self._memory[:_HEADER_BYTES].cast("q")
+        self._slots: dict[int, Slot] = {}  # made on first use
+        self.capacity = capacity
+        self.last_tries = LastTries()
+        self._lock = os.memfd_create("board")
+        self.appoint(NO_LEAD)
+        self._write("seed", random.getrandbits(62))
+
+    def detacher(self) -> Callable[[], None]:
+        """Called in a worker; the result is called in its child, to detach that from the board."""
+        parts = [detacher(memory) for memory in (self._memory, self.last_tries.memory)]
+
+        def detach() -> None:
+            for part in parts:
+                part()
+
+        return detach
+
+    def slot(self, number: int) -> Slot:
+        """Return the slot `number`."""
+        return self._slots.get(number) or self._slots.setdefault(number, self._make_slot(number))
+
+    def _make_slot(self, number: int) -> Slot:
+        start = _HEADER_BYTES + number * BYTES
+        return Slot(number, self._memory[start : start + BYTES])
+
+    def slots(self) -> Iterator[Slot]:
+        """Return the slots in use: wanted ones, and ones that a worker has yet to leave."""
+        return (self.slot(number) for number in range(self._read("extent")))
+
+    def look(self) -> list[SlotView]:
+        """Return views of the slots in use, with all states from one moment.
+
+        Else one worker might take over from another between two views, and neither would seem to
+        serve.
+        """
+        while True:
+            views = [slot.view() for slot in self.slots()]
+            if [view.state for view in views] == [slot.get("state") for slot in self.slots()]:
+                return views
+
+    @property
+    def workers(self) -> int:
+        """How many workers are wanted."""
+        return self._read("workers")
+
+    def wants(self, slot: int) -> bool:
+        """Whether the slot should have a worker: 0 … workers-1, and the surge."""
+        return slot < self.workers + self._read("surge")
+
+    def want(self, workers: int, start_timeout: float, wanted: Wanted = Wanted.WORKER) -> None:
+        """Set the number of workers. Called in the master, before the workers are forked.
+
+        Each new slot gets its first deadline here. So a worker that hangs before it reaches its
+        own code is late as well.
+
+        :param start_timeout: seconds. :param wanted: what is wanted of the new slots.
+        """
+        self._write("workers", workers)
+        self._extend(start_timeout, wanted)
+
+    def want_surge(self, start_timeout: float) -> int:
+        """Called in the master: want a candidate in one more slot; return its number."""
+        self._write("surge", 1)
+        self._extend(start_timeout, Wanted.CANDIDATE)
+        return self.workers
+
+    def dismiss_surge(self) -> None:
+        """Called in the master: the surge is not wanted any more."""
+        self._write("surge", 0)
+
+    def _extend(self, start_timeout: float, wanted: Wanted) -> None:
+        """Prepare the new slots first, then make them visible to `slots`."""
+        before, after = self._read("extent"), self.workers + self._read("surge")
+        for number in range(before, after):
+            self.slot(number).vacate(start_timeout, not_before=0)
+            self.slot(number).put("wanted", wanted)
+        self._write("extent", max(before, after))
+
+    def trim(self) -> None:
+        """Called in the master: drop unwanted slots, when their workers have left."""
+        self._write("extent", self.workers + self._read("surge"))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the master is stopping."""
+        return bool(self._read("stopping"))
+
+    def announce_stop(self) -> None:
+        """Called in the master: set `stopping`."""
+        self._write("stopping", 1)
+
+    @property
+    def lead(self) -> int:
+        """The slot that runs host-wide tasks, or NO_LEAD."""
+        return self._read("lead")
+
+    def appoint(self, slot: int) -> None:
+        """Called in the master: set `lead`."""
+        self._write("lead", slot)
+
+    def _read(self, field: str) -> int:
+        return self._words[_HEADER_FIELDS.index(field)]
+
+    def _write(self, field: str, value: int) -> None:
+        self._words[_HEADER_FIELDS.index(field)] = value
+
+    def first_delay(self, task: int, spread: float) -> float:
+        """Return the delay of a worker's first look at a host-wide task: 0 to `spread` seconds.
+
+        It is random, but the same in all workers: a worker that looks before the lead has run the
+        task would look again and again.
+        """
+        return random.Random(self._read("seed") + task).uniform(0, spread)
+
+    def host_task_started(self, task: int) -> int:
+        """When a host-wide task last started in any worker, monotonic nanoseconds; 0: never."""
+        return self._words[len(_HEADER_FIELDS) + task % _TASKS]
+
+    def note_host_task(self, task: int, now: int) -> None:
+        """Called in the lead: a host-wide task starts at `now` (monotonic nanoseconds)."""
+        self._words[len(_HEADER_FIELDS) + task % _TASKS] = now
+
+    @property
+    def reported(self) -> int:
+        """When the service's row was last written, monotonic nanoseconds; 0: never."""
+        return self._read("reported")
+
+    def note_report(self, now: int) -> None:
+        """Called in the lead, when it has written the row; `now` in monotonic nanoseconds."""
+        self._write("reported", now)
+
+    def first_to_tell(self, text: str) -> bool:
+        """Called in a worker that gives up: whether its text differs from the last worker's.
+
+        The kernel releases the lock when a process dies (fcntl(2), F_SETLKW).
+        """
+        told = 1 + zlib.crc32(text.encode("utf-8", "replace"))
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            first = self._read("told") != told
+            self._write("told", told)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+        return first
+
+    def forget_told(self) -> None:
+        """Called in the master: the next `first_to_tell` is true, whatever its text."""
+        self._write("told", 0)
+
+    def serving(self) -> int:
+        """Return how many workers serve; with a surge possibly one more than wanted."""
+        return sum(slot.state is WorkerState.SERVING for slot in self.slots())

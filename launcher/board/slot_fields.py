@@ -1,0 +1,106 @@
+"""The words of a slot, in their order, and the view that the monitor gets of them.
+
+Each word is 8 bytes. Times are nanoseconds of CLOCK_MONOTONIC.
+"""
+
+from operator import itemgetter
+from typing import NamedTuple
+
+from launcher.board.states import Step, Wanted, WorkerState
+
+WORD_BYTES = 8
+TEXT_BYTES = 320  # the sentence of a worker that gives up
+NAME_BYTES = 64  # name of the method of the oldest call
+TASK_BITS = 62  # usable bits of a word, which is signed
+SECOND = 1_000_000_000  # in nanoseconds
+CENTURY_SECONDS = 3_155_760_000
+
+FIELDS = (
+    "pid",  # written by the master when it has forked, and by the worker
+    "state",
+    "step",
+    "stepped_at",  # when the step began
+    "deadline",  # when the slot counts as late; 0: never
+    "deadline_task",  # number of the task with this deadline, plus 1; 0: the loop or a step
+    "deadline_since",  # when the task or loop with this deadline began
+    "served_since",  # when this process proved that it serves; 0: not yet
+    "wanted",  # written by the master: a Wanted
+    "not_before",  # written by the master: the next worker waits until this time
+    "beats",  # rounds of the periodic loop
+    "last_task",  # number of the last task started, plus 1; 0: none yet
+    "probe_ok_at",  # when the last probe through the bus succeeded; 0: none yet
+    "probe_ok_since",  # start of the present row of successes; 0: the last probe failed
+    "probe_failing_since",  # start of the present row of failures; 0: the last probe succeeded
+    "tasks_failed",  # runs that raised, since the process started
+    "tasks_failing",  # tasks whose last run raised
+    "failing_tasks",  # which tasks these are: a bit for each number below TASK_BITS
+    "generation",  # of the configuration that the worker has
+    "call_threads",  # how many calls can run before others wait
+    "calls_in_hand",
+    "calls_done",
+    "calls_failed",
+    "oldest_call_since",  # when the oldest call began
+    "oldest_call_bytes",
+    "waiting",  # 1 while a step waits for bus or database
+    "left",  # 1 when the worker has finished its work
+    "accused",  # written by the master: pid of the late worker that it ends
+    "reports_wanted",  # written by the master: how many reports it has asked for
+    "mutations_wanted",  # written by the master: how often options have changed since the fork
+    "looks_wanted",  # written by the master: how often it has asked for a check of the lead
+    "text_bytes",
+)
+OF_AN_EMPTY_SLOT = frozenset({"state", "stepped_at", "deadline", "not_before", "wanted"})
+PLACE = {field: place for place, field in enumerate(FIELDS)}
+WORDS = len(FIELDS)
+BYTES = WORDS * WORD_BYTES + TEXT_BYTES + NAME_BYTES
+
+
+class SlotView(NamedTuple):
+    """A copy of a slot's words, as the monitor uses them."""
+
+    slot: int
+    pid: int
+    state: WorkerState
+    step: Step
+    stepped_at: int
+    deadline: int
+    deadline_task: int
+    deadline_since: int
+    served_since: int
+    wanted: Wanted
+    not_before: int
+    last_task: int
+    probe_ok_at: int
+    probe_ok_since: int
+    probe_failing_since: int
+    tasks_failing: int
+    failing_tasks: int
+    generation: int
+    call_threads: int
+    calls_in_hand: int
+    calls_done: int
+    calls_failed: int
+    oldest_call: str
+    oldest_call_since: int
+    waiting: bool
+    left: bool
+
+
+# Picks the words of a view, in its order; for the name, the number of its bytes.
+pick = itemgetter(
+    *(
+        PLACE["oldest_call_bytes" if name == "oldest_call" else name]
+        for name in SlotView._fields[1:]
+    )
+)
+STATES, STEPS, WANTED = tuple(WorkerState), tuple(Step), tuple(Wanted)
+
+
+def seconds(value: float) -> int:
+    """Convert seconds to nanoseconds; a century at most, which a word can hold as a deadline."""
+    return int(min(value, CENTURY_SECONDS) * SECOND)
+
+
+def decode(data: memoryview) -> str:
+    """Decode a text that may be cut within a character."""
+    return bytes(data).decode("utf-8", "ignore")

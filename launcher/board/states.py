@@ -1,0 +1,74 @@
+"""States of a slot, their transitions, and the steps of the start sequence."""
+
+from enum import IntEnum
+
+from launcher.errors import LauncherError
+
+
+class WorkerState(IntEnum):
+    """The state of a slot. "Late" is a judgement of the monitor, not a state."""
+
+    EMPTY = 0  # no process yet; the master forks one if it wants one
+    STARTING = 1  # runs the start sequence
+    SERVING = 2  # has proven by a round trip through the bus that it serves
+    STOPPING = 3  # drains: finishes its calls
+
+
+class Step(IntEnum):
+    """Steps of a worker's start sequence, in order; the worker writes each to the board."""
+
+    FORK = 0
+    CONFIGURATION = 1
+    DATABASE = 2
+    MANAGER = 3
+    INIT_HOST = 4
+    SERVICE_ROW = 5
+    PRE_START_HOOK = 6
+    RPC_SERVER = 7
+    ALT_SERVER = 8
+    POST_START_HOOK = 9
+    SERVICE_GROUP = 10
+    PERIODIC_TASKS = 11
+    PROBE = 12
+    DONE = 13
+
+    @property
+    def label(self) -> str:
+        """The name as STATUS, `status` and the log show it."""
+        return self.name.lower()
+
+
+class Wanted(IntEnum):
+    """What the master wants of a slot. Only the master writes it; see `processes/life.py`."""
+
+    NOBODY = 0  # its worker leaves, and none follows
+    WORKER = 1  # a worker with the configuration in force
+    SUCCESSOR = 2  # its worker leaves, and another one follows
+    RENEWAL = 3  # its worker leaves, and a candidate follows
+    ADDITION = 4  # an additional worker, which has yet to prove itself
+    CANDIDATE = 5  # a worker that reads the configuration again, and has yet to prove itself
+
+    @property
+    def label(self) -> str:
+        """The name as `status` shows it."""
+        return self.name.lower()
+
+
+_TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
+    WorkerState.EMPTY: frozenset({WorkerState.EMPTY, WorkerState.STARTING}),
+    WorkerState.STARTING: frozenset(
+        {WorkerState.SERVING, WorkerState.STOPPING, WorkerState.EMPTY}
+    ),
+    WorkerState.SERVING: frozenset({WorkerState.STOPPING, WorkerState.EMPTY}),
+    WorkerState.STOPPING: frozenset({WorkerState.EMPTY}),
+}
+
+
+class ImpossibleTransition(LauncherError):
+    """slot {slot} cannot go from {before} to {after}"""
+
+
+def check(slot: int, before: WorkerState, after: WorkerState) -> None:
+    """Raise ImpossibleTransition unless a slot may go from `before` to `after`."""
+    if after not in _TRANSITIONS[before]:
+        raise ImpossibleTransition(slot=slot, before=before.name, after=after.name)

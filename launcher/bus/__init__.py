@@ -1,1 +1,0 @@
-"""The unix:// transport of oslo.messaging: an embedded bus for the processes of one host."""

@@ -1,0 +1,126 @@
+"""`config`: check the configuration, show the options in force, print a sample."""
+
+import argparse
+import io
+from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from oslo_config import cfg
+
+from launcher.cli import common_options, versions
+from launcher.cli.output import complain, print_line, print_text
+from launcher.config import file_contents, loader, options
+from launcher.config.file_contents import OptionKey
+from launcher.directories import paths
+from launcher.serve import loading, manager_checks
+
+NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
+THEIR_URL = "#transport_url = rabbit://\n"  # oslo.messaging's default; ours differs
+OUR_URL = "#transport_url = unix://<runtime_path>/bus\n"
+DEFAULTS = {
+    THEIR_URL: OUR_URL,
+    "#control_exchange = openstack\n": f"#control_exchange = {loader.EXCHANGE}\n",
+}
+
+
+def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Check what a start would check, beyond what loading has checked. Warn of unknown options.
+
+    Raises the errors of a start.
+    """
+    manager = loading.manager_class(conf.manager, conf.prog)
+    loading.preload(conf)
+    unknown = _unknown(file_contents.read(conf.prog, common_options.config_args(args)))
+    _check_directories(conf)
+    if Path(conf.state_path).exists():  # a start makes it first
+        loading.preload_manager(manager, conf.state_path)
+    spacings = manager_checks.unknown_spacings(manager, conf.periodic_tasks.spacing)
+    for sentence in (*spacings, *versions.untried()):
+        complain(conf.prog, f"warning: {sentence}")
+    for section, name in unknown:
+        warning = f"warning: there is no option {name} in [{section}]; is it misspelt?"
+        complain(conf.prog, warning)
+    files = ", ".join(conf.config_file or []) or "no file, defaults only"
+    print_line(f"configuration is valid ({files})")
+    return 0
+
+
+def _check_directories(conf: cfg.ConfigOpts) -> None:
+    loading.check_bus(conf, for_owner=True)
+    for option in ("state_path", "runtime_path"):
+        path = Path(conf[option])
+        paths.check(option, path)
+        if path.exists():
+            paths.check_private(option, path, for_owner=True)
+    paths.check_socket_room("runtime_path", Path(conf.runtime_path))
+
+
+def _unknown(places: Iterable[OptionKey]) -> list[OptionKey]:
+    """Unknown options in our sections and our libraries'. Other sections may be a manager's."""
+    known, sections = set(), {"DEFAULT"}
+    for entry in entry_points(group="oslo.config.opts"):
+        for group, opts in entry.load()() if entry.name in NAMESPACES else ():
+            section = str(group or "DEFAULT")
+            sections.add(section)
+            for opt in opts:
+                known.add((section, opt.dest))
+                known |= {
+                    (old.group or section, old.name or opt.name) for old in opt.deprecated_opts
+                }
+    known = {(section, name.replace("-", "_")) for section, name in known}
+    return [
+        (section, name)
+        for section, name in places
+        if section in sections and (section, name.replace("-", "_")) not in known
+    ]
+
+
+def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Print every option with its value in force, as a configuration file."""
+    for line in _lines(conf):
+        print_line(line)
+    return 0
+
+
+def sample(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Print etc/compute-launcher.conf.sample."""
+    print_text(make_sample().rstrip("\n"))
+    return 0
+
+
+def make_sample() -> str:
+    """The commented sample of all options, ours and the libraries', with our defaults."""
+    from oslo_config import generator  # noqa: PLC0415  # imports docutils and yaml
+
+    generator_conf = cfg.ConfigOpts()
+    generator.register_cli_opts(generator_conf)
+    generator_conf(
+        [*(f"--namespace={name}" for name in NAMESPACES), "--wrap-width=79"],
+        default_config_files=[],
+        default_config_dirs=[],
+    )
+    output = io.StringIO()
+    generator.generate(generator_conf, output)
+    text = output.getvalue()
+    for theirs, ours in DEFAULTS.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _lines(conf: cfg.ConfigOpts) -> Iterator[str]:
+    known = {group: list(opts) for group, opts in options.list_opts()}
+    known[None] = [*known[None], *_others(conf)]
+    for group, opts in known.items():
+        yield f"[{group or 'DEFAULT'}]"
+        for opt in sorted(opts, key=lambda opt: str(opt.dest)):
+            value = conf[group][opt.dest] if group else conf[opt.dest]
+            if (group, opt.dest, value) == (None, "manager", None):
+                value = loading.default_topic(conf.prog)  # the default
+            yield f"{opt.dest} = {loader.shown(opt, value)}"
+        yield ""
+
+
+def _others(conf: cfg.ConfigOpts) -> list[cfg.Opt]:
+    """Options of oslo.messaging to show."""
+    return [cfg.StrOpt("transport_url", secret=True)]

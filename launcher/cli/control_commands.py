@@ -1,0 +1,164 @@
+"""`status`, `health`, `reload`, `scale` and `restart-worker`: commands that ask the master."""
+
+import argparse
+import os
+import signal
+import time
+from typing import Any, NoReturn
+
+from launcher.cli.control_client import ANSWER_SECONDS, ControlClient, error_text
+from launcher.cli.output import (
+    complain,
+    output_lost,
+    print_block,
+    print_json,
+    print_line,
+    print_text,
+)
+from launcher.errors import (
+    CommandFailed,
+    ExitStatus,
+    LauncherError,
+    NotAnswering,
+    NotRunning,
+    ReloadFailed,
+    ServiceStopping,
+)
+
+EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
+REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
+SYSTEMD_SECONDS = 2.0  # within which systemd's SIGTERM follows the one to the master
+
+
+def reload(client: ControlClient, args: argparse.Namespace) -> int:
+    """Reload the configuration. Return when that is done.
+
+    :raises ReloadFailed: the old configuration stays in force, or some workers keep it.
+    """
+    by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())  # systemd.exec(5)
+    if by_systemd:
+        signal.signal(signal.SIGTERM, _end_with_the_unit)
+    try:
+        status, answer = client.post("/reload")
+        if status != 200:
+            raise ReloadFailed(reason=error_text(status, answer))
+    except (NotRunning, NotAnswering, ReloadFailed) as error:
+        answered = isinstance(error, ReloadFailed)
+        if by_systemd and (not answered or str(ServiceStopping()) in str(error)):
+            time.sleep(SYSTEMD_SECONDS)  # the unit is stopped: wait for our own SIGTERM
+        raise
+    print_line("reloaded")
+    return 0
+
+
+def _end_with_the_unit(number: int, _: object) -> NoReturn:
+    """Handle SIGTERM: systemd stops the unit during the reload. If the reload failed, systemd
+    would call the unit failed."""
+    os.write(2, b"the reload ends, since the unit is stopped\n")
+    os._exit(ExitStatus.STOPPED)
+
+
+def scale(client: ControlClient, args: argparse.Namespace) -> int:
+    """Change the number of workers. Return when that many serve and surplus ones have left.
+
+    :raises CommandFailed: an additional worker does not become ready, for instance.
+    """
+    answer = client.command(f"scale {args.number}", "/scale", {"workers": args.number})
+    number = answer["workers"]
+    print_line(f"scaled to {number} worker{'' if number == 1 else 's'}")
+    return 0
+
+
+def restart_worker(client: ControlClient, args: argparse.Namespace) -> int:
+    """Drain a worker and replace it. Return when the new worker serves.
+
+    :raises CommandFailed: it does not.
+    """
+    path = f"/workers/{args.slot}/restart"
+    answer = client.command(f"restart-worker {args.slot}", path, {})
+    print_line(f"worker {args.slot} is replaced: pid {answer['pid']}")
+    return 0
+
+
+def status(client: ControlClient, args: argparse.Namespace) -> int:
+    """Show the workers. Return 0 when the service is healthy, 1 when it is degraded or does not
+    answer, 3 when it does not run."""
+    if args.watch:
+        return _watch(client)
+    try:
+        if args.report is not None:
+            return _report(client, args.report)
+        answer = _status(client)
+    except NotRunning as error:
+        return _complain(client, error, EXIT_NOT_RUNNING)
+    except NotAnswering as error:
+        return _complain(client, error, EXIT_DEGRADED)
+    if args.json:
+        print_json(answer)
+    else:
+        print_text(_table(answer))
+    return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
+
+
+def health(client: ControlClient, args: argparse.Namespace) -> int:
+    """Show the health. For the probe of a container.
+
+    Return 0 when the service serves, also with a warning. Return 1 when it does not serve or does
+    not answer, 3 when it does not run.
+    """
+    try:
+        _, answer = client.ask("GET", "/health", timeout=ANSWER_SECONDS)
+    except NotRunning as error:
+        return _complain(client, error, EXIT_NOT_RUNNING)
+    except NotAnswering as error:
+        return _complain(client, error, EXIT_DEGRADED)
+    if args.json:
+        print_json(answer)
+    else:
+        print_line(f"{answer['status']}: {answer['output']}")
+    return EXIT_DEGRADED if answer["status"] == "fail" else EXIT_HEALTHY
+
+
+def _report(client: ControlClient, slot: int) -> int:
+    path = f"/workers/{slot}/report"
+    client.check_answers()
+    code, answer = client.ask("GET", path, timeout=REPORT_SECONDS)
+    if code != 200:
+        raise CommandFailed(command=f"status --report {slot}", reason=error_text(code, answer))
+    print_block(answer["report"].rstrip("\n"))
+    return EXIT_HEALTHY
+
+
+def _table(answer: dict[str, Any]) -> str:
+    from launcher.cli import screen  # noqa: PLC0415  # imports rich
+
+    return screen.show(answer)
+
+
+def _status(client: ControlClient) -> dict[str, Any]:
+    return client.ask("GET", "/status", timeout=ANSWER_SECONDS)[1]
+
+
+def _complain(client: ControlClient, error: LauncherError, status: int) -> int:
+    complain(client.binary, error)
+    return status
+
+
+def _watch(client: ControlClient) -> int:
+    """Show the workers until Ctrl-C."""
+    from launcher.cli import screen  # noqa: PLC0415  # imports rich
+
+    def look() -> dict[str, Any] | str:
+        try:
+            return _status(client)
+        except (NotRunning, NotAnswering) as error:
+            return str(error)
+
+    try:
+        screen.watch(look)
+    except KeyboardInterrupt:
+        return EXIT_HEALTHY
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_lost(error) from error

@@ -1,0 +1,59 @@
+"""Output of commands: lines, text and JSON on stdout, one sentence on stderr."""
+
+import json
+import os
+import sys
+from typing import Any
+
+from launcher.errors import OutputLost
+from launcher.foreign_text import fit, fit_block, fit_json
+from launcher.writing import log
+
+
+def print_line(text: str) -> None:
+    """Print one line of any text to stdout, and flush.
+
+    :raises OutputLost: it cannot be written, to a full disk for instance.
+    """
+    print_text(fit(text))
+
+
+def print_block(text: str) -> None:
+    """Print several lines of any text, made fit for a terminal. Raises OutputLost."""
+    print_text("\n".join(fit_block(text)))
+
+
+def print_json(value: Any, *, sort_keys: bool = False) -> None:
+    """Print indented JSON. Raises OutputLost."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort_keys)
+    print_text(fit_json(text))
+
+
+def print_text(text: str) -> None:
+    """Print text that is fit for a terminal already. Raises OutputLost."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_lost(error) from error
+
+
+def output_lost(error: OSError) -> OutputLost:
+    """The error to raise. Discards stdout's buffer: Python would write it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OutputLost(reason=error.strerror)
+
+
+def complain(binary: str, problem: object) -> None:
+    """Print an error to stderr as one sentence; or a warning, if it begins with "warning: "."""
+    text = str(problem)
+    kind = "" if text.startswith("warning: ") else "error: "
+    line = f"{binary}: {kind}{text}"
+    try:
+        sys.stderr.write(f"{log.error_prefix()}{fit(line)}\n")
+        sys.stderr.flush()
+    except OSError:  # a failed flush at exit would change the exit status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -1,0 +1,205 @@
+"""Loads the configuration: files, credentials, defaults, checks.
+
+Called in the master, before the first fork, and by commands. The options are in the global
+`cfg.CONF`: oslo.messaging registers some of its options only there. Only cli, master and worker
+get that object; all other modules get plain values.
+"""
+
+import math
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log
+
+from launcher.config import file_contents
+from launcher.config.file_contents import OptionKey
+from launcher.config.masking import mask_url
+from launcher.config.options import GROUPS
+from launcher.config.reading import read_files, read_value
+from launcher.directories import paths
+from launcher.errors import OptionError, UsageError
+from launcher.exception_text import one_line
+
+EXCHANGE = "launcher"  # the default of control_exchange
+LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s %(actor)s%(message)s"
+CONTEXT_LOG_FORMAT = LOG_FORMAT.replace("%(message)s", "[%(request_id)s] %(message)s")
+CREDENTIALS = {"transport_url": None, "connection": "database"}  # option: its group
+
+# The options that a reload puts in force without new processes.
+MUTABLE: frozenset[OptionKey] = frozenset(
+    {
+        ("DEFAULT", "debug"),
+        *(
+            (group or "DEFAULT", opt.dest)
+            for group, opts in GROUPS.items()
+            for opt in opts
+            if opt.mutable
+        ),
+    }
+)
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Register our options and those of oslo.log. oslo.messaging registers its own."""
+    for group, opts in GROUPS.items():
+        conf.register_opts(opts, group)
+    log.register_options(conf)
+    conf.set_default("logging_default_format_string", LOG_FORMAT)
+    conf.set_default("logging_context_format_string", CONTEXT_LOG_FORMAT)
+    # Registers transport_url. Its own default is replaced later.
+    oslo_messaging.TransportURL.parse(conf)
+    conf.set_default("control_exchange", EXCHANGE)
+
+
+def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **overrides: object) -> None:
+    """Read and check the configuration.
+
+    :param args: `--config-file=…` and `--config-dir=…`; by default the files in the usual places.
+    :param overrides: values of the command line, which outrank the files.
+    :raises ConfigError: a file is missing or does not parse, or a value is out of its range.
+    :raises UsageError: an override is no value of its option.
+    """
+    register(conf)
+    try:
+        read_files(conf, binary, args)
+        for option, value in overrides.items():
+            _override(conf, option, value)
+        _fill_in_defaults(conf, binary)
+        take_credentials(conf)
+        check_values(conf)
+    except OptionError as error:
+        raise _with_file(error, binary, args) from error
+
+
+def _with_file(error: OptionError, binary: str, args: Sequence[str]) -> OptionError:
+    """The error with the variable or file that the value comes from, if there is one."""
+    group, _, name = error.option.removeprefix("[").rpartition("] ")
+    if name in file_contents.credentials():  # credentials outrank files and variables
+        return error
+    key = (group or "DEFAULT", name)
+    source = file_contents.variable_of(key) or file_contents.file_of(key, binary, args)
+    if source is None:
+        return error
+    return OptionError(option=f"{error.option} in {source}", problem=error.problem)
+
+
+def runtime_path(binary: str, args: Sequence[str] = ()) -> Path:
+    """The runtime directory of a running service. The rest of the files may be wrong: the service
+    still runs with what it read before. For the arguments see `load`.
+
+    :raises ConfigError: a file is missing or does not parse, or the path is not absolute.
+    """
+    conf = cfg.ConfigOpts()
+    conf.register_opts(GROUPS[None])
+    read_files(conf, binary, args)
+    _fill_in_paths(conf, binary)
+    _check_value(conf, None, "runtime_path")
+    return Path(conf.runtime_path)
+
+
+def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
+    """Look for the files in the usual places again. Called before a reload."""
+    conf.default_config_files = cfg.find_config_files(binary, binary)
+    conf.default_config_dirs = cfg.find_config_dirs(binary, binary)
+
+
+def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
+    try:
+        conf.set_override(option, value)
+    except ValueError as error:
+        raise UsageError(problem=f"--{option} {value}: {one_line(error)}") from error
+
+
+def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
+    """Set the host, the paths, and the URLs of the embedded bus and database."""
+    _set_default_host(conf, socket.gethostname())
+    _fill_in_paths(conf, binary)
+    database = Path(read_value(conf, None, "state_path"), "launcher.sqlite")
+    bus = f"unix://{read_value(conf, None, 'runtime_path')}/bus"
+    conf.set_default("connection", _plain(f"sqlite:///{database}"), group="database")
+    conf.set_default("transport_url", _plain(bus))
+
+
+def _fill_in_paths(conf: cfg.ConfigOpts, binary: str) -> None:
+    """Set the paths that systemd or XDG gives."""
+    conf.set_default("state_path", _plain(str(paths.state_path(os.environ, binary))))
+    conf.set_default("runtime_path", _plain(str(paths.runtime_path(os.environ, binary))))
+
+
+def _set_default_host(conf: cfg.ConfigOpts, name: str) -> None:
+    try:
+        conf.set_default("host", name)
+    except ValueError as error:
+        if read_value(conf, None, "host") is None:
+            problem = f"this machine's name {name!r} cannot be used; set another one"
+            raise OptionError(option="host", problem=problem) from error
+
+
+def _plain(text: str) -> str:
+    """Escape a value: oslo.config replaces $name by the value of that option."""
+    return text.replace("$", "$$")
+
+
+def take_credentials(conf: cfg.ConfigOpts) -> None:
+    """Set options from systemd credentials, which outrank the files: LoadCredential= of
+    systemd.exec(5).
+
+    :raises ConfigError: a credential cannot be read.
+    """
+    for option, text in file_contents.credentials().items():
+        conf.set_override(option, _plain(text), group=CREDENTIALS[option])
+
+
+def check_values(conf: cfg.ConfigOpts) -> None:
+    """Raise OptionError for a wrong value, or for values that contradict each other."""
+    for group, opts in GROUPS.items():
+        for opt in opts:
+            _check_value(conf, group, opt.dest)
+    for name in conf:  # libraries' too: a variable's value is converted only when it is read
+        read_value(conf, None, name)
+    if "://" not in read_value(conf, None, "transport_url"):
+        raise OptionError(
+            option="transport_url",
+            problem="this is no URL; give rabbit://user:password@host:port/virtual_host or "
+            "unix:///directory",
+        )
+    if conf.service_down_time <= conf.report_interval:
+        raise OptionError(
+            option="service_down_time",
+            problem=f"{conf.service_down_time} s has to be larger than report_interval "
+            f"({conf.report_interval} s), or every service counts as down",
+        )
+    for name, seconds in conf.periodic_tasks.spacing.items():
+        if not _is_number(seconds):
+            raise OptionError(
+                option=f"[periodic_tasks] spacing, task {name}",
+                problem=f"{seconds!r} is not a number of seconds",
+            )
+
+
+def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
+    value = read_value(conf, group, name)
+    if name in {"state_path", "runtime_path"} and not Path(value).is_absolute():
+        raise OptionError(option=name, problem=f"{value} is not an absolute path")
+    if isinstance(value, float) and not math.isfinite(value):
+        option = f"[{group}] {name}" if group else name
+        raise OptionError(option=option, problem=f"{value} is not a number of seconds")
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d*)?", text.strip()) is not None
+
+
+def shown(opt: cfg.Opt, value: Any) -> str:
+    """An option's value as `config show` prints it: no secrets, no passwords in URLs."""
+    if value is not None and opt.secret:
+        return mask_url(str(value)) if "://" in str(value) else "***"
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{item}" for name, item in value.items())
+    return "" if value is None else str(value)

@@ -1,0 +1,244 @@
+"""Our options, each with its unit, minimum and help."""
+
+import os
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+MOST_WORKERS = 400
+
+DEFAULT_OPTS = [
+    cfg.HostDomainOpt(
+        "host",
+        sample_default="<host name>",
+        help="Name of this host: the RPC server's name and the key of its rows in the registry.",
+    ),
+    cfg.IntOpt(
+        "workers",
+        default=len(os.sched_getaffinity(0)),
+        sample_default="<processors available>",
+        min=1,
+        max=MOST_WORKERS,
+        mutable=True,
+        help="Number of worker processes.",
+    ),
+    cfg.StrOpt(
+        "manager",
+        help="The application to run: a name in the entry-point group launcher.managers, or "
+        "package.module:Class. The package may lie in the current directory if only root and the "
+        "user of the service can write there. By default the script's name without '-launcher'.",
+    ),
+    cfg.StrOpt(
+        "state_path",
+        sample_default="$STATE_DIRECTORY, else $XDG_STATE_HOME/<binary>",
+        help="Directory for files that outlive a restart: the embedded database.",
+    ),
+    cfg.StrOpt(
+        "runtime_path",
+        sample_default="$RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/<binary>",
+        help="Directory for locks, sockets and the embedded bus with the calls that wait there. "
+        "systemd keeps it in a restart of the service, and removes it in a stop. Each running "
+        "service needs its own.",
+    ),
+    cfg.IntOpt(
+        "report_interval",
+        default=10,
+        min=1,
+        help="Seconds between two reports of this host to the table of services.",
+    ),
+    cfg.IntOpt(
+        "service_down_time",
+        default=60,
+        min=2,
+        help="A service counts as down this many seconds after its last report. Must be larger "
+        "than report_interval.",
+    ),
+    cfg.BoolOpt("periodic_enable", default=True, help="Run the manager's periodic tasks."),
+    cfg.IntOpt(
+        "periodic_fuzzy_delay",
+        default=60,
+        min=0,
+        help="The first run of each periodic task is delayed by a random time of up to this many "
+        "seconds, so that hosts started together do not run it together. 0: no delay.",
+    ),
+    cfg.IntOpt(
+        "periodic_interval_max",
+        min=1,
+        help="The longest time in seconds between two runs of a periodic task, whatever its "
+        "spacing is. Unset: no limit.",
+    ),
+    cfg.IntOpt(
+        "start_timeout",
+        default=90,
+        min=1,
+        help="Seconds that a worker may take for one step of its start, including waits for "
+        "the bus or the database.",
+    ),
+    cfg.IntOpt(
+        "graceful_shutdown_timeout",
+        default=180,
+        min=0,
+        help="Seconds that a stop waits for running calls before it kills the workers. 0: no "
+        "limit.",
+    ),
+    cfg.IntOpt(
+        "manager_shutdown_timeout",
+        default=160,
+        min=0,
+        help="Seconds that the manager's graceful_shutdown may take, as a part of "
+        "graceful_shutdown_timeout.",
+    ),
+    cfg.BoolOpt(
+        "backdoor",
+        default=False,
+        help="For debugging only: open a Python console into each worker on the unix socket "
+        "<runtime_path>/backdoor.<slot>, for root and the user of the service.",
+    ),
+]
+
+DATABASE_OPTS = [
+    cfg.StrOpt(
+        "connection",
+        secret=True,
+        sample_default="sqlite:///<state_path>/launcher.sqlite",
+        help="SQLAlchemy URL of the registry. The default database is created by itself.",
+    ),
+]
+
+HEALTH_OPTS = [
+    cfg.FloatOpt(
+        "beat_timeout",
+        default=30,
+        min=1,
+        max=86400,
+        help="A worker is late when its periodic loop has made no round for this many seconds.",
+    ),
+    cfg.FloatOpt(
+        "probe_interval",
+        default=30,
+        min=1,
+        max=86400,
+        help="Seconds between two calls of a worker to itself through the bus.",
+    ),
+    cfg.FloatOpt(
+        "probe_timeout",
+        default=10,
+        min=0.1,
+        max=86400,
+        help="Seconds that such a call may take.",
+    ),
+    cfg.FloatOpt(
+        "wedged_after",
+        default=120,
+        mutable=True,
+        min=1,
+        max=86400,
+        help="A worker is late when its calls to itself fail for this many seconds while all "
+        "such calls of at least one other worker succeed. This is noticed at most two "
+        "probe_intervals and one probe_timeout later. While the calls of all workers fail, the "
+        "bus cannot be reached and no worker is late. Afterwards the workers reconnect at "
+        "different times, so this must be longer than [oslo_messaging_rabbit] "
+        "rabbit_interval_max.",
+    ),
+]
+
+SUPERVISION_OPTS = [
+    cfg.IntOpt(
+        "restart_limit",
+        default=5,
+        mutable=True,
+        min=0,
+        help="How often one worker may die within restart_window seconds. If it dies more often "
+        "before the service is ready, the start fails. For later deaths see serve_degraded.",
+    ),
+    cfg.FloatOpt(
+        "restart_window", default=120, min=1, mutable=True, help="Seconds; see restart_limit."
+    ),
+    cfg.BoolOpt(
+        "serve_degraded",
+        default=True,
+        mutable=True,
+        help="For a service that was ready: a worker that has died more than restart_limit times "
+        "pauses, and the other workers serve on. Its pauses grow from backoff_max to ten times "
+        "that. The master gives up when every worker has reached its limit and none serves. "
+        "False: it gives up with the first such worker. To give up means that systemd's watchdog "
+        "acts, or without a watchdog exit status 3.",
+    ),
+    cfg.FloatOpt(
+        "stable_after",
+        default=30,
+        mutable=True,
+        min=0,
+        help="If a worker dies after it has served for this many seconds, the death does not "
+        "count towards restart_limit, and the worker is replaced at once.",
+    ),
+    cfg.FloatOpt(
+        "backoff_max",
+        default=30,
+        mutable=True,
+        min=0,
+        help="The longest pause in seconds before a worker that keeps dying is started again.",
+    ),
+    cfg.BoolOpt(
+        "core_dumps",
+        default=False,
+        help="Let an aborted process leave a core file, up to its hard limit (LimitCORE= of the "
+        "unit). A core file contains all memory, with the passwords of the configuration. By "
+        "default the soft limit is 1 byte, which prevents every core file; the log has the stacks "
+        "of an aborted worker. Programs that a worker starts inherit the limit.",
+    ),
+    cfg.BoolOpt(
+        "kill_children",
+        default=True,
+        mutable=True,
+        help="When a worker dies or the service stops, end the processes that the worker has "
+        "started: by SIGTERM, and by SIGKILL 3 s later. A process that has become a daemon lives "
+        "until the service stops. False: they live on, unless systemd ends them.",
+    ),
+]
+
+PERIODIC_OPTS = [
+    cfg.DictOpt(
+        "spacing",
+        default={},
+        help="Seconds between two runs, by task: 'name:seconds, name:seconds'. Overrides the "
+        "spacing in the manager. A negative number disables the task.",
+    ),
+]
+
+RPC_OPTS = [
+    cfg.IntOpt(
+        "max_answer_size",
+        default=16 * 1024 * 1024,
+        min=64 * 1024,
+        help="The largest answer or error in bytes that is sent to a client through RabbitMQ. "
+        "For a larger one the client gets an error at once. Must not exceed the broker's "
+        "max_message_size (by default 16 MiB from RabbitMQ 4.0 on): the broker drops larger "
+        "messages. For the unix:// bus see [oslo_messaging_unix] max_message_size.",
+    ),
+]
+
+METRICS_OPTS = [
+    cfg.StrOpt(
+        "listen",
+        regex=r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}",
+        help="Address and port of an HTTP server for GET /metrics, such as 127.0.0.1:9464 or "
+        "[::1]:9464. Any client that can connect gets an answer. By default only the control "
+        "socket answers.",
+    ),
+]
+
+GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
+    None: DEFAULT_OPTS,
+    "database": DATABASE_OPTS,
+    "health": HEALTH_OPTS,
+    "supervision": SUPERVISION_OPTS,
+    "periodic_tasks": PERIODIC_OPTS,
+    "rpc": RPC_OPTS,
+    "metrics": METRICS_OPTS,
+}
+
+
+def list_opts() -> list[tuple[str | None, Sequence[cfg.Opt]]]:
+    """For the entry point `oslo.config.opts`, which the generated sample uses."""
+    return list(GROUPS.items())

@@ -1,0 +1,83 @@
+"""Reads configuration files and values by oslo.config, and translates its errors into ours.
+
+This module knows the texts of oslo.config's errors; no other one does.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
+
+from oslo_config import cfg
+
+from launcher import __version__
+from launcher.config import file_contents
+from launcher.errors import ConfigError, OptionError
+from launcher.exception_text import one_line
+
+
+def read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
+    """Read the files of `loader.load`.
+
+    :raises ConfigError: a file is missing or does not parse, or a value is wrong.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            conf(list(args), project=binary, prog=binary, version=__version__)
+    except SystemExit as error:  # a wrong value of an option that has an argument too
+        raise _refused(" ".join(said.getvalue().split())) from error
+    except cfg.ConfigFilesNotFoundError as error:
+        raise ConfigError(
+            problem=f"configuration file {', '.join(error.config_files)} cannot be read; "
+            "name one that exists with --config-file"
+        ) from error
+    except cfg.ConfigDirNotFoundError as error:
+        raise ConfigError(
+            problem=f"configuration directory {error.config_dir} does not exist"
+        ) from error
+    except cfg.ConfigSourceValueError as error:
+        raise _wrong_value("", error) from error
+    except OSError as error:
+        problem = f"configuration file {error.filename} cannot be read: {error.strerror}"
+        raise ConfigError(problem=problem) from error
+    except cfg.Error as error:
+        raise ConfigError(problem=one_line(error)) from error
+    except UnicodeDecodeError as error:
+        named = [arg.partition("=")[2] for arg in args if arg.startswith("--config-file=")]
+        files = " or ".join(named) or "one of those that are found by themselves"
+        raise ConfigError(problem=f"configuration file {files} is no UTF-8: {error}") from error
+
+
+def _refused(said: str) -> ConfigError:
+    """The error of a text that argparse wrote about a value in a file."""
+    if found := re.search(r"argument --([\w-]+): (.*)", said):
+        return OptionError(option=found[1].replace("-", "_"), problem=found[2])
+    return ConfigError(problem=said)
+
+
+def read_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
+    """The value of an option. :raises OptionError: it is wrong; it is converted only now."""
+    try:
+        return conf[group][name] if group else conf[name]
+    except cfg.ConfigSourceValueError as error:
+        raise _wrong_value(name, error, group) from error
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
+        raise OptionError(
+            option=name,
+            problem="its value has a $ before what is no option's name; write $$ for a plain $",
+        ) from error
+
+
+def _wrong_value(
+    name: str, error: cfg.ConfigSourceValueError, group: str | None = None
+) -> OptionError:
+    """Our error for a value that cannot be converted. oslo.config shows the file as a repr, and
+    names it even if an environment variable gives the value."""
+    text = one_line(error)
+    name = name or text.removeprefix("Value for option ").partition(" ")[0]
+    place = re.search(r"detail='([^']*)'", text)
+    source = file_contents.variable_of((group or "DEFAULT", name)) or (place and place[1])
+    option = f"{name} in {source}" if source else name
+    return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])

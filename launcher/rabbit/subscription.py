@@ -1,0 +1,86 @@
+"""The consumers of one server at the broker: declared, limited, checked, cancelled.
+
+Uses private names of the AMQP driver: see `consumer`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+MOST_PREFETCHED = 65535  # AMQP 0-9-1 has 16 bits for it
+
+
+class Subscription:
+    """Used by the connection's thread, and before that thread starts."""
+
+    def __init__(self, context: Any) -> None:
+        """:param context: the driver's connection context."""
+        self._context = context
+        self._connection = context.connection
+        self._cancelled: list[Any] = []  # consumers of the driver
+
+    def limit_prefetch(self, limit: int, on_reopening: Callable[[], None]) -> None:
+        """Limit the unacknowledged messages of each consumer, on each channel that there will be.
+
+        An operator may set another limit: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. The
+        limit is one of each consumer, since quorum queues know no other.
+
+        The broker closes a channel when a delivery is not acknowledged within consumer_timeout.
+        amqp reopens it: the same object, with delivery tags from 1 on, without a limit.
+
+        :param on_reopening: called before a closed channel is reopened.
+        """
+        if self._connection.rabbit_qos_prefetch_count <= 0:
+            self._connection.rabbit_qos_prefetch_count = min(limit, MOST_PREFETCHED)
+        set_limit = self._connection._set_qos
+
+        def prepare(channel: Any) -> None:
+            reopen = channel._do_revive
+
+            def reopen_with_limit() -> None:
+                on_reopening()
+                reopen()
+                set_limit(channel)
+
+            channel._do_revive = reopen_with_limit
+            set_limit(channel)
+            # End the wait for a connection. Waiting on for a message would hold up
+            # acknowledgements and checks.
+            self._connection.stop_consuming()
+
+        self._connection._set_qos = prepare
+        prepare(self._connection.channel)
+
+    def declare(self, exchange: str, target: Any, callback: Callable[[Any], None]) -> None:
+        """Declare the consumers that the driver's own listener has: topic, server, fanout."""
+        for topic in (target.topic, f"{target.topic}.{target.server}"):
+            self._context.declare_topic_consumer(
+                exchange_name=exchange, topic=topic, callback=callback
+            )
+        self._context.declare_fanout_consumer(target.topic, callback)
+
+    def count_ended(self) -> int:
+        """Count the consumers that the broker has ended, as it does when a queue is deleted.
+
+        The broker tells the channel, which forgets the consumer.
+        """
+        announced = set(map(str, self._connection._consumers.values()))
+        announced -= set(self._connection._new_tags)
+        return len(announced - set(self._connection.channel.callbacks))
+
+    def cancel(self) -> None:
+        """Cancel all consumers, and wait for the broker's last answer: it answers in order."""
+        connection = self._connection
+        consumers = dict(connection._consumers)
+        self._cancelled = list(consumers)
+        for known in (connection._consumers, connection._new_tags, connection._active_tags):
+            known.clear()
+        for left, tag in zip(reversed(range(len(consumers))), consumers.values(), strict=True):
+            connection.channel.basic_cancel(str(tag), nowait=left > 0)
+
+    def delete_fanout_queue(self) -> None:
+        """After `cancel`. The queue has a random name, which is never used again."""
+        if self._connection.rabbit_stream_fanout or self._connection.use_queue_manager:
+            return
+        for consumer in self._cancelled:
+            if consumer.type == "fanout":
+                consumer.queue.delete(nowait=True)

@@ -1,0 +1,103 @@
+"""Waits for bus and database in a worker's start: with back-off and timeout; a stop interrupts."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from launcher import deadline
+from launcher.board.slot import Slot
+from launcher.errors import DatabaseUnavailable, LauncherError
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+SAID_AFTER_SECONDS = 1.0  # a shorter wait is not logged
+LOOK_SECONDS = 0.05
+STOP_SECONDS = 1.0  # a stop waits so long for a database that does not answer
+
+
+def growing_pauses() -> Iterator[float]:
+    """Seconds to wait before each further try: they double up to a limit, with jitter."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause * random.uniform(0.5, 1)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+class Stopped(LauncherError):
+    """the start was interrupted by a stop"""
+
+
+class Backoff:
+    """Waits for one worker. Used by the thread that walks the start sequence."""
+
+    def __init__(self, slot: Slot, stop: threading.Event, timeout: float) -> None:
+        self._slot = slot
+        self._stop = stop
+        self._timeout = timeout
+
+    def check(self) -> None:
+        """Raise Stopped when a stop has come."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def ask_database(self, action: Callable[[], T]) -> T:
+        """Like `retry`, but `action` runs in a separate thread: a stop need not wait for it."""
+        return self.retry(partial(self._unless_stopped, action))
+
+    def _unless_stopped(self, action: Callable[[], T]) -> T:
+        future = deadline.begin(action)
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                return future.result(LOOK_SECONDS)
+            if future.done():  # meanwhile, or the action itself raised TimeoutError
+                return future.result()
+        with suppress(TimeoutError):
+            return future.result(STOP_SECONDS)
+        raise Stopped
+
+    def retry(self, action: Callable[[], T]) -> T:
+        """Return the result of `action`. Try it again while the database cannot be reached.
+
+        :raises DatabaseUnavailable: still the case `timeout` seconds after the first try.
+        :raises Stopped: a stop came.
+        """
+        deadline = time.monotonic() + self._timeout
+        for pause in growing_pauses():
+            self.check()
+            try:
+                return action()
+            except DatabaseUnavailable as error:
+                if time.monotonic() + pause > deadline:
+                    raise
+                self._log_wait(str(error))
+            self._stop.wait(pause)
+        raise AssertionError("the pauses have no end")
+
+    def wait_for(self, event: threading.Event, what: str) -> bool:
+        """Wait for `event`; False when it did not come within `timeout` seconds.
+
+        :param what: named by the log when the wait is long.
+        :raises Stopped: a stop came.
+        """
+        begun = time.monotonic()
+        while not event.wait(LOOK_SECONDS):
+            self.check()
+            waited = time.monotonic() - begun
+            if waited > self._timeout:
+                return False
+            if waited > SAID_AFTER_SECONDS:
+                self._log_wait(f"waiting for {what}")
+        return True
+
+    def _log_wait(self, text: str) -> None:
+        if not self._slot.get("waiting"):
+            self._slot.put("waiting", 1)
+            LOG.warning("%s", text)

@@ -1,0 +1,180 @@
+"""Tracks the calls in hand of a worker, and the background work that calls leave behind."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, wraps
+from inspect import getattr_static
+from typing import Any, NamedTuple
+
+import oslo_messaging
+
+from launcher.board.counters import SlotCounters
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import SECOND
+from launcher.foreign_text import fit
+from launcher.rpc_results import NO_LIMITS, Limits, check_answer, refuse_promise, told
+from launcher.serve.forked_children import children_end_here
+from launcher.serve.rpc import awaited, is_tracked
+
+LOG = logging.getLogger(__name__)
+
+REQUEST_CHARACTERS = 100  # of a request's ID, which the client chose
+REMINDER_SECONDS = 10.0  # between two log lines of a drain
+
+
+class Work(NamedTuple):
+    """A call in hand, or background work.
+
+    :ivar request: the request's ID, if the client gave one.
+    :ivar began: monotonic nanoseconds.
+    """
+
+    name: str
+    request: str
+    began: int
+
+    def __str__(self) -> str:
+        request = f" ({fit(self.request, REQUEST_CHARACTERS)})" if self.request else ""
+        return f"{fit(self.name)}{request} {(time.monotonic_ns() - self.began) / SECOND:.0f} s"
+
+
+class Tracker:
+    """Keeps the calls in hand and background work, and counts them on the board. Any thread."""
+
+    def __init__(self, slot: Slot, counters: SlotCounters) -> None:
+        self._slot = slot
+        self.counters = counters
+        self._changed = threading.Condition()
+        self._work: dict[object, Work] = {}  # oldest first
+        self._background: set[object] = set()
+        self._shown: Work | None = None
+
+    def in_hand(self) -> list[Work]:
+        """Calls and background work, oldest first."""
+        with self._changed:
+            return list(self._work.values())
+
+    @contextmanager
+    def call(self, method: str, request: str = "") -> Iterator[None]:
+        """Wrap one call: it is in hand until the block ends, failed if the block raises."""
+        key = object()
+        self._begin(key, method, request)
+        try:
+            yield
+        except BaseException:  # a method may call sys.exit
+            self._end(key, "calls_failed")
+            raise
+        self._end(key, "calls_done")
+
+    def track(self, future: "Future[Any]", name: str) -> "Future[Any]":
+        """Make a drain wait for a future as for a call; return the future."""
+        with self._changed:
+            self._background.add(future)
+        self._begin(future, name, "")
+        future.add_done_callback(self._end)
+        return future
+
+    def wait_for_background(self, timeout: float | None) -> bool:
+        """Wait until all tracked futures are done, for at most `timeout` seconds (None: no limit).
+        Returns whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._background, timeout)
+
+    def _begin(self, key: object, name: str, request: str) -> None:
+        with self._changed:
+            self._work[key] = Work(name, request, time.monotonic_ns())
+            self._show()
+
+    def _end(self, key: object, outcome: str | None = None) -> None:
+        with self._changed:
+            work = self._work.pop(key, None)
+            self._background.discard(key)
+            if outcome is not None and work is not None:
+                self._slot.put(outcome, self._slot.get(outcome) + 1)
+                seconds = (time.monotonic_ns() - work.began) / SECOND
+                self.counters.count_call(work.name, seconds, failed=outcome == "calls_failed")
+            self._show()
+            self._changed.notify_all()
+
+    def _show(self) -> None:
+        self._slot.put("calls_in_hand", len(self._work))
+        oldest = next(iter(self._work.values()), None)
+        if oldest is not self._shown:
+            self._shown = oldest
+            self._slot.show_oldest_call(
+                oldest.name if oldest else "", oldest.began if oldest else 0
+            )
+
+
+class Reminder:
+    """Logs every REMINDER_SECONDS what a drain still waits for, in a separate thread."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._run, name="drain-reminder", daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(REMINDER_SECONDS):
+            if work := self._tracker.in_hand():
+                LOG.info("still waiting for %s", describe(work))
+
+
+def describe(work: Sequence[Work]) -> str:
+    """The number of calls in hand and the oldest, in a few words."""
+    if not work:
+        return "no calls in hand"
+    return f"{len(work)} call{'s'[: len(work) > 1]} in hand, oldest {work[0]}"
+
+
+class TrackedEndpoint:
+    """An endpoint whose exposed methods are tracked. It hides all other attributes."""
+
+    def __init__(self, endpoint: Any, tracker: Tracker, limits: Limits = NO_LIMITS) -> None:
+        """:param limits: of the size of an answer."""
+        self.untracked = endpoint
+        self._tracker = tracker
+        self._limits = limits
+        self.target = getattr(endpoint, "target", None) or oslo_messaging.Target()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if isinstance(getattr_static(self.untracked, name, None), property | cached_property):
+            raise AttributeError(name)  # no client may have it evaluated
+        method = getattr(self.untracked, name)
+        if not getattr(method, "exposed", False):
+            raise AttributeError(name)
+        tracked = self._guard(name, method)
+        setattr(self, name, tracked)
+        return tracked
+
+    def _guard(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        counted = is_tracked(method)
+
+        @wraps(method)
+        def guarded(context: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+            request = str(context.get("request_id") or "")
+            with self._tracker.call(name, request) if counted else nullcontext():
+                try:
+                    with children_end_here(name):
+                        answer = method(context, *args, **kwargs)
+                    return self._checked(name, answer)
+                except BaseException as error:  # noqa: BLE001  # the client gets any error
+                    raise told(error, name, self._limits)  # noqa: B904  # `told` decides
+
+        return guarded
+
+    def _checked(self, name: str, answer: object) -> object:
+        """Return the answer of a method. Raise if it cannot be sent, unless this is a cast."""
+        refuse_promise(answer, name)
+        if awaited.get():
+            check_answer(answer, name, self._limits)
+        return answer

@@ -1,0 +1,137 @@
+"""Refuses invalid calls: of a method that no endpoint has, or with arguments that do not fit.
+
+Any client on the bus can send them, as often as it likes. So each costs one log line without a
+traceback, and its error names the methods or arguments there are. Threads of the server's pool.
+"""
+
+import inspect
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import oslo_messaging
+from oslo_messaging.rpc.dispatcher import ExpectedException
+
+from launcher.exception_text import one_line
+from launcher.foreign_text import fit
+from launcher.serve.rpc import find_method
+
+LOG = logging.getLogger(__name__)
+
+SHOWN_CHARACTERS = 100  # of a name from a client
+
+
+class Dispatcher:
+    """oslo.messaging's dispatcher. For an invalid call it raises ExpectedException, which
+    oslo.messaging sends to the client and does not log."""
+
+    def __init__(self, inner: Any, endpoints: Iterable[Any]) -> None:
+        self._inner = inner
+        self._endpoints = list(endpoints)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def dispatch(self, incoming: Any) -> Any:
+        """Call the method and return its answer."""
+        message = incoming.message
+        if find_method(self._endpoints, message) is not None:
+            if problem := argument_problem(self._endpoints, message):
+                _refuse(incoming, TypeError(problem))
+            return self._inner.dispatch(incoming)
+        try:
+            return self._inner.dispatch(incoming)  # it has a method of its own: rpc_ping_enabled
+        except (
+            oslo_messaging.NoSuchMethod,
+            oslo_messaging.UnsupportedVersion,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ):
+            _refuse(incoming, unknown_method(self._endpoints, message))
+
+
+def unknown_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Exception:
+    """Make the error for a call of a method that no endpoint has."""
+    names = ", ".join(sorted(set(exposed_names(endpoints)))) or "none"
+    called, version = _name_of(message), _shown(message.get("version", "1.0"))
+    error: Exception = oslo_messaging.NoSuchMethod(called)
+    error.args = (f"no method {called} of version {version} can be called; there are: {names}",)
+    return error
+
+
+def argument_problem(endpoints: Iterable[Any], message: Mapping[str, Any]) -> str:
+    """Say why the arguments do not fit the called method; nothing if they fit. The outermost
+    decorator's signature counts, since a decorator may add arguments or take some away."""
+    arguments = message.get("args", {})
+    method = _bound(endpoints, message)
+    name = _name_of(message)
+    if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
+        return f"the arguments of {name} are not given by name"
+    try:
+        signature = inspect.signature(method, follow_wrapped=False)
+    except (
+        TypeError,
+        ValueError,
+    ):  # no signature (C code, odd decorators): the call itself will fail
+        return ""
+    try:
+        signature.bind(None, **arguments)
+    except TypeError as error:
+        return f"{name}: {one_line(error)}; its arguments are: {_arguments_of(signature)}"
+    return ""
+
+
+def has_invalid_timeout(message: Any) -> bool:
+    """Whether a client asks for heartbeats (call_monitor_timeout) with a timeout that is no finite
+    number: oslo.messaging's heartbeat thread would die of it."""
+    timeout = getattr(message, "client_timeout", None)
+    fits = isinstance(timeout, int | float) and math.isfinite(timeout)
+    return bool(timeout) and not fits
+
+
+def exposed_names(endpoints: Iterable[Any]) -> Iterator[str]:
+    """The names of all methods that a client can call, with their namespaces. Runs no code of an
+    endpoint."""
+    for endpoint in endpoints:
+        untracked = getattr(endpoint, "untracked", endpoint)
+        namespace = getattr(endpoint.target, "namespace", None)
+        for name in dir(untracked):
+            method = inspect.getattr_static(untracked, name, None)
+            if getattr(method, "exposed", False):
+                yield f"{namespace}.{name}" if namespace else name
+
+
+def _bound(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Any:
+    """The method as the dispatcher will call it, bound to its endpoint."""
+    found = find_method(endpoints, message)
+    name = message["method"]
+    for endpoint in endpoints:
+        untracked = getattr(endpoint, "untracked", endpoint)
+        if inspect.getattr_static(untracked, name, None) is found:
+            return getattr(untracked, name)
+    return found
+
+
+def _name_of(message: Mapping[str, Any]) -> str:
+    namespace, method = message.get("namespace"), message.get("method")
+    return f"{_shown(namespace)}.{_shown(method)}" if namespace else _shown(method)
+
+
+def _shown(value: object) -> str:
+    return fit(value if isinstance(value, str) else repr(value), SHOWN_CHARACTERS)
+
+
+def _arguments_of(signature: inspect.Signature) -> str:
+    _, *arguments = signature.parameters.values()  # the first one is the context
+    return ", ".join(map(str, arguments)) or "none"
+
+
+def _refuse(incoming: Any, error: Exception) -> NoReturn:
+    request = incoming.ctxt.get("request_id") or incoming.msg_id
+    LOG.info("a call (%s) is refused: %s", request, error)
+    try:
+        raise error
+    except type(error):  # ExpectedException takes it from sys.exc_info()
+        raise ExpectedException from None

@@ -1,0 +1,93 @@
+"""The two RPC servers of a worker, and what a drain does with them and with the manager."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import oslo_messaging
+
+from launcher.board.last_tries import LastTries
+from launcher.serve import rpc
+from launcher.serve.calls_in_hand import Tracker, describe
+from launcher.serve.manager import Manager
+from launcher.serve.rpc_server import Server
+from launcher.serve.settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 5.0
+
+
+class Servers:
+    """`main` is shared by all workers of the host, `alt` belongs to this worker. Neither listens
+    before its `start`."""
+
+    def __init__(
+        self,
+        transport: oslo_messaging.transport.RPCTransport,
+        settings: Settings,
+        slot: int,
+        endpoints: Sequence[object],
+        redelivered: Callable[[str], object],
+        *,
+        last_tries: LastTries,
+    ) -> None:
+        """:param redelivered: called with the method of a call that comes for the second time."""
+        self.descriptors: Callable[[], list[int]] = list  # the unix:// driver closes its own
+        if rpc.speaks_amqp(transport.conf):
+            from launcher.rabbit import transport as amqp  # noqa: PLC0415  # only with RabbitMQ
+
+            amqp.wait_without_polling(transport)
+            self.descriptors = amqp.watch_connections(transport)
+        shared = rpc.main_target(settings.topic, settings.host)
+        self.transport = transport
+        self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
+        self.main = Server(transport, shared, endpoints, redelivered, last_tries)
+        self.alt = Server(transport, self.own_target, endpoints, redelivered, last_tries)
+        self.threads: int = transport.conf.executor_thread_pool_size
+        self._manager_until = 0.0  # end of the manager's time in a drain, by time.monotonic()
+        self._manager_timeout = settings.manager_shutdown_timeout
+
+    def verify(self, timeout: float) -> None:
+        """Check both listeners; raises as `Server.verify` does. A call to the main target would
+        prove nothing: a sibling may answer it."""
+        self.main.verify(timeout)
+        self.alt.verify(timeout)
+
+    def leave_bus(self) -> None:
+        """Close the connections: within LEAVE_SECONDS, since the broker may be away. If the main
+        server never started, do nothing: its start still waits for the broker."""
+        if not self.main.ever_started:
+            return
+        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
+        thread.start()
+        thread.join(LEAVE_SECONDS)
+
+    def _leave(self) -> None:
+        self.transport.cleanup()
+        self.main.leave()
+        self.alt.leave()
+
+    def shut_down(self, manager: Manager) -> None:
+        """After the last call was taken: have the manager wait for its work, for at most
+        manager_shutdown_timeout. A manager that hangs must not hold up the calls in hand."""
+        if not self.main.started:
+            return
+        timeout = self._manager_timeout
+        self._manager_until = time.monotonic() + timeout if timeout else math.inf
+        work = partial(manager.graceful_shutdown, timeout)
+        thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
+        thread.start()
+        thread.join(timeout or None)
+        if thread.is_alive():
+            LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
+
+    def wait_for_background(self, tracker: Tracker) -> None:
+        """After the last call was answered: wait for tracked work that calls left behind, until
+        the manager's time is over."""
+        left = self._manager_until - time.monotonic()
+        if not tracker.wait_for_background(None if math.isinf(left) else max(0.0, left)):
+            LOG.warning("not waited for any longer: %s", describe(tracker.in_hand()))

@@ -1,0 +1,111 @@
+"""An RPC server: it starts within a time limit, and stops in two steps without losing a call."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import oslo_messaging
+
+from launcher.board.last_tries import LastTries
+from launcher.serve.redelivery import CallServer
+
+
+class Server:
+    """Starts and stops one of oslo.messaging's servers, the same way for each driver."""
+
+    def __init__(
+        self,
+        transport: oslo_messaging.transport.RPCTransport,
+        target: oslo_messaging.Target,
+        endpoints: Sequence[object],
+        redelivered: Callable[[str], object] = lambda method: None,
+        last_tries: LastTries | None = None,
+    ) -> None:
+        """:param redelivered: called with the method of a call that comes for the second time."""
+        self._target = target
+        self._server = oslo_messaging.get_rpc_server(
+            transport,
+            target,
+            list(endpoints),
+            access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
+            server_cls=partial(CallServer, list(endpoints), redelivered, last_tries=last_tries),
+        )
+        self._lock = threading.Lock()
+        self._listens = False
+        self._given_up = False
+        self._leaving = False  # set by `stop_taking`
+        self.started = False
+        self.ever_started = False
+
+    def start(self, wait: Callable[[threading.Event], None]) -> None:
+        """Listen. The start runs in its own thread: it blocks while the broker cannot be reached.
+
+        :param wait: waits for the event given to it, or raises when that has taken too long.
+        :raises Exception: what `wait` or the start raised.
+        """
+        ended = threading.Event()
+        raised: list[Exception] = []
+        name = f"start-{self._target.topic}"
+        args = (raised, ended)
+        threading.Thread(target=self._start, args=args, name=name, daemon=True).start()
+        try:
+            wait(ended)
+        except BaseException:
+            self._give_up()
+            raise
+        if raised:
+            raise raised[0]
+        self.started = self.ever_started = True
+
+    def _start(self, raised: list[Exception], ended: threading.Event) -> None:
+        try:
+            self._server.start()
+        except Exception as error:  # noqa: BLE001  # raised again by start(), in the caller
+            raised.append(error)
+        else:
+            with self._lock:
+                self._listens = True
+                if self._given_up:
+                    self._end()
+        ended.set()
+
+    def _give_up(self) -> None:
+        """Have a start that ends later take no calls: no thread would finish them."""
+        with self._lock:
+            self._given_up = True
+            if self._listens:
+                self._end()
+
+    def _end(self) -> None:
+        self._server.stop()
+        self._server.wait()
+
+    def verify(self, timeout: float) -> None:
+        """Any thread: have the listener check that messages to this server still reach it.
+
+        :raises Exception: the check did not end within `timeout` seconds, or found a fault that
+            the listener cannot repair.
+        """
+        if (
+            self.started
+            and not self._leaving
+            and (check := getattr(self._server.listener, "verify", None))
+        ):
+            check(timeout)
+
+    def stop_taking(self) -> None:
+        """Take no more calls; calls in hand go on."""
+        self._leaving = True
+        if self.started:
+            self._server.stop()
+
+    def finish(self) -> None:
+        """Stop taking calls, wait until the calls in hand are answered, then close."""
+        if self.started:
+            self._end()
+            self.started = False
+
+    def leave(self) -> None:
+        """Wait until the bus knows that the server is closed, if its driver has to say so."""
+        if join := getattr(self._server.listener, "join", None):
+            join()

@@ -1,0 +1,224 @@
+"""The start of a service, in nova's order, and its drain.
+
+`StartSequence.walk` is the start. Each step puts its undoing on a stack. The drain closes the
+stack, so the last thing started is the first one stopped:
+
+1. The main server takes no more calls. Calls that wait in it go back to the bus.
+2. The manager's `graceful_shutdown` waits for its work, for at most `manager_shutdown_timeout`.
+3. The main server waits until its calls in hand are answered.
+4. The drain waits for tracked work that these calls left behind, until the manager's time is over.
+5. The alt server, which only this worker has, takes no more calls. It finishes its calls in hand,
+   and the drain waits for tracked work that they left behind.
+6. The worker leaves the bus.
+7. The periodic tasks stop. Reports went on until here, so the host counted as up.
+8. The worker leaves the service group. The last one marks the row in the registry as down.
+9. The manager's `cleanup_host` undoes `init_host`, and the database is closed.
+
+Every ten seconds the log says what the drain waits for. If the drain takes longer than
+`graceful_shutdown_timeout`, the master kills the worker; the worker does not end it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oslo_config import cfg
+
+from launcher.board.board import Board
+from launcher.board.counters import SlotCounters
+from launcher.board.slot import Slot
+from launcher.board.states import Step
+from launcher.directories import paths
+from launcher.registry.engine import open_registry
+from launcher.registry.interface import Registry
+from launcher.registry.records import ServiceRecord
+from launcher.serve import profiling, rpc
+from launcher.serve.backdoor import open_backdoor, sockets_at
+from launcher.serve.backoff import Backoff
+from launcher.serve.bus_wait import BusWait
+from launcher.serve.calls_in_hand import Tracker
+from launcher.serve.endpoints import identity, make_endpoints
+from launcher.serve.hooks import call_hook
+from launcher.serve.lead import LEAD_LOCK, Lead
+from launcher.serve.main_and_alt_servers import Servers
+from launcher.serve.manager import Manager
+from launcher.serve.periodics import PeriodicTasks
+from launcher.serve.probe import FirstProof, Probe, RepeatedProof
+from launcher.serve.servicegroup import ServiceGroup
+from launcher.serve.settings import Settings
+from launcher.serve.task_list import add_manager_tasks, add_own_tasks
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
+
+
+class StartSequence:
+    """Made in a worker, after the fork. `walk` is called once, in the thread that starts."""
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        settings: Settings,
+        board: Board,
+        slot: Slot,
+        counters: SlotCounters,
+        *,
+        stop: threading.Event,
+        hurry: threading.Event,
+        console: dict[str, Any],
+    ) -> None:
+        """
+        :param stop: interrupts the walk when it is set.
+        :param hurry: when it is set, no locked or silent database is waited for.
+        :param console: what the backdoor's console defines, beside `manager`.
+        """
+        self._conf = conf
+        self._settings = settings
+        self._board = board
+        self._slot = slot
+        self._stop = stop
+        self._hurry = hurry
+        self._console = console
+        self._backoff = Backoff(slot, stop, settings.start_timeout)
+        self.tracker = Tracker(slot, counters)
+        lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
+        self._descriptors = [lead.descriptors]
+        self.tasks = PeriodicTasks(board, slot, lead, settings.timing, counters)
+        self._bus = BusWait(settings.transport_url, self._backoff, settings.start_timeout)
+
+    def walk(self, undo: ExitStack) -> None:
+        """Start, and prove through the bus that calls reach this worker.
+
+        :param undo: gets the undoing of each step, also when a later step fails.
+        :raises LauncherError: a step failed, or a stop came.
+        :raises BaseException: a manager's hook may raise anything.
+        """
+        step, begun = self._step, time.monotonic()
+        step(Step.CONFIGURATION, self._check_configuration)
+        registry = step(Step.DATABASE, self._open_registry, undo)
+        manager = step(Step.MANAGER, self._make_manager, registry)
+        step(Step.INIT_HOST, self._init_host, undo, manager, registry)
+        group = self._make_group(registry)
+        row = step(Step.SERVICE_ROW, self._backoff.ask_database, group.register)
+        step(Step.PRE_START_HOOK, self._prepare_host, manager, row)
+        self._leave_when_stopped(undo, group)
+        servers = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
+        step(Step.ALT_SERVER, self._bus.listen, servers.alt)
+        step(Step.POST_START_HOOK, self._finish_host, manager)
+        step(Step.SERVICE_GROUP, group.join)
+        probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, servers)
+        step(Step.PROBE, self._prove, probe)
+        self._slot.serve(*self.tasks.deadline())
+        LOG.info("serving after %.2f s", time.monotonic() - begun)
+
+    def descriptors(self) -> list[int]:
+        """Called in a child that the manager's code has forked: the worker's descriptors, which
+        the child must not keep."""
+        return [number for found in self._descriptors for number in found()]
+
+    def _step(self, step: Step, action: Callable[..., T], *args: Any) -> T:
+        self._backoff.check()
+        self._slot.begin(step, self._settings.start_timeout + JUDGED_LATER_SECONDS)
+        LOG.debug("%s", step.label)
+        return action(*args)
+
+    def _check_configuration(self) -> None:
+        """Check the directories again: they may have changed since the master checked them."""
+        paths.prepare("state_path", Path(self._settings.state_path))
+        paths.prepare("runtime_path", Path(self._settings.runtime_path))
+        paths.prepare_temporary()
+        profiling.setup(self._conf, self._settings.binary, self._settings.host)
+
+    def _open_registry(self, undo: ExitStack) -> Registry:
+        connect = partial(open_registry, self._settings.connection, self._hurry)
+        registry = self._backoff.ask_database(connect)
+        undo.callback(registry.close)
+        self._descriptors.append(registry.descriptors)
+        return registry
+
+    def _make_manager(self, registry: Registry) -> Manager:
+        slot, track = self._slot.number, self.tracker.track
+        context = self._settings.manager_context(self._conf, slot, registry, track)
+        return self._settings.manager(context)
+
+    def _init_host(self, undo: ExitStack, manager: Manager, registry: Registry) -> None:
+        row = self._backoff.ask_database(
+            partial(registry.get_service, self._settings.host, self._settings.binary)
+        )
+        undo.callback(manager.cleanup_host)
+        call_hook(manager.init_host, row, name=Step.INIT_HOST.label)
+
+    def _make_group(self, registry: Registry) -> ServiceGroup:
+        settings, slot = self._settings, self._slot.number
+        names = {"host": settings.host, "binary": settings.binary, "topic": settings.topic}
+        return ServiceGroup(registry, self._board, slot, **names)
+
+    def _prepare_host(self, manager: Manager, row: ServiceRecord) -> None:
+        name = Step.PRE_START_HOOK.label
+        self._backoff.retry(partial(call_hook, manager.pre_start_hook, row, name=name))
+
+    def _leave_when_stopped(self, undo: ExitStack, group: ServiceGroup) -> None:
+        """Undone after the servers: reports go on until the end of a drain."""
+        undo.callback(group.leave)
+        undo.callback(self.tasks.stop)
+        undo.callback(self._hurry.set)
+
+    def _start_main_server(self, undo: ExitStack, manager: Manager) -> Servers:
+        """The undoing is steps 1 to 6 of the drain, the last of them first."""
+        servers = Servers(
+            rpc.get_transport(self._conf),
+            self._settings,
+            self._slot.number,
+            self._endpoints(manager),
+            self.tracker.counters.count_redelivery,
+            last_tries=self._board.last_tries,
+        )
+        self._descriptors.append(servers.descriptors)
+        undo.callback(servers.leave_bus)
+        undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `alt`
+        undo.callback(servers.alt.finish)
+        undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `main`
+        undo.callback(servers.main.finish)
+        undo.callback(servers.shut_down, manager)
+        undo.callback(servers.main.stop_taking)
+        self._slot.put("call_threads", servers.threads)
+        self._bus.listen(servers.main)
+        return servers
+
+    def _endpoints(self, manager: Manager) -> list[object]:
+        settings, slot = self._settings, self._slot.number
+        console = self._open_backdoor(manager) if settings.backdoor else None
+        base_api = rpc.BaseRPCAPI(identity(settings, slot), console)
+        return make_endpoints(self._conf, manager, self.tracker, base_api)
+
+    def _open_backdoor(self, manager: Manager) -> str:
+        names = {**self._console, "manager": manager}
+        path = open_backdoor(self._settings.runtime_path, self._slot.number, names)
+        self._descriptors.append(partial(sockets_at, path))
+        return path
+
+    def _finish_host(self, manager: Manager) -> None:
+        call_hook(manager.post_start_hook, name=Step.POST_START_HOOK.label)
+
+    def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
+        timeout = self._settings.probe_timeout
+        proof = RepeatedProof(self._slot, self.tracker, self._stop, servers.threads)
+        probe = Probe(servers.transport, servers.own_target, timeout, proof.note, servers.verify)
+        add_own_tasks(self.tasks, self._settings, partial(proof.prove, probe), group)
+        if self._settings.timing.enabled:
+            add_manager_tasks(self.tasks, manager)
+        self.tasks.start()
+        return probe
+
+    def _prove(self, probe: Probe) -> None:
+        """Call this worker through the bus until it answers, or the step's time is over."""
+        proof = FirstProof(probe, self._stop)
+        proof.begin()
+        self._bus.wait_for(proof.given, lambda: proof.problem)

@@ -1,0 +1,245 @@
+"""The master's HTTP server: a few requests at a time, each with a time limit.
+
+One thread accepts connections and reads request heads (see `pending_clients`). A request gets its
+own thread when a place is free. Some paths have reserved places, so that probes are answered under
+any load. The threads answer from memory: none uses the bus or the database, and none is the
+monitor's.
+"""
+
+import logging
+import math
+import os
+import re
+import select
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from launcher.supervise.control.pending_clients import Client, PendingClients
+from launcher.supervise.control.requests import (
+    REQUEST_SECONDS,
+    ConcurrencyLimit,
+    Handler,
+    Route,
+    RouteTable,
+    SlowQuestion,
+)
+from launcher.supervise.control.wakeup import SpareDescriptor, Wakeup
+
+LOG = logging.getLogger(__name__)
+
+CONNECTIONS = 16  # requests at once; more have to wait
+RESERVED = 2  # additional places for each path with reserved places
+COMMANDS = 8  # commands at once; a command keeps its place when its client has gone
+REPORTS = COMMANDS // 2  # reports among these; a hanging worker blocks each for a while
+RESERVED_SECONDS = 1.0  # for a client in a reserved place to read its answer
+EXHAUSTED_SECONDS = 0.5  # between two attempts to accept, while no descriptor is free
+COMPLAINT_SECONDS = 60.0  # between two log lines about too many clients
+ACCEPTED = 64  # connections accepted in one round; more in the next one
+
+
+class HttpServer(socketserver.TCPServer):
+    """Accepts connections, and answers requests by `routes`."""
+
+    allow_reuse_address = True
+    request_queue_size = 64  # connections that wait to be accepted
+
+    def __init__(self, address: Any, routes: RouteTable, probes: Collection[str] = ()) -> None:
+        """:param probes: paths with reserved places."""
+        self.routes = routes
+        self._general = threading.BoundedSemaphore(CONNECTIONS)
+        self._probes = {path: threading.BoundedSemaphore(RESERVED) for path in probes}
+        self._commands = ConcurrencyLimit("commands", COMMANDS)
+        self._reports = ConcurrencyLimit("reports", REPORTS, self._commands)
+        self._pending = PendingClients()
+        self._open: set[socket.socket] = set()
+        self._retired: list[socket.socket] = []  # replaced listening sockets, to be closed
+        self._wakeup = Wakeup()
+        self._spare = SpareDescriptor()
+        self._accept_from = 0.0  # monotonic seconds; in the future while no descriptor is free
+        self._complained_at = -math.inf
+        self._stopped = False
+        super().__init__(address, socketserver.BaseRequestHandler)  # never instantiated
+        self.socket.setblocking(False)
+
+    def start(self) -> None:
+        """Start the accepting thread."""
+        threading.Thread(target=self._serve, name="control", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop serving. Called in the master as it ends; slow requests are not waited for."""
+        self._stopped = True
+        self.server_close()
+        self._wakeup.wake()
+
+    def close_in_child(self) -> None:
+        """Called in a worker, right after the fork: close the master's sockets."""
+        for connection in (self.socket, *self._retired, *self._open):
+            descriptor = connection.detach()  # close() would wait for file objects made from it
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._wakeup.close_in_child()
+        self._spare.release()
+
+    def listen_at(self, fresh: socket.socket) -> None:
+        """Accept at the socket `fresh` from now on, which listens already. Any thread."""
+        fresh.setblocking(False)
+        self._retired.append(self.socket)
+        self.socket = fresh
+        self._wakeup.wake()
+
+    def find(self, verb: str, path: str) -> Route | None:
+        """Return the route of a request; None: there is none."""
+        for (known, pattern), handler in self.routes.items():
+            if known == verb and (match := re.fullmatch(pattern, path)):
+                return Route(partial(_call, handler, match.groups()), self._limit(verb, handler))
+        return None
+
+    def _limit(self, verb: str, handler: object) -> ConcurrencyLimit | None:
+        if isinstance(handler, SlowQuestion):
+            return self._reports
+        return self._commands if verb == "POST" else None
+
+    def _serve(self) -> None:
+        """Run the accepting thread. It sleeps while no client connects."""
+        while not self._stopped:
+            self._round()
+        for client in self._pending.clients():
+            self._drop(client)
+        self._wakeup.close()
+        self._spare.release()
+
+    def _round(self) -> None:
+        listening = self.socket
+        ready = self._wait(listening.fileno())
+        now = time.monotonic()
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        while self._retired:
+            self._retired.pop().close()
+        if self._stopped:
+            return
+        self._spare.reopen()
+        if listening is self.socket and listening.fileno() in ready:
+            self._accept(listening, now)
+        for descriptor in ready:
+            if client := self._pending.find(descriptor):
+                self._read(client, now)
+        self._admit(now)
+        for client in self._pending.late(now):
+            self._drop_late(client, now)
+
+    def _wait(self, listening: int) -> set[int]:
+        """Wait for input or the next deadline; return the readable descriptors."""
+        poll = select.poll()
+        now = time.monotonic()
+        times = [at for at in (self._pending.next_late_at(),) if at is not None]
+        if self._accept_from > now:
+            times.append(self._accept_from)
+        elif listening >= 0:
+            poll.register(listening, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        for descriptor in self._pending.incomplete():
+            poll.register(descriptor, select.POLLIN)
+        patience = math.ceil(1000 * max(0.0, min(times) - now)) if times else None
+        return {descriptor for descriptor, _ in poll.poll(patience)}
+
+    def _accept(self, listening: socket.socket, now: float) -> None:
+        for _ in range(ACCEPTED):
+            try:
+                connection, address = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if not self._stopped and not self._spare.release():
+                    self._accept_from = now + EXHAUSTED_SECONDS
+                    self._complain(f"no connection can be accepted: {error.strerror}", now)
+                    return
+                continue  # the spare descriptor is free now
+            self._open.add(connection)
+            if self.verify_request(connection, address):
+                self._add(Client(connection, address, now), now)
+            else:
+                self._close(connection)
+
+    def _add(self, client: Client, now: float) -> None:
+        """Add a new client, and read at once: most have sent their request by now."""
+        if dropped := self._pending.add(client):
+            self._complain("too many connections at once, the oldest are closed", now)
+            self._close(dropped.connection)
+        self._read(client, now)
+
+    def _read(self, client: Client, now: float) -> None:
+        try:
+            client.read(now)
+        except OSError:  # the client broke off
+            self._drop(client)
+        else:
+            if client.complete and not client.received:
+                self._drop(client)  # the client closed without a request
+
+    def _admit(self, now: float) -> None:
+        """Begin complete requests while places are free, the oldest first.
+
+        Reserved places go to the newest first: the older clients may be ones that read no answer.
+        """
+        for client in self._pending.waiting():
+            self._begin(client, self._general, REQUEST_SECONDS, now)
+        for client in reversed(self._pending.waiting()):
+            if own := self._probes.get(client.question):
+                self._begin(client, own, RESERVED_SECONDS, now)
+
+    def _begin(
+        self, client: Client, place: threading.BoundedSemaphore, seconds: float, now: float
+    ) -> None:
+        """Answer the request in a new thread, if a place is free."""
+        if not place.acquire(blocking=False):
+            return
+        self._pending.remove(client)
+        arguments = (client, place, seconds)
+        try:
+            threading.Thread(target=self._answer, args=arguments, daemon=True).start()
+        except RuntimeError as error:  # no thread can be started
+            self._complain(str(error), now)
+            self._close(client.connection)
+            place.release()
+
+    def _answer(self, client: Client, place: threading.BoundedSemaphore, seconds: float) -> None:
+        """Answer a request. Runs in a thread of its own."""
+        try:
+            Handler(client, self, self, seconds)
+        except Exception:
+            LOG.debug("a request failed", exc_info=True)  # its client broke off
+        finally:
+            self._close(client.connection)
+            place.release()
+            self._wakeup.wake()  # another request may wait for the place
+
+    def _drop_late(self, client: Client, now: float) -> None:
+        if client.complete:
+            self._complain("too many requests at once, one is closed unanswered", now)
+        self._drop(client)
+
+    def _drop(self, client: Client) -> None:
+        self._close(self._pending.remove(client).connection)
+
+    def _close(self, connection: socket.socket) -> None:
+        self._open.discard(connection)
+        # A worker that was just forked may hold a copy, so close() alone would not end it.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+        connection.close()
+
+    def _complain(self, problem: str, now: float) -> None:
+        if now - self._complained_at >= COMPLAINT_SECONDS:
+            self._complained_at = now
+            LOG.warning("control socket: %s", problem)
+
+
+def _call(handler: Any, groups: tuple[str, ...], body: dict[str, Any]) -> Any:
+    return handler(body, *groups)

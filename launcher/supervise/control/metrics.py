@@ -1,0 +1,166 @@
+"""The answer to GET /metrics, in OpenMetrics, made from memory on each request.
+
+prometheus_client writes the text. We do not use its multiprocess mode: it keeps a file for each
+process, which outlives the process. Our workers count in shared memory instead.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from launcher import __version__
+from launcher.board.counters import BOUNDS, CALL, TASK, Sample
+from launcher.board.states import WorkerState
+from launcher.foreign_text import fit
+from launcher.supervise.watch.observation import Observation
+
+REPORT = "report"  # the task of the service group
+NAMESPACE = "launcher"
+EDGES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+
+
+class Facts(NamedTuple):
+    """The values for one answer.
+
+    :ivar restarts: deaths after which a worker started again, by slot and kind.
+    :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
+    """
+
+    binary: str
+    seen: Observation
+    counted: Mapping[tuple[str, str], Sample]
+    restarts: Mapping[tuple[int, str], int]
+    lead_changes: int
+    ready_seconds: float | None
+
+
+class Exposition:
+    """A prometheus_client collector for one answer."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family with its samples."""
+        yield from self._service()
+        yield from self._workers()
+        yield from self._calls()
+        yield from self._tasks()
+
+    def _service(self) -> Iterator[Metric]:
+        facts = self._facts
+        build = InfoMetricFamily("launcher_build", "The program.")
+        build.add_metric([], {"version": __version__, "binary": facts.binary})
+        yield build
+        yield _gauge("ready", "Whether all workers have served.", int(facts.seen.was_ready))
+        yield _gauge("workers_wanted", "Workers that are wanted.", facts.seen.verdict.wanted)
+        if facts.ready_seconds is not None:
+            text = "From the start of the master until all workers served."
+            yield _gauge("time_to_ready_seconds", text, facts.ready_seconds)
+        yield _counter(
+            "lead_changes", "Times that another worker became the lead.", facts.lead_changes
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        slots = self._facts.seen.slots
+        states = GaugeMetricFamily("launcher_workers", "Workers by state.", labels=["state"])
+        for state in WorkerState:
+            states.add_metric([state.name.lower()], sum(slot.state is state for slot in slots))
+        yield states
+        restarts = CounterMetricFamily(
+            "launcher_worker_restarts",
+            "Workers that died and were replaced.",
+            labels=["slot", "reason"],
+        )
+        for (slot, reason), count in sorted(self._facts.restarts.items()):
+            restarts.add_metric([str(slot), fit(reason)], count)
+        yield restarts
+        slack = GaugeMetricFamily(
+            "launcher_deadline_slack_seconds",
+            "Until a worker is late; negative: it is.",
+            labels=["slot"],
+        )
+        probes = GaugeMetricFamily(
+            "launcher_probe_age_seconds",
+            "Since a worker reached itself through the bus.",
+            labels=["slot"],
+        )
+        now = time.monotonic_ns()
+        for view in slots:
+            if view.deadline:
+                slack.add_metric([str(view.slot)], (view.deadline - now) / 1e9)
+            if view.probe_ok_at:
+                probes.add_metric([str(view.slot)], (now - view.probe_ok_at) / 1e9)
+        yield slack
+        yield probes
+
+    def _calls(self) -> Iterator[Metric]:
+        slots = self._facts.seen.slots
+        in_hand = GaugeMetricFamily("launcher_calls_in_hand", "Calls in hand.", labels=["slot"])
+        for view in slots:
+            in_hand.add_metric([str(view.slot)], view.calls_in_hand)
+        yield in_hand
+        room = sum(view.call_threads for view in slots if view.state is WorkerState.SERVING)
+        yield _gauge("call_threads", "Calls that can be in hand before others wait.", room)
+        calls = self._samples(CALL)
+        yield _histogram("call_duration_seconds", "Calls that have ended.", "method", calls)
+        yield _failures("call_failures", "Calls that raised.", "method", calls)
+        again = CounterMetricFamily(
+            "launcher_calls_redelivered", "Calls given to a worker once more.", labels=["method"]
+        )
+        for name, sample in calls.items():
+            if sample.again:
+                again.add_metric([name], sample.again)
+        yield again
+
+    def _tasks(self) -> Iterator[Metric]:
+        tasks = self._samples(TASK)
+        yield _histogram("task_duration_seconds", "Runs of periodic tasks.", "task", tasks)
+        yield _failures("task_failures", "Runs of periodic tasks that raised.", "task", tasks)
+        failed = tasks.get(REPORT, Sample()).failed
+        yield _counter("reports_failed", "Reports to the services table that failed.", failed)
+
+    def _samples(self, wanted: str) -> dict[str, Sample]:
+        counted = sorted(self._facts.counted.items())
+        return {fit(name): sample for (kind, name), sample in counted if kind == wanted}
+
+
+def expose(facts: Facts) -> tuple[bytes, str]:
+    """Return the text and its content type."""
+    registry = CollectorRegistry()
+    registry.register(Exposition(facts))
+    text: bytes = generate_latest(registry)
+    return text, CONTENT_TYPE_LATEST
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{NAMESPACE}_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{NAMESPACE}_{name}", text, value=value)
+
+
+def _histogram(name: str, text: str, label: str, samples: Mapping[str, Sample]) -> Metric:
+    family = HistogramMetricFamily(f"{NAMESPACE}_{name}", text, labels=[label])
+    for one, sample in samples.items():
+        buckets: Any = list(zip(EDGES, sample.cumulative(), strict=True))
+        family.add_metric([one], buckets, sample.seconds)
+    return family
+
+
+def _failures(name: str, text: str, label: str, samples: Mapping[str, Sample]) -> Metric:
+    family = CounterMetricFamily(f"{NAMESPACE}_{name}", text, labels=[label])
+    for one, sample in samples.items():
+        family.add_metric([one], sample.failed)
+    return family

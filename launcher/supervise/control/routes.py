@@ -1,0 +1,110 @@
+"""The routes of the control socket and of the metrics port."""
+
+from typing import Any
+
+from launcher import __version__
+from launcher.board.board import CAPACITY, Board
+from launcher.board.counters import Counters
+from launcher.supervise.control.guru_reports import Meditation
+from launcher.supervise.control.health_checks import FAIL, examine
+from launcher.supervise.control.requests import Answer, RouteTable, SlowQuestion
+from launcher.supervise.control.status import Status
+from launcher.supervise.operations.reload import Reload
+from launcher.supervise.operations.scaling import Scaling
+from launcher.supervise.policy import InForce
+from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.watch.monitor import Monitor
+
+
+class Routes:
+    """Handlers, called in threads of the control socket.
+
+    Questions are answered from memory; status also reads /proc. A command is answered when it is
+    done, or with the LauncherError for which it failed.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        counters: Counters,
+        monitor: Monitor,
+        deaths: Deaths,
+        *,
+        binary: str,
+        status: Status,
+        reload: Reload,
+        scaling: Scaling,
+        meditation: Meditation,
+        policy: InForce,
+    ) -> None:
+        self._board = board
+        self._counters = counters
+        self._monitor = monitor
+        self._deaths = deaths
+        self._binary = binary
+        self._status = status
+        self._reload = reload
+        self._scaling = scaling
+        self._meditation = meditation
+        self._policy = policy
+
+    def routes(self) -> RouteTable:
+        """Routes of the control socket."""
+        return {
+            ("GET", "/status"): self._tell_status,
+            ("GET", "/health"): self._tell_health,
+            ("POST", "/reload"): self._have_reloaded,
+            ("POST", "/scale"): self._have_scaled,
+            ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
+            ("GET", r"/workers/(\d{1,4})/report"): SlowQuestion(self._tell_report),
+            **self.public_routes(),
+        }
+
+    def public_routes(self) -> RouteTable:
+        """Routes of a port that anybody may use."""
+        return {("GET", "/metrics"): self._tell_metrics}
+
+    def _tell_status(self, body: dict[str, Any]) -> Answer:
+        return Answer.of(self._status.describe())
+
+    def _tell_health(self, body: dict[str, Any]) -> Answer:
+        found = examine(
+            self._monitor.observation,
+            service=self._binary,
+            version=__version__,
+            probe_ttl=self._policy().probe_interval,
+            recent_deaths=self._deaths.recent(),
+        )
+        status = 503 if found["status"] == FAIL else 200
+        return Answer.of(found, status, "application/health+json")
+
+    def _tell_metrics(self, body: dict[str, Any]) -> Answer:
+        from launcher.supervise.control import metrics  # noqa: PLC0415  # only when they are asked for
+
+        facts = metrics.Facts(
+            binary=self._binary,
+            seen=self._monitor.observation,
+            counted=self._counters.read(CAPACITY),
+            restarts=dict(self._deaths.restarts_by_kind),
+            lead_changes=self._monitor.lead_changes,
+            ready_seconds=self._monitor.ready_seconds,
+        )
+        text, content_type = metrics.expose(facts)
+        return Answer(text, content_type=content_type)
+
+    def _tell_report(self, body: dict[str, Any], slot: str) -> Answer:
+        return Answer.of({"report": self._meditation.of_worker(int(slot))})
+
+    def _have_reloaded(self, body: dict[str, Any]) -> Answer:
+        if error := self._reload.request().result():
+            raise error
+        return Answer.of({"result": "reloaded"})
+
+    def _have_scaled(self, body: dict[str, Any]) -> Answer:
+        self._scaling.scale(body.get("workers"))
+        return Answer.of({"result": "scaled", "workers": self._board.workers})
+
+    def _have_replaced(self, body: dict[str, Any], slot: str) -> Answer:
+        self._scaling.restart(int(slot))
+        pid = self._board.slot(int(slot)).get("pid")
+        return Answer.of({"result": "replaced", "pid": pid})

@@ -1,0 +1,112 @@
+"""The answer to GET /status: what the master knows about its workers."""
+
+import os
+import time
+from typing import Any
+
+import psutil
+
+from launcher import __version__
+from launcher.board.board import Board
+from launcher.board.slot_fields import SlotView
+from launcher.board.states import WorkerState
+from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.policy import InForce
+from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.processes.restarts import Death
+from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.suspicion import task_name
+
+NO_USAGE = {"memory": None, "cpu_seconds": None, "cpu_percent": None}
+
+
+class Status:
+    """Describes the service. Any thread. Ages are in seconds."""
+
+    def __init__(
+        self,
+        board: Board,
+        monitor: Monitor,
+        deaths: Deaths,
+        policy: InForce,
+        configuration: Configuration,
+    ) -> None:
+        self._configuration = configuration
+        self._board = board
+        self._monitor = monitor
+        self._deaths = deaths
+        self._policy = policy
+
+    def describe(self) -> dict[str, Any]:
+        """Return the whole answer."""
+        verdict = self._monitor.verdict
+        late = {suspicion.slot.slot for suspicion in verdict.late}
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "headline": self._monitor.summary,
+            "healthy": self._monitor.well,
+            "lead": self._board.lead if self._board.lead >= 0 else None,
+            "host": self._configuration.host,
+            "configuration": self._configuration.generation,
+            "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
+        }
+
+    def _worker(self, slot: SlotView, *, late: bool) -> dict[str, Any]:
+        serves = slot.state is WorkerState.SERVING
+        return {
+            "slot": slot.slot,
+            "pid": slot.pid or None,
+            "state": slot.state.name.lower(),
+            "wanted": slot.wanted.label,
+            "late": late,
+            "step": slot.step.label,
+            "last_task": task_name(slot.last_task, self._policy().tasks) or None,
+            "age": _ago(slot.served_since if serves else slot.stepped_at),
+            "calls": {
+                "in_hand": slot.calls_in_hand,
+                "done": slot.calls_done,
+                "failed": slot.calls_failed,
+                "oldest": slot.oldest_call or None,
+                "oldest_age": _ago(slot.oldest_call_since),
+            },
+            "configuration": slot.generation or None,
+            "last_probe": _ago(slot.probe_ok_at),
+            **(_usage(slot.pid) if slot.pid else NO_USAGE),
+            "restarts": self._deaths.restarts[slot.slot],
+            "last_end": _end(self._deaths.last(slot.slot)),
+        }
+
+
+def _usage(pid: int) -> dict[str, Any]:
+    """Return what a process uses of the machine; None for each value if it is gone.
+
+    `memory` is memory that no other process shares (USS), in bytes. `cpu_seconds` is processor
+    time since the start; `cpu_percent` is that time as a share of one processor.
+    """
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        seconds, age = times.user + times.system, time.time() - process.create_time()
+        return {
+            "memory": process.memory_full_info().uss,
+            "cpu_seconds": round(seconds, 2),
+            "cpu_percent": round(100 * seconds / max(age, 0.01), 1),
+        }
+    except (psutil.Error, OSError):  # it is gone, or no descriptor is free
+        return NO_USAGE
+
+
+def _ago(then: int) -> float | None:
+    return round(max(0.0, time.monotonic() - then / 1e9), 1) if then else None
+
+
+def _end(death: Death | None) -> dict[str, Any] | None:
+    if death is None:
+        return None
+    return {
+        "age": round(time.monotonic() - death.at, 1),
+        "ending": death.ending,
+        "cause": death.cause,
+        "place": death.place,
+    }

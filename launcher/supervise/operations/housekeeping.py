@@ -1,0 +1,86 @@
+"""Checks in each round of the monitor, beside those of the workers."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from oslo_config import cfg
+from oslo_messaging import TransportURL
+
+from launcher.board.board import Board
+from launcher.errors import BusLost, DirectoryLost
+from launcher.supervise.operations.stop import Stop
+from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.processes.instance_lock import Instance, WatchedDirectory
+from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.watch.health import Verdict
+from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.report_age import ReportAge
+from launcher.unixbus.address import directory_of
+
+LOG = logging.getLogger(__name__)
+
+MEMORY_LOOK_SECONDS = 5.0
+
+
+class Housekeeping:
+    """One a master. Called in the monitor's thread."""
+
+    def __init__(
+        self,
+        board: Board,
+        stop: Stop,
+        *,
+        deaths: Deaths,
+        orphans: Orphans,
+        instance: Instance,
+        report_age: ReportAge,
+        monitor: Callable[[], Monitor],
+        conf: cfg.ConfigOpts,
+    ) -> None:
+        self._board = board
+        self._stop = stop
+        self._deaths = deaths
+        self._orphans = orphans
+        self._instance = instance
+        self._report_age = report_age
+        self._monitor = monitor
+        self._conf = conf
+        self._bus: WatchedDirectory | None = None
+        self._looked_at_memory = 0.0  # monotonic seconds
+        self.mend_sockets: Callable[[], object] = lambda: None  # set when the sockets are open
+        self.forward_stacks: Callable[[], object] = lambda: None  # of workers that have crashed
+
+    def on_ready(self, verdict: Verdict) -> None:
+        """The service is ready: later failures are logged again, as in `Board.forget_told`.
+
+        With the embedded bus, its directory is watched from here on: it exists by now.
+        """
+        self._board.forget_told()
+        LOG.info("ready: %s", verdict.headline)
+        if self._conf.transport_url.startswith("unix:"):
+            self._bus = WatchedDirectory(Path(directory_of(TransportURL.parse(self._conf))))
+
+    def on_round(self, now: float) -> None:
+        """:param now: monotonic seconds."""
+        self.forward_stacks()
+        if self._board.stopping:
+            return
+        self._orphans.look(now)
+        if now - self._looked_at_memory >= MEMORY_LOOK_SECONDS:
+            self._looked_at_memory = now
+            self._deaths.look_at_memory()
+        self._check_report_age(now)
+        # Every round: if workers die because files were deleted, the error must name that cause.
+        if self._instance.lost():
+            self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)
+        elif self._bus is not None and self._bus.lost():
+            self._stop.fail(BusLost(path=self._bus.path), serves=False)
+        else:
+            self.mend_sockets()
+
+    def _check_report_age(self, now: float) -> None:
+        monitor = self._monitor()
+        if monitor.was_ready:
+            down_time, judged_from = self._conf.service_down_time, monitor.judged_from
+            monitor.unreported = self._report_age.check(int(now * 1e9), down_time, judged_from)

@@ -1,0 +1,245 @@
+"""Replaces workers one at a time, and changes their number, while the other workers serve.
+
+A rolling reload first adds a worker, the *surge*. So capacity never falls below the wanted number,
+even with one worker. Workers forked for the reload read the configuration again, in their own
+memory. The master keeps the old one until all workers have proven the new one, and so does any
+other worker that it forks meanwhile. To go back, the master forks the worker again.
+
+The board holds what is wanted of each slot; `processes/life.py` says what follows from it.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from launcher.board.board import Board
+from launcher.board.states import Wanted, WorkerState
+from launcher.errors import ReplacementFailed, ServiceStopping, WrongNumber
+from launcher.supervise.policy import InForce
+from launcher.supervise.processes.forking import ForkingManager
+from launcher.supervise.processes.life import Move
+from launcher.supervise.processes.lives import Lives
+from launcher.supervise.watch.monitor import Monitor
+
+LOG = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.01
+
+
+class Roll:
+    """One a master. Each operation runs within `turn`, in its own thread; one runs at a time.
+
+    All methods that wait raise ServiceStopping when a stop begins.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        monitor: Monitor,
+        forking: ForkingManager,
+        lives: Lives,
+        *,
+        policy: InForce,
+        resting: Container[int] = (),
+    ) -> None:
+        """:param resting: slots that have spent their limit of deaths; `_await_all` skips them."""
+        self._resting = resting
+        self._board = board
+        self._monitor = monitor
+        self._forking = forking
+        self._lives = lives
+        self._policy = policy
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def turn(self, activity: str) -> Iterator[None]:
+        """Run an operation alone, once the service is ready. STATUS shows `activity`."""
+        with self._turn:
+            self._await(lambda: self._monitor.was_ready and not self._board.stopping)
+            self._monitor.activity = activity
+            try:
+                yield
+            finally:
+                with suppress(ServiceStopping):
+                    self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Return only when the monitor has seen the result: a `status` right after shows it."""
+        self._lives.confirm()
+        self._monitor.activity = ""
+        self._monitor.changing = frozenset()
+        done = time.monotonic_ns()
+        self._monitor.hurry()
+        self._await(lambda: self._monitor.observation.now > done)
+
+    def replace_all(self) -> None:
+        """Add the surge, replace each worker, drop the surge: all get the new configuration.
+
+        :raises ReplacementFailed: a worker does not become ready. Its slot gets a worker with the
+            old configuration; the slots before it keep the new one.
+        """
+        workers = surge = self._board.workers
+        self._mark_changing(surge)
+        try:
+            self._board.want_surge(self._policy().start_timeout)
+            self._forking.adjust()
+            self._await_serving(surge, "the worker in addition")
+            for slot in range(workers):
+                self._monitor.activity = f"reloading: {slot}/{workers} workers replaced"
+                self._mark_changing(slot, surge)
+                self._await_all(workers, surge)
+                self._renew(slot, of=workers)
+        finally:
+            self._lives.confirm()
+            self._dismiss(surge)
+
+    def _await_all(self, workers: int, surge: int) -> None:
+        """Wait until all wanted workers and the surge serve: one may have died meanwhile."""
+
+        def enough() -> bool:
+            others = [slot for slot in self._board.slots() if slot.number != surge]
+            idle = sum(
+                slot.number in self._resting and slot.state is not WorkerState.SERVING
+                for slot in others
+            )
+            return self._board.serving() + idle > workers
+
+        self._await(lambda: enough() or not self._board.wants(surge))
+        if not self._board.wants(surge):
+            reason = self._lives.cause_of_end(surge) or "it has gone"
+            raise ReplacementFailed(worker="the worker in addition", reason=reason)
+
+    def _renew(self, slot: int, of: int) -> None:
+        """Replace a worker: with the new configuration or, if that fails, with the old one."""
+        self._retire(Wanted.RENEWAL, slot)
+        try:
+            self._await_serving(slot, f"worker {slot}")
+        except ReplacementFailed as error:
+            self._lives.forget_ends([slot])
+            self._await_serving(slot, f"worker {slot}")  # forked again, with the old one
+            if slot:
+                LOG.warning("%d of %d workers have the new configuration already", slot, of)
+            raise error
+
+    def replace(self, slot: int) -> None:
+        """Have the worker drain, and a successor serve in its slot.
+
+        :raises WrongNumber: there is no such slot.
+        :raises ReplacementFailed: the successor does not become ready; restarts go on as usual.
+        """
+        self.check(slot)
+        self._mark_changing(slot)
+        self._retire(Wanted.SUCCESSOR, slot)
+        self._await_serving(slot, f"worker {slot}")
+
+    def check(self, slot: int) -> None:
+        """Raise WrongNumber unless there is such a slot. Any thread."""
+        if not 0 <= slot < self._board.workers:
+            wanted = f"a slot from 0 to {self._board.workers - 1}"
+            raise WrongNumber(what="worker", value=slot, wanted=wanted)
+
+    def scale(self, workers: int) -> None:
+        """Change the number of workers; the others are not touched.
+
+        :raises ReplacementFailed: an additional worker does not become ready. The number is as
+            before then.
+        """
+        before = self._board.workers
+        if workers <= before:
+            self._shrink(workers)
+            return
+        self._mark_changing(*range(before, workers))
+        try:
+            self._board.want(workers, self._policy().start_timeout, Wanted.ADDITION)
+            self._forking.adjust()
+            for slot in range(before, workers):
+                self._await_serving(slot, f"worker {slot}")
+        except ReplacementFailed:
+            self._shrink(before)
+            raise
+
+    def _shrink(self, workers: int) -> None:
+        surplus = range(workers, self._board.workers)
+        self._mark_changing(*surplus)
+        self._lives.want(Wanted.NOBODY, surplus)
+        self._board.want(workers, self._policy().start_timeout)
+        self._await_departures(surplus)
+        self._board.trim()
+
+    def _dismiss(self, surge: int) -> None:
+        """Have the surge leave, unless it has died already."""
+        self._mark_changing(surge)
+        if self._board.wants(surge):
+            self._lives.want(Wanted.NOBODY, [surge])
+            self._board.dismiss_surge()
+            self._await_departures([surge])
+        if not self._board.stopping:
+            self._board.trim()
+
+    def _retire(self, wanted: Wanted, slot: int) -> None:
+        """Have the worker of a slot leave; `wanted` says what follows it."""
+        self._lives.want(wanted, [slot])
+        self._lives.forget_ends([slot])  # of the worker that leaves
+        self._await_departures([slot])
+
+    def _await_departures(self, slots: Sequence[int]) -> None:
+        """Tell the workers of these slots to leave, and wait until they have.
+
+        A worker may die before it is told, and have a successor: that one is told, too.
+        """
+        told: dict[int, int] = {}
+        self._await(lambda: not sum(self._tell_to_leave(slot, told) for slot in slots))
+
+    def _tell_to_leave(self, number: int, told: dict[int, int]) -> bool:
+        """Send SIGTERM to the worker of a slot, once; return whether it has not left yet.
+
+        A worker that has just been forked handles the signal when it unblocks it.
+
+        :param told: pids that got the signal, by slot.
+        """
+        pid = self._board.slot(number).get(
+            "pid"
+        )  # read before `next_move`: it may have a successor by then
+        if pid and self._lives.next_move(number) is Move.LEAVE and told.get(number) != pid:
+            told[number] = pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        return not self._is_gone(number)
+
+    def _is_gone(self, number: int) -> bool:
+        """Whether the worker that should leave has left, and no other one is being forked."""
+        if not self._lives.leaves(number):
+            return True
+        being_forked = self._forking.slot == number  # read before the pid, which is written first
+        if self._board.wants(number) or being_forked or self._board.slot(number).get("pid"):
+            return False
+        self._board.slot(number).put("deadline", 0)  # no worker is expected
+        return True
+
+    def _await_serving(self, number: int, name: str) -> None:
+        """Wait until the slot's worker serves or has failed. The monitor judges if it is late."""
+        slot = self._board.slot(number)
+        cause = partial(self._lives.cause_of_end, number)
+        self._await(lambda: slot.state is WorkerState.SERVING or cause() is not None)
+        if (reason := cause()) is not None:
+            raise ReplacementFailed(worker=name, reason=reason)
+
+    def _await(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            if self._board.stopping:
+                raise ServiceStopping
+            time.sleep(LOOK_SECONDS)
+
+    def _mark_changing(self, *slots: int) -> None:
+        """Tell the monitor which slots change, so that they are no problem meanwhile.
+
+        Earlier ends of their workers are forgotten; later ones fail the operation.
+        """
+        self._lives.forget_ends(set(slots) - self._monitor.changing)
+        self._monitor.changing = frozenset(slots)
+        self._monitor.hurry()

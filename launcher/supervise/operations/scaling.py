@@ -1,0 +1,81 @@
+"""Requests to change the number of workers, or to replace one, while the service runs."""
+
+import logging
+import signal
+import threading
+
+from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
+from launcher.errors import LauncherError, WrongNumber
+from launcher.supervise.operations.roll import Roll
+
+LOG = logging.getLogger(__name__)
+
+STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
+
+
+class Scaling:
+    """Called in threads of the control socket, and in the signal thread.
+
+    The number lasts until the master ends, or a reload brings a changed `workers` option.
+    """
+
+    def __init__(self, board: Board, roll: Roll) -> None:
+        self._board = board
+        self._roll = roll
+        self._lock = threading.Lock()
+        self._wanted: int | None = None  # the number that pending signals ask for
+
+    def scale(self, workers: object) -> None:
+        """Return when `workers` workers serve, and the others have left.
+
+        :raises LauncherError: the number is invalid, a worker does not become ready, or a stop
+            begins.
+        """
+        number = _checked(workers)
+        with self._roll.turn(f"scaling to {number}"):
+            self._scale(number)
+
+    def restart(self, slot: int) -> None:
+        """Return when a new worker serves in this slot.
+
+        :raises LauncherError: there is no such slot, it does not become ready, or a stop begins.
+        """
+        self._roll.check(slot)  # before STATUS and the log say that it is replaced
+        with self._roll.turn(f"worker {slot} is replaced"):
+            self._roll.check(slot)
+            LOG.info("worker %d is to be replaced", slot)
+            self._roll.replace(slot)
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Called in the signal thread: one worker more or fewer than earlier signals asked for."""
+        with self._lock:
+            base = self._board.workers if self._wanted is None else self._wanted
+            try:
+                self._wanted = _checked(base + STEPS[number])
+            except WrongNumber as error:
+                LOG.warning("%s ignored: %s", number.name, error)
+                return
+        threading.Thread(target=self._scale_by_signal, name="scaling", daemon=True).start()
+
+    def _scale_by_signal(self) -> None:
+        try:
+            with self._roll.turn("scaling"):
+                with self._lock:
+                    wanted, self._wanted = self._wanted, None
+                if wanted is not None:  # None: an earlier thread has scaled for all signals
+                    self._scale(wanted)
+        except LauncherError as error:
+            LOG.error("scaling failed: %s", error)
+        except Exception:
+            LOG.exception("scaling failed, and the service goes on as it is")
+
+    def _scale(self, workers: int) -> None:
+        LOG.info("scaling from %d to %d workers", self._board.workers, workers)
+        self._roll.scale(workers)
+
+
+def _checked(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_WORKERS:
+        raise WrongNumber(what="workers", value=value, wanted=f"a number from 1 to {MOST_WORKERS}")
+    return value

@@ -1,0 +1,248 @@
+"""How the master stops: gracefully, or by SIGKILL if that takes too long or on request."""
+
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psutil
+
+from launcher.board.board import Board
+from launcher.board.states import WorkerState
+from launcher.errors import ExitStatus, LauncherError
+from launcher.supervise.policy import InForce
+from launcher.supervise.watch.notify import Notifier
+
+LOG = logging.getLogger(__name__)
+
+STACKS_SECONDS = (
+    0.5  # after the graceful time: for a worker that does not stop to print its stacks
+)
+FAILED_START_SECONDS = 5.0  # for the workers of a failed start to undo it
+LOOK_SECONDS = 0.05
+STOPPED, STOPPED_HARD = "stopped", "stopped; a worker had to be killed, or died"  # the last STATUS
+LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
+
+
+class Stop:
+    """One a master. Any thread of the master may call `begin`; the first call counts."""
+
+    def __init__(self, board: Board, notifier: Notifier, policy: InForce) -> None:
+        self._board = board
+        self._notifier = notifier
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._abort_at = math.inf  # monotonic seconds
+        self._kill_at = math.inf
+        self._killed = False
+        self._logged: set[int] = set()
+        self._impatient: signal.Signals | None = None
+        self._signals = 0
+        self._over = threading.Event()
+        self.failure: LauncherError | None = None
+        self.stop_workers: Callable[[], None] = lambda: None  # set before the workers are forked
+        self.is_worker: Callable[[int], bool] = lambda pid: (
+            True
+        )  # whether a child is a worker; set as well
+        self.kill_others: Callable[[], None] = lambda: None
+
+    def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
+        """Stop all workers; return whether this call began the stop.
+
+        :param failure: why the service cannot go on; None: the stop was requested.
+        """
+        return self._begin(reason, failure, self._policy().graceful_seconds)
+
+    def _begin(self, reason: str, failure: LauncherError | None, patience: float) -> bool:
+        with self._lock:
+            if self._board.stopping:
+                return False
+            self.failure = failure
+            self._board.announce_stop()
+        self._notifier.stopping(reason)
+        if patience:
+            self._abort_at = time.monotonic() + patience
+            self._kill_at = self._abort_at + STACKS_SECONDS
+        self._enforce()
+        self.stop_workers()
+        # Logged last: a reader of this line may send the second signal at once.
+        LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
+        return True
+
+    def fail(self, error: LauncherError, *, serves: bool = True) -> None:
+        """Stop, and end with this error.
+
+        :param serves: False: the service has no calls to finish. Workers get only
+            FAILED_START_SECONDS, to undo what their start did.
+        """
+        graceful = self._policy().graceful_seconds
+        patience = graceful if serves else FAILED_START_SECONDS
+        self._begin(str(error), error, min(patience, graceful or patience))
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Called in the signal thread: the first signal stops gracefully, the second at once.
+
+        The first signal counts as first even if a stop has begun for another reason.
+        """
+        self._signals += 1
+        if self._signals == 1:
+            _in_a_thread(self._begin_for, number)
+            return
+        self._impatient = number
+        self.begin(f"{number.name} received")
+        self._kill_at = time.monotonic()
+        self.kill_when_overdue(self._kill_at)
+        LOG.warning("%s again: the workers are killed, whatever they do", number.name)
+
+    def _begin_for(self, number: signal.Signals) -> None:
+        """Begin a stop. Not in the signal thread, which has to wait for the next signal at once.
+
+        cotyledon's stop ignores SIGTERM, which discards a pending one (sigaction(2)).
+        """
+        if not self.begin(f"{number.name} received"):
+            LOG.info("%s received; the service is stopping already", number.name)
+
+    @property
+    def impatient(self) -> bool:
+        """Whether a second signal has come. Any thread."""
+        return self._impatient is not None
+
+    def end(self) -> None:
+        """Called in the main thread: all workers are gone."""
+        self._over.set()
+
+    def _enforce(self) -> None:
+        """Start the thread that kills overdue workers; it depends on no other thread."""
+        thread = threading.Thread(target=self._run, name="stop", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started: kill at once
+            self.kill_all()
+            LOG.error(
+                "no thread can be started for a graceful stop: the workers were killed at once"
+            )
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            self.kill_when_overdue(time.monotonic())
+
+    def kill_when_overdue(self, now: float) -> None:
+        """After the graceful time, have the remaining workers print their stacks, then kill them.
+
+        cotyledon's join returns then. If it does not, the master ends at once.
+
+        :param now: monotonic seconds.
+        """
+        if now < min(self._abort_at, self._kill_at):
+            return
+        children = self._living_workers()
+        if now < self._kill_at:
+            self._have_stacks_shown(children)
+            return
+        self._kill(children)
+        if now >= self._kill_at + LAST_RESORT_SECONDS:
+            self._end_at_once()
+
+    @property
+    def _level(self) -> int:
+        return logging.WARNING if self._impatient else logging.ERROR
+
+    def kill_all(self) -> None:
+        """Kill all workers, and wait LAST_RESORT_SECONDS at most. Any thread of the master."""
+        children = self._living_workers()
+        self._kill(children)
+        end = time.monotonic() + LAST_RESORT_SECONDS
+        while not all(map(_has_ended, children)) and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+
+    def _living_workers(self) -> list[int]:
+        """Return the pids of living children that are workers."""
+        return [pid for pid in living_children(self._board) if self.is_worker(pid)]
+
+    def _kill(self, children: Sequence[int]) -> None:
+        for pid in children:
+            self._killed = True
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in self._unlogged(children):
+            LOG.log(self._level, "worker pid %d has not stopped yet: killed", pid)
+
+    def _unlogged(self, children: Sequence[int]) -> list[int]:
+        """Return the pids that were not logged before, and note them as logged."""
+        pids = [pid for pid in children if pid not in self._logged]
+        self._logged.update(pids)
+        return pids
+
+    def _have_stacks_shown(self, children: Sequence[int]) -> None:
+        unlogged = self._unlogged(children)
+        for pid in unlogged:
+            self._killed = True
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+        for pid in unlogged:
+            LOG.error("worker pid %d does not stop; it is aborted", pid)
+
+    def _end_at_once(self) -> None:
+        """End the master's process now.
+
+        cotyledon may still wait for newly forked workers to report, a second for each few of
+        them. The kernel ends remaining workers with the master (prctl(2), PR_SET_PDEATHSIG).
+        """
+        LOG.error("the stop takes too long: the master ends as it is")
+        self.kill_others()
+        self._notifier.stopped(str(self.failure or STOPPED_HARD))
+        os._exit(self._status_of_kills() if self.failure is None else self.failure.exit_status)
+
+    def exit_status(self) -> ExitStatus:
+        """Return the exit status, when all workers are gone; raise the failure, if any."""
+        if self.failure is not None:
+            raise self.failure
+        self._tell_of_deaths()
+        self._notifier.stopped(STOPPED_HARD if self._killed else STOPPED)
+        if not self._killed:
+            LOG.info("stopped")
+            return ExitStatus.STOPPED
+        return self._status_of_kills()
+
+    def _status_of_kills(self) -> ExitStatus:
+        impatient = self._impatient is signal.SIGINT
+        return ExitStatus.INTERRUPTED if impatient else ExitStatus.KILLED
+
+    def _tell_of_deaths(self) -> None:
+        """Log workers that died in the drain: cotyledon does not report them, the board does."""
+        for slot in self._board.slots():
+            if slot.state is not WorkerState.EMPTY and not slot.get("left"):
+                if slot.get("pid") not in self._logged:
+                    LOG.error("worker %d pid %d died in the stop", slot.number, slot.get("pid"))
+                self._killed = True
+
+
+def _in_a_thread(action: Callable[[signal.Signals], None], number: signal.Signals) -> None:
+    try:
+        threading.Thread(target=action, args=(number,), name="begin-stop", daemon=True).start()
+    except RuntimeError:  # no thread can be started
+        action(number)
+
+
+def living_children(board: Board) -> list[int]:
+    """Return the pids of the master's children that have not ended.
+
+    If no descriptor is free to read /proc, the board gives the pids, perhaps without the newest.
+    """
+    try:
+        pids = [child.pid for child in psutil.Process(os.getpid()).children()]
+    except (psutil.Error, OSError):
+        pids = [pid for slot in board.slots() if (pid := slot.get("pid"))]
+    return [pid for pid in pids if not _has_ended(pid)]
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether this child has ended, reaped or not; needs no descriptor (waitid(2))."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True

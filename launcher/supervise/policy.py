@@ -1,0 +1,69 @@
+"""The policy in force: limits, timeouts and intervals that a reload may change, as one value.
+
+A reload replaces it as a whole. A part of the master calls `InForce` each time it needs it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from oslo_config import cfg
+
+
+class Budget(NamedTuple):
+    """How many deaths a slot may have, and the pauses between them. Seconds, but for `limit`.
+
+    :ivar limit: deaths within `window`.
+    :ivar stable_after: a worker that has served for so long resets the count.
+    :ivar serve_degraded: a slot that has spent its limit rests while another slot serves.
+    """
+
+    limit: int
+    window: float
+    stable_after: float
+    first_pause: float = 0.5
+    longest_pause: float = 30.0
+    serve_degraded: bool = True
+
+
+class Policy(NamedTuple):
+    """Times are in seconds.
+
+    :ivar start_timeout: for each step of a start.
+    :ivar graceful_seconds: for a drain; 0: no limit.
+    :ivar wedged_after: see `suspicion.wedged_since`.
+    :ivar probe_interval: from one round trip through the bus to the next.
+    :ivar kill_children: whether processes that a dead worker has started are ended.
+    :ivar tasks: names of the workers' periodic tasks, by their number.
+    """
+
+    start_timeout: float = 90.0
+    graceful_seconds: float = 180.0
+    wedged_after: float = math.inf
+    probe_interval: float = 30.0
+    kill_children: bool = True
+    tasks: tuple[str, ...] = ()
+    budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
+
+    @classmethod
+    def of(cls, conf: cfg.ConfigOpts, tasks: tuple[str, ...]) -> "Policy":
+        """Read the policy from a configuration."""
+        supervision = conf.supervision
+        return cls(
+            start_timeout=conf.start_timeout,
+            graceful_seconds=conf.graceful_shutdown_timeout,
+            wedged_after=conf.health.wedged_after,
+            probe_interval=conf.health.probe_interval,
+            kill_children=supervision.kill_children,
+            tasks=tasks,
+            budget=Budget(
+                limit=supervision.restart_limit,
+                window=supervision.restart_window,
+                stable_after=supervision.stable_after,
+                longest_pause=supervision.backoff_max,
+                serve_degraded=supervision.serve_degraded,
+            ),
+        )
+
+
+InForce = Callable[[], Policy]  # any thread

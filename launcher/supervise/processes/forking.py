@@ -1,0 +1,157 @@
+"""cotyledon's manager, extended: all code that depends on its internals.
+
+It overrides one private name, `_start_worker`; tests/unit/test_forking.py fails when that changes.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+from multiprocessing.context import ForkContext, ForkProcess
+from typing import Any
+
+import cotyledon
+
+from launcher.board.board import Board
+
+LOG = logging.getLogger(__name__)
+
+NO_SLOT = -1
+IGNORED_SECONDS = 0.5  # for cotyledon to begin its stop
+LOOK_SECONDS = 0.001
+DESCRIPTORS_OF_A_FORK = 8  # pipes that cotyledon and multiprocessing open
+RETRY_SECONDS = 0.5  # after a fork that the kernel refused for want of processes or memory
+
+
+class ForkingManager(cotyledon.ServiceManager):
+    """Forks workers, and successors of dead ones. One a process; made in the main thread."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.slot = NO_SLOT  # of the worker that is being forked; one at a time
+        self._service: Any = None
+        self._count = board.workers  # of the processes that cotyledon keeps
+        self._lock = threading.Lock()
+        self.pids: set[int] = set()  # workers that were forked and not yet waited for
+        self.forking = threading.Lock()  # held while `pids` may lack a new worker
+        # This thread forks, because it lives as long as the process. prctl(2)'s death signal ends
+        # workers when the *thread* that forked them ends. cotyledon's own thread ends when a stop
+        # begins.
+        self._forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
+        super().__init__(
+            wait_interval=0,
+            graceful_shutdown_timeout=0,
+            mp_context=_Context(self._note_pid, self.forking),
+        )
+
+    def define_worker(self, worker: type[cotyledon.Service], *args: Any) -> None:
+        """Called once, before `run`: set the class of the workers and its arguments."""
+        self._service = self.add(worker, workers=self._count, args=args)
+
+    def adjust(self) -> None:
+        """Have cotyledon fork more workers, as the board wants. Any thread of the master.
+
+        cotyledon knows only a count, and numbers processes 0, 1, 2 and so on. So `forget` lowers
+        the count, when the processes with the highest numbers have ended.
+        """
+        with self._lock:
+            self._count = max(self._count, sum(1 for slot in self._board.slots()))
+            self.reconfigure(self._service, self._count)
+        os.kill(os.getpid(), signal.SIGCHLD)  # cotyledon looks only after SIGCHLD
+
+    def forget(self, number: int) -> None:
+        """Called in cotyledon's hook for a dead worker: no successor if the board wants none.
+
+        It also clears cotyledon's fork times, so that cotyledon never sleeps before a fork.
+        """
+        with self._lock:
+            self._count -= not self._board.wants(number)
+            self.reconfigure(self._service, self._count)
+
+    def begin_stop(self) -> None:
+        """Have `run` stop all workers and return. Any thread of the master.
+
+        The interpreter would write the same byte for a SIGTERM (signal.set_wakeup_fd). A real
+        SIGTERM would have to be unblocked first, and another one sent then would be lost.
+        """
+        os.write(self.signal_pipe_w, bytes([signal.SIGTERM]))
+        # Wait until cotyledon ignores SIGTERM, which discards a pending one.
+        end = time.monotonic() + IGNORED_SECONDS
+        while signal.getsignal(signal.SIGTERM) != signal.SIG_IGN and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+
+    def _start_worker(self, service_id: Any, worker_id: Any) -> None:
+        """Called in cotyledon's supervisor thread: fork a worker, and retry a failed fork.
+
+        An error would end that thread, and no worker would be forked any more. While forks fail,
+        the slot's deadline passes, and the monitor acts.
+        """
+        self.slot = int(worker_id)
+        try:
+            self._fork(partial(super()._start_worker, service_id, worker_id))
+        finally:
+            self.slot = NO_SLOT
+
+    def _fork(self, fork: Callable[[], None]) -> None:
+        while self._board.wants(self.slot) and not self._board.stopping:
+            try:
+                return self._forker.submit(fork).result()
+            except OSError as error:
+                LOG.error("worker %d cannot be forked: %s; trying again", self.slot, error)
+                self._wait_until_forkable()
+                self.reconfigure(self._service, self._count)  # clears its fork times
+        return None
+
+    def _wait_until_forkable(self) -> None:
+        """Return when a trial fork succeeds and enough descriptors are free, or in a stop.
+
+        The trial uses os.fork: multiprocessing leaks up to four descriptors when a fork fails.
+        """
+        while not self._board.stopping:
+            time.sleep(RETRY_SECONDS)
+            with suppress(OSError), self.forking, ExitStack() as stack:
+                for _ in range(DESCRIPTORS_OF_A_FORK):
+                    stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                return
+
+    def _note_pid(self, pid: int) -> None:
+        """Called in the master, right after the fork. So the monitor can also kill a worker that
+        hangs before it has written its own pid."""
+        self.pids.add(pid)
+        self._board.slot(self.slot).put("pid", pid)
+
+
+class _Process(ForkProcess):
+    def __init__(
+        self, forked: Callable[[int], None], forking: threading.Lock, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._forked = forked
+        self._forking = forking
+
+    def start(self) -> None:
+        with self._forking:
+            super().start()
+            self._forked(self.pid or 0)
+
+
+class _Context(ForkContext):
+    """The multiprocessing context from which cotyledon makes its processes."""
+
+    def __init__(self, forked: Callable[[int], None], forking: threading.Lock) -> None:
+        super().__init__()
+        self._forked = forked
+        self._forking = forking
+
+    def Process(self, **kwargs: Any) -> _Process:  # type: ignore[override]
+        """A process that passes its pid to `forked` when it has started."""
+        return _Process(self._forked, self._forking, **kwargs)

@@ -1,0 +1,126 @@
+"""One running service a runtime directory: a lock file with the pid of the master."""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from launcher.directories.beneath import Beneath
+from launcher.errors import AlreadyRunning, DirectoryUnusable
+
+LOG = logging.getLogger(__name__)
+
+LOCK = "master.lock"
+
+
+class WatchedDirectory:
+    """A directory that must not be replaced. It is checked by its path, and not opened."""
+
+    def __init__(self, path: Path) -> None:
+        """Note which directory is there now; a missing one is lost."""
+        self.path = path
+        self._inode = self._look()
+
+    def lost(self) -> bool:
+        """Whether it was removed or replaced."""
+        try:
+            return self._inode is None or self._look() != self._inode
+        except OSError:  # the check failed, which proves nothing
+            return False
+
+    def _look(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
+        except OSError as error:
+            if _is_gone(error):
+                return None
+            raise
+
+
+class Instance:
+    """Holds the lock of a running service.
+
+    It is a record lock, fcntl(2). It belongs to the master's process alone: a fork does not
+    inherit it, and the kernel drops it when the master dies. The state and runtime directories
+    are held open as well, which keeps cleaners away (see `beneath`).
+    """
+
+    def __init__(self, runtime_path: str, state_path: str, binary: str) -> None:
+        self._runtime_path = runtime_path
+        self._state_path = state_path
+        self._binary = binary
+        self._descriptor = -1
+        self._directories: list[Beneath] = []  # once it is claimed: runtime, state
+
+    def claim(self) -> None:
+        """Called in the master, before the first fork.
+
+        :raises AlreadyRunning: names the pid of the process with the lock.
+        :raises DirectoryUnusable: the lock file cannot be opened.
+        """
+        try:
+            self._directories = [
+                Beneath.open_path(self._runtime_path),
+                Beneath.open_path(self._state_path),
+            ]
+            self._descriptor = self._claim()
+        except OSError as error:
+            reason = f"{LOCK} in it: {error.strerror}"
+            raise DirectoryUnusable(
+                option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
+            ) from error
+
+    def lost(self) -> bool:
+        """Whether the lock is lost, because the runtime directory was removed or replaced.
+
+        If only the lock file is gone, it is made and locked again. If another service has locked
+        a new one meanwhile, the lock is lost as well.
+        """
+        if not self._directories:
+            return False
+        runtime = self._directories[0]
+        try:
+            if runtime.is_elsewhere():
+                return True
+            return not self._is_locked(runtime) and not self._lock_anew()
+        except OSError:  # the check failed, which proves nothing
+            return False
+
+    def _is_locked(self, runtime: Beneath) -> bool:
+        facts = runtime.facts(LOCK)
+        return facts is not None and facts.st_ino == os.fstat(self._descriptor).st_ino
+
+    def _lock_anew(self) -> bool:
+        try:
+            fresh = self._claim()
+        except AlreadyRunning:
+            return False
+        os.close(self._descriptor)
+        self._descriptor = fresh
+        LOG.warning("%s was removed or replaced; it is made anew", Path(self._runtime_path, LOCK))
+        return True
+
+    def _claim(self) -> int:
+        descriptor = self._directories[0].open_lock(LOCK)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says fcntl(2)
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise AlreadyRunning(
+                runtime_path=self._runtime_path, binary=self._binary, pid=pid
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        return descriptor
+
+    def close_in_child(self) -> None:
+        """Called in a worker, right after the fork: close the master's descriptors."""
+        os.close(self._descriptor)
+        for directory in self._directories:
+            directory.close()
+
+
+def _is_gone(error: OSError) -> bool:
+    """Whether the error says that the file is not there; other errors prove nothing."""
+    return isinstance(error, FileNotFoundError | NotADirectoryError)

@@ -1,0 +1,4 @@
+"""Watching the workers.
+
+Here: the monitor's rounds, its verdicts, the messages to systemd. Never: a fork, an HTTP request.
+"""

@@ -1,0 +1,137 @@
+"""The one-line summary of the service, for STATUS= and `status`. Pure."""
+
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+
+from launcher.board.slot_fields import SECOND, SlotView
+from launcher.board.states import Step, WorkerState
+from launcher.supervise.watch.suspicion import Suspicion, task_name
+
+PROBE, REPORT = "probe", "report"  # tasks that every worker has
+BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
+
+
+def remarks(
+    slots: Sequence[SlotView],
+    now: int,
+    late: Sequence[Suspicion],
+    *,
+    changing: Container[int],
+    resting: Mapping[int, str],
+    tasks: Sequence[str],
+    generation: int,
+) -> list[str]:
+    """Return a phrase for each problem. The arguments are those of `health.assess`."""
+    others = [slot for slot in slots if slot.slot not in changing]
+    return [
+        *_details(slots, now, late, changing, resting),
+        *_bus(others),
+        *_failing_tasks(others, tasks),
+        *_configured_otherwise(others, generation),
+    ]
+
+
+def headline(
+    slots: Sequence[SlotView],
+    serving: int,
+    wanted: int,
+    found: Sequence[str],
+    *,
+    was_ready: bool,
+) -> str:
+    """Return the whole line for a service that is not stopping."""
+    summary = f"{serving}/{wanted} workers serving{_saturation(slots)}"
+    if not found:
+        return summary
+    starting = f"starting: {serving}/{wanted} serving"
+    return "; ".join([f"degraded: {summary}" if was_ready else starting, *found])
+
+
+def _saturation(slots: Sequence[SlotView]) -> str:
+    """Say that calls wait in all workers: high load, not a fault."""
+    serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
+    if not serving or any(slot.calls_in_hand < max(1, slot.call_threads) for slot in serving):
+        return ""
+    return f", saturated: {_count(sum(slot.calls_in_hand for slot in serving), 'call')} in hand"
+
+
+def _details(
+    slots: Sequence[SlotView],
+    now: int,
+    late: Sequence[Suspicion],
+    changing: Container[int],
+    resting: Mapping[int, str],
+) -> Iterator[str]:
+    suspects = [suspicion.slot for suspicion in late]
+    others = [slot for slot in slots if slot not in suspects and slot.slot not in changing]
+    yield from (suspicion.sentence(now) for suspicion in late)
+    for slot in others:
+        if slot.state is not WorkerState.SERVING:
+            yield describe(slot, now, resting.get(slot.slot, ""))
+
+
+def _bus(slots: Sequence[SlotView]) -> Iterator[str]:
+    """Name the serving workers whose probes through the bus fail."""
+    serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
+    failing = [slot for slot in serving if slot.probe_failing_since]
+    if failing and len(failing) == len(serving):
+        yield "the bus does not answer"
+    else:
+        yield from (f"worker {slot.slot}: no answer through the bus" for slot in failing)
+
+
+def _failing_tasks(slots: Sequence[SlotView], tasks: Sequence[str]) -> Iterator[str]:
+    """Name the failing tasks of each worker, except the probe, which `_bus` reports."""
+    for slot in slots:
+        bits = bin(slot.failing_tasks)[:1:-1]
+        names = [task_name(n + 1, tasks) for n, bit in enumerate(bits) if bit == "1"]
+        number = slot.tasks_failing - names.count(PROBE)
+        known = [_shown(name) for name in names if name not in {PROBE, ""}]
+        if number > 0:
+            which = f" ({', '.join(known)})" if known else ""
+            yield f"worker {slot.slot}: {_count(number, 'periodic task')} failing{which}"
+
+
+def _shown(task: str) -> str:
+    return "report to the database" if task == REPORT else task
+
+
+def _configured_otherwise(slots: Sequence[SlotView], generation: int) -> Iterator[str]:
+    """Name the workers whose configuration is not the one in force."""
+    for slot in slots:
+        if generation and slot.generation not in {0, generation}:
+            yield f"worker {slot.slot} has the configuration of a reload that failed"
+
+
+def draining(slots: Sequence[SlotView], now: int) -> str:
+    """Return the line for a service that is stopping."""
+    calls = sum(slot.calls_in_hand for slot in slots)
+    busy = [slot for slot in slots if slot.oldest_call]
+    if busy:
+        oldest = min(busy, key=lambda slot: slot.oldest_call_since)
+        age = max(0, now - oldest.oldest_call_since) // SECOND
+        return f"draining: {_count(calls, 'call')}, oldest {oldest.oldest_call} {age} s"
+    alive = sum(slot.state is not WorkerState.EMPTY for slot in slots)
+    return f"draining: {_count(calls, 'call')} in {_count(alive, 'worker')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def describe(slot: SlotView, now: int, why: str = "") -> str:
+    """Say what a worker that does not serve is doing, and for how long.
+
+    :param why: the reason why its restart is delayed.
+    """
+    age = max(0, now - slot.stepped_at) // SECOND  # the step may have begun after `now` was read
+    if slot.state is WorkerState.EMPTY or (slot.step is Step.FORK and slot.not_before > now):
+        pause = math.ceil(max(0, slot.not_before - now) / SECOND)
+        rest = f"restarts in {pause} s" + (f" ({why})" if why else "")
+        return f"worker {slot.slot}: {rest if pause else 'fork'}"
+    if slot.state is WorkerState.STOPPING:
+        return f"worker {slot.slot}: stopping"
+    if slot.waiting:
+        place = "bus" if slot.step in BUS_STEPS else "database"
+        return f"worker {slot.slot}: waiting for the {place}"
+    return f"worker {slot.slot}: {slot.step.label} {age} s"

@@ -1,0 +1,249 @@
+"""The monitor: looks at the board, judges, and acts on the verdict, round after round.
+
+One thread of the master. It catches nothing: a bug here must stop the pings.
+"""
+
+import faulthandler
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from launcher.board.board import NO_LEAD, Board
+from launcher.board.slot_fields import SlotView, seconds
+from launcher.board.states import WorkerState
+from launcher.supervise.policy import InForce, Policy
+from launcher.supervise.watch import health
+from launcher.supervise.watch.clock_gaps import ClockGaps
+from launcher.supervise.watch.notify import Notifier
+from launcher.supervise.watch.observation import Observation
+from launcher.supervise.watch.repair import Repair
+
+LOG = logging.getLogger(__name__)
+
+ROUND_SECONDS = 1.0
+FAST_ROUND_SECONDS = 0.02  # while a worker starts or stops, or is late
+PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
+EXTENSION_SECONDS = 10.0
+UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
+
+
+class _Seen(NamedTuple):
+    """The result of one round; replaced as a whole, for readers in other threads."""
+
+    at: datetime
+    now: int
+    slots: Sequence[SlotView]
+    verdict: health.Verdict
+
+
+class Monitor:
+    """Runs from start to stop of the master. It calls `on_*` in the monitor's thread."""
+
+    def __init__(
+        self,
+        board: Board,
+        notifier: Notifier,
+        *,
+        policy: InForce = Policy,
+        on_ready: Callable[[health.Verdict], None] = lambda _: None,
+        on_stuck_start: Callable[[str], None] = lambda _: None,
+        on_hopeless: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[int], None] = lambda _: None,
+        on_round: Callable[[float], None] = lambda _: None,
+        repair: Repair | None = None,
+        resting: Mapping[int, str] = health.NONE_RESTING,
+        generation: Callable[[], int] = lambda: 0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.was_ready = False
+        self.ready_seconds: float | None = None  # from the constructor to READY=1
+        self.lead_changes = 0
+        self._made = clock()
+        self._gave_up = ""
+        # Set by other threads:
+        self.remark = ""  # a problem that STATUS shows as well, such as a failed reload
+        self.unreported = ""  # the complaint that the row in the database is old
+        self.activity = ""  # the operation that runs, such as a reload
+        self.changing: frozenset[int] = frozenset()  # slots that it fills or empties just now
+        self._nudge = threading.Event()
+        self._board = board
+        self._notifier = notifier
+        self._policy = policy
+        self._resting = resting
+        self._generation = generation
+        self._on_ready = on_ready
+        self._on_stuck_start = on_stuck_start
+        self._on_hopeless = on_hopeless
+        self._repair = repair or Repair()
+        self._clock_gaps = ClockGaps(clock())
+        self._on_change = on_change
+        self._on_round = on_round
+        self._numbers = (0, True)  # workers wanted, and whether all serve, as of the last round
+        self._clock = clock
+        self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
+        self._ended = False
+        self._lost: frozenset[int] = frozenset()  # slots without a process to end, last round
+        self._last_ping = 0
+        self._last_extension = 0
+
+    def run(self) -> None:
+        """Make rounds until `end` is called."""
+        while not self._ended:
+            pause = self.round()
+            self._clock_gaps.plan(pause)
+            self._nudge.wait(pause)
+            self._nudge.clear()
+
+    def end(self) -> None:
+        """Called from another thread: make no more rounds."""
+        self._ended = True
+        self._nudge.set()
+
+    def hurry(self) -> None:
+        """Called from another thread: begin the next round at once."""
+        self._nudge.set()
+
+    def give_up(self, reason: str) -> None:
+        """Called from another thread: ask systemd to act, once, and send no more pings."""
+        if self._gave_up:
+            return
+        self._gave_up = reason
+        LOG.critical("%s; systemd is asked to act", reason)  # first: systemd may kill us at once
+        faulthandler.disable()  # systemd aborts this process; its stacks would explain nothing
+        self._notifier.give_up(f"degraded: {reason}")
+
+    def round(self) -> float:
+        """Look, judge, act; return the seconds until the next round."""
+        now = self._clock()
+        slots = self._clock_gaps.begin_round(self._board.look(), now)
+        policy = self._policy()
+        verdict = health.assess(
+            slots,
+            now,
+            wanted=self._board.workers,
+            changing=self.changing,
+            resting=self._resting,
+            generation=0 if self.activity else self._generation(),
+            was_ready=self.was_ready,
+            stopping=self._board.stopping,
+            tasks=policy.tasks,
+            wedged_after=policy.wedged_after,
+            judged_from=self._clock_gaps.until,
+        )
+        self._seen = _Seen(datetime.now(UTC), now, slots, verdict)
+        self.lead_changes += verdict.lead not in {self._board.lead, NO_LEAD}
+        former = self._board.lead
+        self._board.appoint(verdict.lead)
+        self._tell_leads(verdict, former)
+        self._tell(verdict)
+        self._ping(verdict, now)
+        self._repair_late(verdict, now)
+        self._extend(verdict, now)
+        self._on_round(now / 1e9)
+        return self._pause(slots, verdict)
+
+    def _tell_leads(self, verdict: health.Verdict, former: int) -> None:
+        """Call `on_change` for the former and the new lead, and for the lead when numbers change.
+
+        The former lead gives up its role at once. The new one writes the numbers into the row.
+        """
+        numbers = verdict.wanted, verdict.all_serve
+        told = {former, verdict.lead} if former != verdict.lead else set()
+        if numbers != self._numbers:
+            told.add(verdict.lead)
+        self._numbers = numbers
+        if not self._board.stopping:
+            for lead in sorted(told - {NO_LEAD}):
+                self._on_change(lead)
+
+    def _tell(self, verdict: health.Verdict) -> None:
+        self._notifier.flush()
+        serves = verdict.all_serve and verdict.healthy and not self._board.stopping
+        if serves and not self.was_ready:
+            self.was_ready = True
+            self.ready_seconds = (self._clock() - self._made) / 1e9
+            self._notifier.ready(verdict.headline)
+            self._last_ping = self._seen.now
+            self._on_ready(verdict)
+        self._notifier.status(self.summary)
+
+    @property
+    def observation(self) -> Observation:
+        """What the last round saw, and the remarks set since. Any thread."""
+        at, now, slots, verdict = self._seen
+        return Observation(
+            at,
+            now,
+            slots,
+            verdict,
+            was_ready=self.was_ready,
+            gave_up=self._gave_up,
+            remark=self.remark,
+            activity=self.activity,
+            starved=self._clock_gaps.is_starved,
+            unreported=self.unreported,
+        )
+
+    @property
+    def verdict(self) -> health.Verdict:
+        """The verdict of the last round. Any thread."""
+        return self._seen.verdict
+
+    @property
+    def judged_from(self) -> int:
+        """Events before do not count: the master did not run then. Monotonic nanoseconds."""
+        return self._clock_gaps.until
+
+    @property
+    def well(self) -> bool:
+        """Whether all workers serve and there is no problem. Any thread."""
+        return self.observation.well
+
+    @property
+    def summary(self) -> str:
+        """The line that STATUS= shows. Any thread."""
+        return self.observation.summary
+
+    def _ping(self, verdict: health.Verdict, now: int) -> None:
+        """Ping when due, but not before READY: a ping arms systemd's timer in any state."""
+        interval = seconds(self._notifier.watchdog_seconds / PINGS_PER_WATCHDOG)
+        due = interval and now - self._last_ping >= interval
+        fit = self.was_ready and verdict.healthy and not self._gave_up
+        if due and fit and not self._board.stopping:
+            self._notifier.ping()
+            self._last_ping = now
+
+    def _repair_late(self, verdict: health.Verdict, now: int) -> None:
+        """End late workers, for cotyledon to fork again.
+
+        If a worker hangs before the service was ready, the whole start fails. If a late slot has
+        no process in two rounds in a row, workers are not forked any more. One round may fall
+        between a death and its note on the board.
+        """
+        if self._board.stopping:
+            return
+        lost = self._repair.treat(verdict.late, now)
+        twice = [one for one in lost if one.slot.slot in self._lost]
+        self._lost = frozenset(one.slot.slot for one in lost)
+        stuck = [one for one in verdict.late if one.slot.state in UNPROVEN]
+        if stuck and not self.was_ready:
+            self._on_stuck_start(stuck[0].sentence(now))
+        elif twice and not self._gave_up:
+            self._on_hopeless(twice[0].sentence(now))
+
+    def _extend(self, verdict: health.Verdict, now: int) -> None:
+        """Extend systemd's timeout in a stop; in a start or operation if no worker is late."""
+        busy = self.activity or not self.was_ready
+        wanted = self._board.stopping or (busy and verdict.healthy)
+        if wanted and now - self._last_extension >= seconds(EXTENSION_SECONDS / 4):
+            self._last_extension = now
+            self._notifier.extend_timeout(EXTENSION_SECONDS)
+
+    def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
+        if verdict.late or any(slot.state is not WorkerState.SERVING for slot in slots):
+            return FAST_ROUND_SECONDS
+        watchdog = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
+        return min(ROUND_SECONDS, watchdog or ROUND_SECONDS)

@@ -1,0 +1,54 @@
+"""What one round of the monitor saw, as a plain value, for `status`, /health and STATUS."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from launcher.board.slot_fields import SlotView
+from launcher.supervise.watch.health import Verdict
+
+STARVED = "the master is starved"
+
+
+class Observation(NamedTuple):
+    """One round of the monitor.
+
+    :ivar at: time of the round by the wall clock. :ivar now: the same in monotonic nanoseconds.
+    :ivar gave_up: why the master cannot repair the service, or "".
+    :ivar remark: another problem, such as a failed reload, or "".
+    :ivar activity: the operation that runs, such as a reload, or "".
+    :ivar starved: whether the master runs less than half of the time.
+    :ivar unreported: the complaint that the row in the database is old, or "".
+    """
+
+    at: datetime
+    now: int
+    slots: Sequence[SlotView]
+    verdict: Verdict
+    was_ready: bool
+    gave_up: str = ""
+    remark: str = ""
+    activity: str = ""
+    starved: bool = False
+    unreported: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether all workers serve and there is no problem."""
+        remarks = self.gave_up, self.remark, self.starved, self.unreported
+        quiet = not (self.verdict.remarkable or any(remarks))
+        return self.was_ready and self.verdict.all_serve and quiet
+
+    @property
+    def summary(self) -> str:
+        """The line that STATUS= shows."""
+        headline = self.verdict.headline
+        if reasons := "; ".join(filter(None, (self.starvation, self.unreported, self.gave_up))):
+            prefix = "degraded: " if self.was_ready else ""
+            headline = f"{prefix}{headline.removeprefix('degraded: ')}; {reasons}"
+        return "; ".join(filter(None, (headline, self.activity, self.remark)))
+
+    @property
+    def starvation(self) -> str:
+        """A phrase if the master is starved, else an empty string."""
+        return STARVED if self.starved else ""

@@ -1,0 +1,78 @@
+"""Finds late workers: at what, and since when. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from launcher.board.slot_fields import SECOND, SlotView
+from launcher.board.states import WorkerState
+
+
+class Suspicion(NamedTuple):
+    """A worker that is late: at what, since when."""
+
+    slot: SlotView
+    what: str
+    since: int  # from when on it was late, monotonic nanoseconds
+    began: int  # when `what` began, monotonic nanoseconds; 0: not known
+
+    def sentence(self, now: int) -> str:
+        """The sentence for the log and STATUS; `now` in monotonic nanoseconds."""
+        slot, overdue = self.slot, (now - self.since) / SECOND
+        after = f", {(now - self.began) / SECOND:.1f} s after it began" if self.began else ""
+        return f"worker {slot.slot} pid {slot.pid}: {self.what} late by {overdue:.0f} s{after}"
+
+
+def is_late(slot: SlotView, now: int) -> bool:
+    """Whether its deadline has passed. A deadline of 0 never passes."""
+    return 0 < slot.deadline < now
+
+
+def wedged_since(
+    slot: SlotView, siblings: Sequence[SlotView], patience: float, judged_from: int
+) -> int:
+    """Return when a worker with a running loop was found unreachable through the bus; 0: never.
+
+    Its round trips must have failed for `patience` seconds in which all those of another worker
+    succeeded. So no worker is blamed while the bus is down, or has just come back.
+
+    :param judged_from: monotonic nanoseconds; see `health.assess`.
+    """
+    if slot.state is not WorkerState.SERVING or not slot.probe_failing_since:
+        return 0
+    for other in siblings:
+        if other.state is WorkerState.SERVING and other.probe_ok_since:
+            begun = max(slot.probe_failing_since, other.probe_ok_since, judged_from)
+            if other.probe_ok_at - begun >= patience * SECOND:
+                return other.probe_ok_at
+    return 0
+
+
+def suspicions(
+    slots: Sequence[SlotView], now: int, tasks: Sequence[str], wedged: Mapping[int, int]
+) -> Iterator[Suspicion]:
+    """Yield the late workers. `wedged` has the result of `wedged_since` by slot."""
+    for slot in slots:
+        if is_late(slot, now):
+            yield Suspicion(slot, _occupation(slot, tasks), slot.deadline, _began(slot))
+        elif since := wedged.get(slot.slot):
+            what = "call to itself through the bus"
+            yield Suspicion(slot, what, since, slot.probe_failing_since)
+
+
+def _began(slot: SlotView) -> int:
+    """Return when the step or task began that is late; monotonic nanoseconds."""
+    starts = slot.state in {WorkerState.EMPTY, WorkerState.STARTING}
+    return slot.stepped_at if starts else slot.deadline_since
+
+
+def _occupation(slot: SlotView, tasks: Sequence[str]) -> str:
+    if slot.state is WorkerState.STOPPING:
+        return "drain"
+    if slot.state is not WorkerState.SERVING:
+        return slot.step.label
+    return f"task {name}" if (name := task_name(slot.deadline_task, tasks)) else "periodic loop"
+
+
+def task_name(number_plus_1: int, tasks: Sequence[str]) -> str:
+    """Return the name of a task by its number on the board; "" for 0 or an unknown number."""
+    return tasks[number_plus_1 - 1] if 0 < number_plus_1 <= len(tasks) else ""

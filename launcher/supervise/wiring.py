@@ -1,0 +1,147 @@
+"""Makes the parts of the master, package by package."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from oslo_config import cfg
+
+from launcher.board.board import Board
+from launcher.board.counters import Counters
+from launcher.serve.lead import LEAD_LOCK, holders
+from launcher.supervise.control.guru_reports import Meditation
+from launcher.supervise.control.routes import Routes
+from launcher.supervise.control.status import Status
+from launcher.supervise.operations.giving_up import GivingUp
+from launcher.supervise.operations.housekeeping import Housekeeping
+from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.reload import Reload
+from launcher.supervise.operations.roll import Roll
+from launcher.supervise.operations.scaling import Scaling
+from launcher.supervise.operations.stop import Stop
+from launcher.supervise.policy import InForce
+from launcher.supervise.processes import terminal
+from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.processes.forking import ForkingManager
+from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.processes.lives import Lives
+from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.watch.health import Verdict
+from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.notify import Notifier
+from launcher.supervise.watch.repair import Repair
+from launcher.supervise.watch.report_age import ReportAge
+from launcher.writing.outlet import STDERR
+
+LOG = logging.getLogger(__name__)
+
+
+class Parts:
+    """Made in the main thread, before the first fork. The master uses the attributes."""
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        binary: str,
+        *,
+        notifier: Notifier,
+        configuration: Configuration,
+        board: Board,
+        counters: Counters,
+        instance: Instance,
+        stop: Stop,
+        policy: InForce,
+        adopt: Callable[[], object],
+    ) -> None:
+        """:param adopt: called after a reload, when the new configuration is in force."""
+        self._board = board
+        self._binary = binary
+        self._configuration = configuration
+        # processes, and the monitor, which uses all of them
+        watched = bool(notifier.watchdog_seconds)
+        giving_up = GivingUp(stop, binary, lambda: self.monitor, watched=watched)
+        lives = Lives(board, policy)
+        self._deaths = Deaths(
+            board,
+            lives,
+            policy,
+            binary=binary,
+            was_ready=lambda: self.monitor.was_ready,
+            give_up=giving_up.give_up,
+        )
+        self.forking = ForkingManager(board)
+        self.orphans = Orphans(self.forking.pids, self.forking.forking, policy)
+        self.orphans.become_subreaper()
+        lead_lock = Path(conf.runtime_path, LEAD_LOCK)
+        self.housekeeping = Housekeeping(
+            board,
+            stop,
+            deaths=self._deaths,
+            orphans=self.orphans,
+            instance=instance,
+            report_age=ReportAge(lambda: board.reported, partial(holders, lead_lock)),
+            monitor=lambda: self.monitor,
+            conf=conf,
+        )
+        self.monitor = Monitor(
+            board,
+            notifier,
+            policy=policy,
+            on_ready=self._on_ready,
+            on_stuck_start=giving_up.on_stuck_start,
+            on_hopeless=giving_up.on_hopeless,
+            on_change=self._have_lead_look,
+            on_round=self.housekeeping.on_round,
+            repair=Repair(self._deaths.accuse),
+            resting=self._deaths.resting,
+            generation=lambda: configuration.generation,
+        )
+        # operations: changes of a running service
+        resting = self._deaths.resting
+        roll = Roll(board, self.monitor, self.forking, lives, policy=policy, resting=resting)
+        self.reload = Reload(
+            notifier, self.monitor, board, roll, configuration=configuration, adopt=adopt
+        )
+        self.scaling = Scaling(board, roll)
+        # control: answers to requests
+        status = Status(board, self.monitor, self._deaths, policy, configuration)
+        self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
+        self.routes = Routes(
+            board,
+            counters,
+            self.monitor,
+            self._deaths,
+            binary=binary,
+            status=status,
+            reload=self.reload,
+            scaling=self.scaling,
+            meditation=self.meditation,
+            policy=policy,
+        )
+
+    def on_dead_worker(self, _: object, number: int, status: int) -> None:
+        """Called in cotyledon's supervisor thread, which forks a successor afterwards."""
+        pid = self._board.slot(number).get("pid")
+        self._deaths.on_dead_worker(number, status)
+        self.orphans.end_left_by(number, pid)
+        self.forking.forget(number)
+        self.monitor.hurry()  # the lead may have to move
+
+    def _on_ready(self, verdict: Verdict) -> None:
+        """Called in the monitor's thread."""
+        self.housekeeping.on_ready(verdict)
+        if os.isatty(STDERR):
+            LOG.info("%s", terminal.hint(self._binary, sys.argv[0], self._configuration.args))
+
+    def _have_lead_look(self, lead: int) -> None:
+        """Called in the monitor's thread: have the lead update the numbers in the row."""
+        slot = self._board.slot(lead)
+        slot.put("looks_wanted", slot.get("looks_wanted") + 1)
+        if pid := slot.get("pid"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)

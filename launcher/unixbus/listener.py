@@ -1,0 +1,242 @@
+"""The server's side: takes messages from queues, one at a time, up to a limit.
+
+All other messages stay in the queue, where a sibling may take them. So a slow worker hoards none,
+and a stop loses none. An idle listener sleeps in epoll_wait(2) without a timeout.
+"""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from oslo_messaging._drivers.base import PollStyleListener, PollStyleListenerAdapter
+
+from launcher.listening.capacity import Capacity, ring
+from launcher.listening.check import Check
+from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.writing.recurring import Recurring
+
+LOG = logging.getLogger(__name__)
+
+TROUBLE_PAUSE = 1.0  # seconds, after an error that an immediate retry would meet again
+CLOSED_PAUSE = 0.1  # seconds
+NAP = 60.0  # seconds: the longest timeout of epoll_wait
+
+# Reads a claimed message (inbox, place, name, capacity); None: it is not to be executed.
+ReadMessage = Callable[[Inbox, str, str, Capacity], Any]
+
+
+class UnixListener(PollStyleListener):  # type: ignore[misc]
+    """Polls the queues of one server. One thread calls `poll`; any thread calls the rest."""
+
+    def __init__(
+        self,
+        owner: str,
+        inboxes: list[Inbox],
+        read: ReadMessage,
+        *,
+        limit: int,
+        deaths: Deaths,
+        suspects: Suspects,
+        close: Callable[[], None],
+    ) -> None:
+        """:param limit: messages that may be unfinished.
+        :param close: called once, when the listener needs its queues no more."""
+        super().__init__()
+        self._owner = owner
+        self._inboxes = inboxes
+        self._read = read
+        self._suspects = suspects
+        self._close = close
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._capacity = Capacity(limit, self._bell)
+        self._epoll = select.epoll()
+        self._epoll.register(self._bell, select.EPOLLIN)
+        if not deaths.blind:
+            self._epoll.register(deaths.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._by_descriptor = {inbox.descriptor: inbox for inbox in inboxes}
+        self._stopped = False
+        self._trouble = Recurring()
+        self._check = Check(lambda: ring(self._bell))
+        self._polling = threading.Lock()
+        self._closing = threading.Lock()
+        self._closed = False
+
+    def poll(
+        self,
+        timeout: float | None = None,
+        batch_size: int = 1,
+        batch_timeout: float | None = None,
+    ) -> list[Any]:
+        """Return up to `batch_size` messages: those that arrive within `batch_timeout` seconds of
+        the first. Return [] after `timeout` seconds, or at once when the listener is stopped."""
+        with self._polling:
+            if self._closed:
+                time.sleep(CLOSED_PAUSE)  # the caller may poll in a loop
+                return []
+            return self._collect(timeout, batch_size, batch_timeout)
+
+    def verify(self, timeout: float) -> None:
+        """Have the polling thread check its queues, and make again those that were removed. Any
+        other thread.
+
+        :param timeout: seconds.
+        :raises OSError: there was no check in time, or a queue cannot be made.
+        """
+        self._check.ask(timeout)
+
+    def stop(self) -> None:
+        """Take no more messages, and end a `poll`. Siblings take those that wait."""
+        self._stopped = True
+        with self._closing:
+            if not self._closed:
+                ring(self._bell)
+
+    def cleanup(self) -> None:
+        """Close all descriptors. Waits for the last `poll` to return."""
+        self.stop()
+        with self._polling, self._closing:
+            if self._closed:
+                return
+            self._close()
+            self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """Part of `cleanup`; or in a forked child, whose descriptors are copies."""
+        self._closed = self._stopped = True
+        self._epoll.close()
+        os.close(self._bell)
+        for inbox in self._inboxes:
+            inbox.close()
+
+    def _collect(
+        self, timeout: float | None, batch_size: int, batch_timeout: float | None
+    ) -> list[Any]:
+        batch: list[Any] = []
+        until = _later(timeout)
+        while len(batch) < batch_size:
+            message = self._next(until)
+            if message is None:
+                break
+            if not batch:
+                until = _later(batch_timeout)
+            batch.append(message)
+        return batch
+
+    def _next(self, until: float | None) -> Any:
+        while not self._stopped:
+            try:
+                self._check.answer(self._mend)
+                self._suspects.examine()
+                message = self._take()
+            except OSError as error:
+                self._log_trouble(error)
+                self._leave()
+                self._wait(_later(TROUBLE_PAUSE))
+                continue
+            if self._trouble.well():
+                LOG.info("messages can be taken again")
+            if message is not None:
+                return message
+            if until is not None and time.monotonic() >= until:
+                return None
+            self._sleep(until)
+        self._leave()
+        return None
+
+    def _log_trouble(self, error: OSError) -> None:
+        if self._trouble.failed():
+            since = f" for {self._trouble.seconds:.0f} s" if self._trouble.seconds else ""
+            LOG.error("messages cannot be taken%s: %s; trying again", since, error)
+
+    def _mend(self) -> None:
+        for inbox in self._inboxes:
+            before = inbox.descriptor
+            if inbox.mend(self._epoll):
+                LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
+                del self._by_descriptor[before]
+                self._by_descriptor[inbox.descriptor] = inbox
+
+    def _leave(self) -> None:
+        for inbox in self._inboxes:
+            inbox.leave(self._epoll)
+
+    def _take(self) -> Any:
+        """Claim and read a message; None: there is none, or the limit is reached."""
+        if self._capacity.full():
+            return None
+        for position, inbox in enumerate(self._inboxes):
+            message = self._take_from(inbox)
+            if message is not None:
+                self._inboxes.append(self._inboxes.pop(position))  # other queues first, next time
+                return message
+        return None
+
+    def _take_from(self, inbox: Inbox) -> Any:
+        while True:
+            found = inbox.next(self._owner)
+            if found is None:
+                return None
+            try:
+                message = self._read(inbox, *found, self._capacity)
+            finally:
+                inbox.end_turn(self._epoll)
+            if message is not None:
+                return message
+            inbox.hinted = True  # that message was dropped: another turn
+
+    def _sleep(self, until: float | None) -> None:
+        """Sleep until there may be something to do, or the time is over."""
+        full = self._capacity.full()
+        for inbox in self._inboxes:
+            if full:
+                inbox.unwatch(self._epoll)
+            else:
+                inbox.watch(self._epoll)
+        self._wait(until)
+
+    def _wait(self, until: float | None) -> None:
+        times = [each for each in (until, self._suspects.due()) if each is not None]
+        seconds = min([NAP, *(each - time.monotonic() for each in times)]) if times else None
+        for descriptor, _ in self._epoll.poll(None if seconds is None else max(0.0, seconds)):
+            self._wake(descriptor)
+
+    def _wake(self, descriptor: int) -> None:
+        inbox = self._by_descriptor.get(descriptor)
+        if inbox is not None:
+            inbox.hinted = True
+        elif descriptor == self._bell:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._bell)
+        else:
+            self._suspects.listen()
+
+
+class ListenerAdapter(PollStyleListenerAdapter):  # type: ignore[misc]
+    """A UnixListener in the form that oslo.messaging's server wants, with a check."""
+
+    def __init__(
+        self,
+        listener: UnixListener,
+        batch_size: int,
+        batch_timeout: float | None,
+        mend: Callable[[], None],
+    ) -> None:
+        """:param mend: see `UnixDriver.verify`."""
+        super().__init__(listener, batch_size, batch_timeout)
+        self._listener = listener
+        self._mend = mend
+
+    def verify(self, timeout: float) -> None:
+        """See `UnixDriver.verify` and `UnixListener.verify`."""
+        self._mend()
+        self._listener.verify(timeout)
+
+
+def _later(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds

@@ -1,0 +1,96 @@
+"""Reading a claimed message, and dropping it with a reason if it is not to be executed."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from launcher.directories.checked_files import Untrusted
+from launcher.listening.capacity import Capacity
+from launcher.unixbus.directory import BusDirectory
+from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.incoming import Claim, failure_reply
+from launcher.unixbus.message_name import CALL, MAX_DEATHS, MessageName, parse_name
+from launcher.unixbus.replies import Replies
+from launcher.unixbus.wire import REPLY, Garbage, Message, decode_message
+
+LOG = logging.getLogger(__name__)
+
+Maker = Callable[[Claim, Message, Capacity], Any]
+
+
+class MessageReader:
+    """Reads messages for one listener, in its polling thread."""
+
+    def __init__(self, directory: BusDirectory, replies: Replies, limit: int, make: Maker) -> None:
+        """:param limit: bytes of the largest message.
+        :param make: makes the object for oslo.messaging's server."""
+        self._directory = directory
+        self._replies = replies
+        self._limit = limit
+        self._make = make
+
+    def __call__(self, inbox: Inbox, place: str, text: str, capacity: Capacity) -> Any:
+        """Read the message at `place`, whose file name was `text`; None: it was dropped.
+
+        :raises OSError: it cannot be read now, and is back in its queue.
+        """
+        name = parse_name(text)
+        if name is None:
+            LOG.warning(
+                "removed %r: its name is not that of a message", f"{inbox.spool.path}/new/{text}"
+            )
+            self._directory.remove(place)
+            return None
+        claim = Claim(inbox.spool, place, name)
+        message = self._read(claim, place)
+        if message is None or self._is_pointless(name, message) or self._is_deadly(name, message):
+            claim.acknowledge()
+            return None
+        capacity.take()
+        return self._make(claim, message, capacity)
+
+    def _read(self, claim: Claim, place: str) -> Message | None:
+        try:
+            return decode_message(self._directory.read_trusted(place, self._limit))
+        except FileNotFoundError:  # removed by hand
+            return None
+        except (Untrusted, Garbage) as error:
+            LOG.warning("removed %r: %s", self._directory.at(place), error)
+            self._refuse(claim.name, f"the server cannot read the message: {error}")
+            return None
+        except OSError:
+            claim.release()
+            raise
+
+    def _is_pointless(self, name: MessageName, message: Message) -> bool:
+        """Whether the caller does not wait for the reply any more."""
+        if name.kind != CALL:
+            return False
+        late = message.deadline is not None and message.deadline <= time.monotonic_ns()
+        if not late and self._directory.facts(f"peers/{name.sender}") is not None:
+            return False
+        LOG.debug("dropped call %s: its caller has gone", name.message_id)
+        return True
+
+    def _is_deadly(self, name: MessageName, message: Message) -> bool:
+        """Whether too many servers died while they executed the message."""
+        if name.deaths < MAX_DEATHS:
+            return False
+        method = message.message.get("method") or message.message.get("event_type")
+        LOG.error(
+            "dropped message %s (%s): %d servers died with it in hand",
+            name.message_id,
+            method,
+            name.deaths,
+        )
+        self._refuse(name, f"{name.deaths} servers died while they executed {method}")
+        return True
+
+    def _refuse(self, name: MessageName, reason: str) -> None:
+        if name.kind != CALL:
+            return
+        try:
+            self._replies.send(name.sender, name.seq, REPLY, failure_reply(reason))
+        except OSError as error:  # the caller's timeout ends the call
+            LOG.error("no reply to %s: %s", name.message_id, error)

@@ -1,0 +1,1 @@
+"""A thermometer for each host."""

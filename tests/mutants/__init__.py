@@ -1,0 +1,1 @@
+"""Faults put into what judges, to try the unit tests: `make mutants`."""

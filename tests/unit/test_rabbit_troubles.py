@@ -1,0 +1,71 @@
+"""The state of the connection to RabbitMQ, as the driver's log lines tell it."""
+
+import inspect
+import logging
+from collections.abc import Iterator
+
+import pytest
+from oslo_messaging._drivers import impl_rabbit
+
+from launcher.errors import BusBlocked, BusUnavailable
+from launcher.rabbit import troubles
+from launcher.rabbit.troubles import Troubles
+
+URL = "rabbit://u:secret@broker/"
+LOST = "[%(connection_id)s] AMQP server on %(hostname)s:%(port)s is unreachable: %(err_str)s."
+RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server on %(hostname)s:%(port)s."
+
+
+@pytest.fixture
+def watched() -> Iterator[Troubles]:
+    found = Troubles.watch()
+    yield found
+    logging.getLogger(troubles.DRIVER).removeHandler(found)
+
+
+def say(level: int, text: str, *args: object) -> None:
+    impl_rabbit.LOG.logger.setLevel(logging.INFO)
+    impl_rabbit.LOG.log(level, text, *args)
+
+
+def lose(reason: str) -> None:
+    facts = {"connection_id": "x", "hostname": "broker", "port": 5672, "err_str": reason}
+    say(logging.ERROR, LOST, facts)
+
+
+def test_the_driver_has_these_texts() -> None:
+    source = inspect.getsource(impl_rabbit)
+    for text in (troubles.BLOCKED, troubles.UNBLOCKED, troubles.RECONNECTED, troubles.LOST):
+        assert text in source
+    assert impl_rabbit.LOG.logger.name == troubles.DRIVER
+
+
+def test_nothing_is_wrong_at_first(watched: Troubles) -> None:
+    assert watched.error(URL) is None
+
+
+def test_a_broker_in_alarm(watched: Troubles) -> None:
+    say(logging.ERROR, troubles.BLOCKED, "low on memory")
+    error = watched.error(URL)
+    assert isinstance(error, BusBlocked)
+    assert str(error) == (
+        "bus rabbit://u:***@broker/ takes no calls: the broker blocks publishers "
+        "(memory or disk alarm: low on memory)"
+    )
+    say(logging.INFO, troubles.UNBLOCKED)
+    assert watched.error(URL) is None
+
+
+def test_a_broker_out_of_reach(watched: Troubles) -> None:
+    lose("[Errno 111]\n ECONNREFUSED")
+    error = watched.error(URL)
+    assert isinstance(error, BusUnavailable)
+    assert str(error).endswith("cannot be reached: [Errno 111] ECONNREFUSED")
+    say(logging.INFO, RECONNECTED, {"connection_id": "x", "hostname": "broker", "port": 5672})
+    assert watched.error(URL) is None
+
+
+def test_an_alarm_says_more_than_the_connection_lost_by_it(watched: Troubles) -> None:
+    say(logging.ERROR, troubles.BLOCKED, "low on disk")
+    lose("timed out")
+    assert isinstance(watched.error(URL), BusBlocked)
