@@ -1,8 +1,9 @@
 """A slot of the board: the words that a worker and the master share, and copies of them.
 
 Each word is 8 aligned bytes, so that a store is never torn. A word has one writer at a time: the
-worker in the slot, or the master while the slot is empty. `words.FIELDS` marks the words that only
-the master writes. Times are nanoseconds of CLOCK_MONOTONIC, the same clock in all processes.
+worker in the slot, or the master while the slot is empty. `slot_fields.FIELDS` marks the words
+that only the master writes. Times are nanoseconds of CLOCK_MONOTONIC, the same clock in all
+processes.
 
 There is no lock between processes: the monitor may look between any two stores. So the order of
 stores matters where several words change together. tests/unit/test_interleavings.py looks between

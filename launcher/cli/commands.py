@@ -62,6 +62,7 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
         return command(_control_client(binary, args), args)
     load()
     if args.command.startswith("services "):
+        services.become_owner(cfg.CONF)
         return within(DATABASE_SECONDS, partial(_command, args), _silent_database)
     try:
         return _command(args)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import select
 import socket
 import time
 from pathlib import Path
@@ -48,8 +49,8 @@ class ControlClient(NamedTuple):
     ) -> tuple[int, dict[str, Any]]:
         """Send a request. Return HTTP status and JSON of the answer.
 
-        :param timeout: seconds; None: no limit, since a drain may have none. The end of the
-            service ends the wait.
+        :param timeout: seconds; None: no limit, since a drain may have none. The wait ends when
+            the service ends, or when the master does not answer other requests any more.
         :raises NotRunning: nobody listens there.
         :raises NotAnswering: the master listens, and no answer comes.
         :raises NotPermitted, RootRestricted: this user may not ask the service.
@@ -71,7 +72,10 @@ class ControlClient(NamedTuple):
             connection = UnixConnection(self.runtime_path, timeout)
             try:
                 self._connect(connection)
-                return _exchange(connection, verb, path, body)
+                _send(connection, verb, path, body)
+                if timeout is None:
+                    self._wait(connection)
+                return _receive(connection)
             except UNANSWERED as error:
                 # The master may have closed the connection unread. Only a GET is safe to repeat.
                 if verb != "GET" or not _cut_off(error) or time.monotonic() >= end:
@@ -81,6 +85,11 @@ class ControlClient(NamedTuple):
             finally:
                 connection.close()
             time.sleep(AGAIN_SECONDS)
+
+    def _wait(self, connection: "UnixConnection") -> None:
+        """Wait for the answer as long as the master answers other requests meanwhile."""
+        while not select.select([connection.sock], [], [], ANSWER_SECONDS)[0]:
+            self.check_answers()
 
     def _connect(self, connection: "UnixConnection") -> None:
         place = self.runtime_path / CONTROL_SOCKET
@@ -119,10 +128,11 @@ class ControlClient(NamedTuple):
         self.ask("GET", "/health", timeout=ANSWER_SECONDS)
 
 
-def _exchange(
-    connection: "UnixConnection", verb: str, path: str, body: dict[str, Any] | None
-) -> tuple[int, dict[str, Any]]:
+def _send(connection: "UnixConnection", verb: str, path: str, body: dict[str, Any] | None) -> None:
     connection.request(verb, path, body=None if body is None else json.dumps(body))
+
+
+def _receive(connection: "UnixConnection") -> tuple[int, dict[str, Any]]:
     response = connection.getresponse()
     answer: dict[str, Any] = json.loads(response.read())
     return response.status, answer

@@ -18,6 +18,19 @@ from launcher.serve.servicegroup import is_up
 HEADINGS = ("binary", "host", "status", "state", "workers", "last seen", "reason")
 
 
+def become_owner(conf: cfg.ConfigOpts) -> None:
+    """As root, become the owner of an embedded database. Called before a thread is started, and
+    after the imports, since the owner may not be able to read the modules.
+
+    :raises ConfigError: the URL of the database is wrong.
+    :raises DatabaseUnusable, PlaceUntrusted, OwnerUnreachable: see `owner.become_database_owner`.
+    """
+    from launcher.registry import engine, store  # noqa: F401, PLC0415  # imports SQLAlchemy
+
+    engine.make_database(conf.database.connection)  # checks the URL
+    owner.become_database_owner(conf.database.connection)
+
+
 def show_list(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Print services as a table or as JSON."""
     now = datetime.now(UTC)
@@ -100,7 +113,6 @@ def _registry(conf: cfg.ConfigOpts) -> Iterator[Registry]:
     from launcher.registry import engine, store  # noqa: PLC0415  # imports SQLAlchemy
 
     database = engine.make_database(conf.database.connection)
-    owner.become_database_owner(conf.database.connection)
     registry = store.SqlRegistry(engine.reached(database))
     try:
         yield registry

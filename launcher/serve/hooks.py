@@ -11,7 +11,7 @@ def call_hook(method: Callable[..., Any], *args: Any, name: str) -> None:
     """Call a hook or task. A child that it forks ends here.
 
     :param name: of the hook or task, for the log.
-    :raises TypeError: it returned a coroutine or generator; see `answers.refuse_promise`.
+    :raises TypeError: it returned a coroutine or generator; see `rpc_results.refuse_promise`.
     """
     with children_end_here(name):
         result = method(*args)

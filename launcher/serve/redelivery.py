@@ -33,7 +33,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
     """oslo.messaging's server with our policy of acknowledgement. Runs in threads of its pool.
 
     Overrides `_executor_cls`, `_create_listener` and `_process_incoming`, since oslo.messaging has
-    no public hooks for them. `tests/unit/test_server.py` fails when they are renamed.
+    no public hooks for them. `tests/unit/test_rpc_server.py` fails when they are renamed.
     """
 
     def __init__(

@@ -8,7 +8,7 @@
 
 The directory has mode 0700. Only processes of its owner use it: root too would follow the files
 that the owner puts there. A command that root runs becomes the owner first (see
-`launcher.directories.ownership`).
+`launcher.directories.privileges`).
 """
 
 # Plain system calls, for speed: every message uses them.

@@ -491,3 +491,14 @@ def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
     assert told[0] == "messages cannot be taken: [Errno 24] Too many open files; trying again"
     assert told[-1] == "messages can be taken again"
     assert len(told) < 10
+
+
+def test_who_begins_to_listen_and_who_mends_the_bus_removes_unused_queues(bus: Bus) -> None:
+    member = bus.join()
+    for begin in (lambda: member.listen(*ADDRESS, "server", 1).cleanup(), bus.join().mend):
+        unused = member.queue("exchange", "unused")
+        unused.make()
+        for part in Path(unused.path).iterdir():
+            os.utime(part, (0, 0))
+        begin()
+        assert not Path(unused.path).exists()

@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from launcher.cli import control_client
 from launcher.cli.control_client import ControlClient, UnixConnection
 from launcher.directories.paths import CONTROL_SOCKET
-from launcher.errors import DirectoryUnusable, NotPermitted, OptionError
+from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, OptionError
 from launcher.supervise.control import pending_clients
 from launcher.supervise.control.http_server import COMMANDS, CONNECTIONS, REPORTS
 from launcher.supervise.control.requests import Answer, SlowQuestion
@@ -105,6 +107,41 @@ def test_commands_that_last_keep_nobody_from_asking(ask: Ask, gate: threading.Ev
     wait_until(
         lambda: ask("POST", "/command").getresponse().status == 200, SOON, "there is room again"
     )
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+def test_a_command_is_waited_for_as_long_as_the_master_answers(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, wakes: bool
+) -> None:
+    """A reload may take as long as it likes; a master that stands still is not waited for."""
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.3)
+    over, asked = threading.Event(), Counter[str]()
+
+    def health(body: dict[str, Any]) -> Answer:
+        asked["health"] += 1
+        if asked["health"] == 3:
+            if wakes:
+                over.set()
+            assert over.wait(SOON)
+        return Answer.of({})
+
+    def command(body: dict[str, Any]) -> Answer:
+        assert over.wait(SOON)
+        return Answer.of({"done": True})
+
+    master = Control(str(directory), {("GET", "/health"): health, ("POST", "/command"): command})
+    master.start()
+    try:
+        client = ControlClient("compute-launcher", directory)
+        if wakes:
+            assert client.post("/command") == (200, {"done": True})
+        else:
+            with pytest.raises(NotAnswering, match="timed out"):
+                client.post("/command")
+        assert asked["health"] == 3
+    finally:
+        over.set()
+        master.stop()
 
 
 def test_a_bug_is_logged_and_told(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:

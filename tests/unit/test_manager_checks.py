@@ -3,13 +3,16 @@
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import FunctionType
-from typing import Any
+from types import FunctionType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from oslo_config import cfg
 
 from launcher.compute.compute_manager import ComputeManager
+from launcher.errors import ManagerUnfit
 from launcher.serve import hooks, manager_checks
+from launcher.serve.endpoints import make_endpoints
 from launcher.serve.manager import Manager, expected_exceptions, expose, periodic_task
 
 
@@ -194,3 +197,14 @@ def test_a_spacing_for_a_task_that_there_is_not() -> None:
         "[periodic_tasks] spacing names 'tock', but Theirs has no such task; it has tick",
         "[periodic_tasks] spacing names 'report', but Theirs has no such task; it has tick",
     ]
+
+
+def test_an_additional_endpoint_is_checked_as_the_manager_is() -> None:
+    endpoint = type("Aside", (), {"count": expose(copy(by_and_by)), "private": later})
+    fault = manager_checks.fault_of_endpoint(endpoint)
+    assert fault is not None
+    assert "count" in fault
+    theirs = manager()(cast(Any, SimpleNamespace(host="node-1", registry=None)))
+    theirs.additional_endpoints = [endpoint()]
+    with pytest.raises(ManagerUnfit, match="count"):
+        make_endpoints(cfg.CONF, theirs, cast(Any, None), cast(Any, None))

@@ -80,8 +80,9 @@ class Lives:
             if ending is Ending.FAILED and surge:
                 self._board.dismiss_surge()
         if ending is not Ending.DIED:
-            _tell(slot, death, ending)
+            pid = slot.get("pid")
             self._vacate(slot)
+            _tell(number, pid, death, ending)
         return ending
 
     def _vacate(self, slot: Slot) -> None:
@@ -94,8 +95,7 @@ def _wanted(slot: Slot) -> Wanted:
     return Wanted(slot.get("wanted"))
 
 
-def _tell(slot: Slot, death: Death, ending: Ending) -> None:
-    number, pid = slot.number, slot.get("pid")
+def _tell(number: int, pid: int, death: Death, ending: Ending) -> None:
     if ending is Ending.FAILED:
         line = "worker %d pid %d has not become ready: %s (%s)"
         LOG.error(line, number, pid, death.cause, death.place)

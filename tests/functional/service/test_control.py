@@ -232,7 +232,7 @@ def test_a_service_that_does_not_answer_is_told_from_one_that_does_not_run(
     for command in ("health", "status"):
         answer = service.run_command(command)
         assert answer.status == 1, answer
-        assert re.search("does not answer: timed out; its process is there", answer.stderr)
+        assert re.search("does not answer: timed out; its process exists", answer.stderr)
     service.signal(signal.SIGCONT)
     wait_until(lambda: service.run_command("health").status == 0, SOON, "it answers again")
     service.signal(signal.SIGKILL)
