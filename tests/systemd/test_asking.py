@@ -33,6 +33,17 @@ def test_root_scales_and_replaces(unit: Unit) -> None:
     ping_all(unit, 2)
 
 
+def test_root_reloads(unit: Unit) -> None:
+    """By our own command, which is not the one that the unit runs as its user."""
+    unit.start()
+    before, workers = unit.main_pid, set(unit.workers())
+    unit.write_configuration("[DEFAULT]", "report_interval = 5")
+    assert ask(unit, "reload") == "reloaded"
+    assert (unit.state, unit.main_pid) == ("active", before)
+    assert not set(unit.workers()) & workers
+    ping_all(unit, 2)
+
+
 def test_a_report_of_the_master_is_in_the_journal(unit: Unit) -> None:
     unit.start()
     unit.container.run("systemctl", "kill", "--kill-who=main", "--signal=USR2", unit.name)
