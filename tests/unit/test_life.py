@@ -111,6 +111,23 @@ def test_a_surge_that_fails_is_wanted_no_more(board: Board, lives: Lives) -> Non
     assert board.slot(surge).get("deadline") == 0, "nobody is waited for there"
 
 
+def test_a_surge_that_serves_stays_whoever_else_fails_or_ends(board: Board, lives: Lives) -> None:
+    surge = board.want_surge(90)
+    board.slot(surge).occupy(2**30 + surge, 90)
+    board.slot(surge).put("served_since", 1)
+    lives.want(C, [0])
+    assert lives.ended(0, BROKEN) is Ending.FAILED
+    assert lives.ended(surge, BROKEN) is Ending.DIED
+    assert board.wants(surge)
+
+
+def test_a_successor_may_start_at_once(board: Board, lives: Lives) -> None:
+    board.slot(0).put("not_before", 2**60)
+    lives.want(S, [0])
+    assert lives.ended(0, LEFT) is Ending.LEFT
+    assert board.slot(0).get("not_before") == 0
+
+
 def test_who_was_on_trial_is_a_worker_when_the_operation_is_over(
     board: Board, lives: Lives
 ) -> None:
