@@ -91,7 +91,8 @@ def load(binary: str, args: argparse.Namespace, *, command: bool = False) -> Non
 
 
 def _end_with(binary: str, error: LauncherError) -> int:
-    """Print the error. Return its exit status."""
+    """Print the error as the last line. Return its exit status."""
+    log.end()
     complain(binary, error)
     return error.exit_status
 

@@ -81,6 +81,14 @@ def set_level(conf: cfg.ConfigOpts) -> None:
         logging.getLogger(name).setLevel(logging.NOTSET if conf.debug else level)
 
 
+def end() -> None:
+    """Write no more records to stderr: what is printed next is the last line. Threads of a bus
+    driver go on, and log, until the process ends."""
+    for handler in _handlers():
+        if isinstance(handler, LineHandler):
+            handler.end()
+
+
 def fixed_options() -> set[tuple[str, str]]:
     """Section and name of the options of oslo.log that a reload does not put in force: all but
     `debug`, since handlers stay (see `set_level`)."""

@@ -42,7 +42,18 @@ def coloured(level: str, text: str) -> str:
 class LineHandler(logging.Handler):
     """Writes each record to stderr by one system call; safe on both sides of a fork."""
 
+    _ended = False
+
+    def end(self) -> None:
+        """Write nothing from now on. A record that is being written is waited for."""
+        self.acquire()
+        self._ended = True
+        self.release()
+
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. logging.Handler calls this, and holds its lock meanwhile."""
+        if self._ended:
+            return
         try:
             text = self.decorate(record, self.format(record))
         except Exception:  # noqa: BLE001  # as logging.Handler: a wrong log call must not raise

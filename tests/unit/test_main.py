@@ -2,8 +2,10 @@
 
 import argparse
 import inspect
+import logging
 import string
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +16,8 @@ from launcher.cli import commands, no_answer, parser
 from launcher.cli import main as cli
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.watch.notify import Notifier
+from launcher.writing.log_handlers import LineHandler
+from tests.support.waiting import elapse
 
 BINARY = "compute-launcher"
 
@@ -130,3 +134,40 @@ def test_a_service_that_cannot_start_tells_systemd_why(
     assert cli.main([BINARY]) == 78
     assert told == [(78, "option workers: too many")]
     assert capfd.readouterr().err == f"{BINARY}: error: option workers: too many\n"
+
+
+def test_the_sentence_is_the_last_line_whoever_goes_on(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of a bus driver go on, and log, until the process ends."""
+    over, lines = threading.Event(), list[str]()
+
+    class Listed(LineHandler):
+        def decorate(self, record: logging.LogRecord, text: str) -> str:
+            begun.set()
+            lines.append(text)
+            return text
+
+    def go_on() -> None:
+        while not over.is_set():
+            logging.getLogger("driver").error("unreachable")
+
+    begun, listed, driver = threading.Event(), Listed(), threading.Thread(target=go_on)
+    logging.getLogger().addHandler(listed)
+    monkeypatch.setattr(cli, "complain", lambda binary, error: lines.append(str(error)))
+
+    def fail_meanwhile() -> int:
+        driver.start()
+        assert begun.wait(10)
+        raise errors.ConfigError(problem="the verdict")
+
+    try:
+        run(fail_meanwhile)
+        told = len(lines)
+        assert "the verdict" in lines[-1]
+        elapse(0.05)
+        assert len(lines) == told
+    finally:
+        over.set()
+        driver.join()
+        logging.getLogger().removeHandler(listed)
