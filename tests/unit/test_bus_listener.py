@@ -495,7 +495,11 @@ def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
 
 def test_who_begins_to_listen_and_who_mends_the_bus_removes_unused_queues(bus: Bus) -> None:
     member = bus.join()
-    for begin in (lambda: member.listen(*ADDRESS, "server", 1).cleanup(), bus.join().mend):
+
+    def listen() -> None:
+        member.listen(*ADDRESS, "server", 1)
+
+    for begin in (listen, bus.join().mend):
         unused = member.queue("exchange", "unused")
         unused.make()
         for part in Path(unused.path).iterdir():

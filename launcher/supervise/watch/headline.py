@@ -83,8 +83,8 @@ def _bus(slots: Sequence[SlotView]) -> Iterator[str]:
 def _failing_tasks(slots: Sequence[SlotView], tasks: Sequence[str]) -> Iterator[str]:
     """Name the failing tasks of each worker, except the probe, which `_bus` reports."""
     for slot in slots:
-        bits = bin(slot.failing_tasks)[:1:-1]
-        names = [task_name(n + 1, tasks) for n, bit in enumerate(bits) if bit == "1"]
+        bits = slot.failing_tasks
+        names = [task_name(n + 1, tasks) for n in range(bits.bit_length()) if bits >> n & 1]
         number = slot.tasks_failing - names.count(PROBE)
         known = [_shown(name) for name in names if name not in {PROBE, ""}]
         if number > 0:
@@ -109,10 +109,15 @@ def draining(slots: Sequence[SlotView], now: int) -> str:
     busy = [slot for slot in slots if slot.oldest_call]
     if busy:
         oldest = min(busy, key=lambda slot: slot.oldest_call_since)
-        age = max(0, now - oldest.oldest_call_since) // SECOND
+        age = _age(oldest.oldest_call_since, now)
         return f"draining: {_count(calls, 'call')}, oldest {oldest.oldest_call} {age} s"
     alive = sum(slot.state is not WorkerState.EMPTY for slot in slots)
     return f"draining: {_count(calls, 'call')} in {_count(alive, 'worker')}"
+
+
+def _age(since: int, now: int) -> int:
+    """Whole seconds. What is younger than `now` has begun after the clock was read."""
+    return max(0, now - since) // SECOND
 
 
 def _count(number: int, noun: str) -> str:
@@ -124,14 +129,13 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
 
     :param why: the reason why its restart is delayed.
     """
-    age = max(0, now - slot.stepped_at) // SECOND  # the step may have begun after `now` was read
     if slot.state is WorkerState.EMPTY or (slot.step is Step.FORK and slot.not_before > now):
-        pause = math.ceil(max(0, slot.not_before - now) / SECOND)
+        pause = math.ceil((slot.not_before - now) / SECOND)
         rest = f"restarts in {pause} s" + (f" ({why})" if why else "")
-        return f"worker {slot.slot}: {rest if pause else 'fork'}"
+        return f"worker {slot.slot}: {rest if pause > 0 else 'fork'}"
     if slot.state is WorkerState.STOPPING:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:
         place = "bus" if slot.step in BUS_STEPS else "database"
         return f"worker {slot.slot}: waiting for the {place}"
-    return f"worker {slot.slot}: {slot.step.label} {age} s"
+    return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"

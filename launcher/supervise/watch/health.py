@@ -46,7 +46,7 @@ def assess(
     stopping: bool = False,
     tasks: Sequence[str] = (),
     wedged_after: float = math.inf,
-    judged_from: int = 0,
+    judged_from: float = -math.inf,
     generation: int = 0,
 ) -> Verdict:
     """Judge all slots at `now` (monotonic nanoseconds).

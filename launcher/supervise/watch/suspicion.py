@@ -28,7 +28,7 @@ def is_late(slot: SlotView, now: int) -> bool:
 
 
 def wedged_since(
-    slot: SlotView, siblings: Sequence[SlotView], patience: float, judged_from: int
+    slot: SlotView, siblings: Sequence[SlotView], patience: float, judged_from: float
 ) -> int:
     """Return when a worker with a running loop was found unreachable through the bus; 0: never.
 
