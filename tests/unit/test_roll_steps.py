@@ -157,6 +157,28 @@ def test_one_that_has_died_meanwhile_is_waited_for_before_it_is_its_turn(
     assert master.board.serving() == 2
 
 
+@pytest.mark.parametrize(("away", "forked"), [(2, "2 old"), (3, "3 new")])
+def test_nobody_is_told_to_leave_while_another_is_away(
+    master: Master, monkeypatch: pytest.MonkeyPatch, away: int, forked: str
+) -> None:
+    """A sibling, or the surge: capacity would be one less."""
+    master.board.want(3, 90)
+    master.adjust()
+    master.forks.clear()
+
+    def obey(number: int) -> None:
+        master.bury(number, LEFT)
+        if number == 0:
+            master.board.slot(away).vacate(90, 0)
+
+    master.obey = obey
+    monkeypatch.setattr(roll, "time", clock(sleep=lambda seconds: master.fork(away)))
+
+    master.do(master.roll.replace_all)
+
+    assert master.forks[:4] == ["3 new", "0 new", forked, "1 new"]
+
+
 def test_the_end_of_one_who_has_left_already_is_not_waited_for(
     master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
