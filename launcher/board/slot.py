@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from launcher.board.slot_fields import (
+    BYTES,
     FIELDS,
     NAME_BYTES,
     OF_AN_EMPTY_SLOT,
@@ -24,6 +25,7 @@ from launcher.board.slot_fields import (
     STEPS,
     TEXT_BYTES,
     WANTED,
+    WORD,
     WORD_BYTES,
     WORDS,
     SlotView,
@@ -40,8 +42,8 @@ class Slot:
     def __init__(self, number: int, memory: memoryview) -> None:
         """:param memory: shared memory of BYTES bytes."""
         self.number = number
-        text, name = WORDS * WORD_BYTES, WORDS * WORD_BYTES + TEXT_BYTES
-        self._words = memory[:text].cast("q")
+        text, name = WORDS * WORD_BYTES, BYTES - NAME_BYTES
+        self._words = memory[:text].cast(WORD)
         self._text = memory[text:name]
         self._name = memory[name:]
         self._lock = threading.Lock()  # two threads of a worker call drain and beat
@@ -52,7 +54,7 @@ class Slot:
         words = self._copy()
         before, view = self._last
         if view is None or words != before:
-            view = self._make_view(memoryview(words).cast("q"))
+            view = self._make_view(memoryview(words).cast(WORD))
             self._last = words, view
         return view
 

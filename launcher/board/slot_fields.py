@@ -3,15 +3,17 @@
 Each word is 8 bytes. Times are nanoseconds of CLOCK_MONOTONIC.
 """
 
+import struct
 from operator import itemgetter
 from typing import NamedTuple
 
 from launcher.board.states import Step, Wanted, WorkerState
 
-WORD_BYTES = 8
+WORD = "q"  # a signed integer: struct, "Format Characters"
+WORD_BYTES = struct.calcsize(WORD)
 TEXT_BYTES = 320  # the sentence of a worker that gives up
 NAME_BYTES = 64  # name of the method of the oldest call
-TASK_BITS = 62  # usable bits of a word, which is signed
+TASK_BITS = 63  # of a word, which is signed
 SECOND = 1_000_000_000  # in nanoseconds
 CENTURY_SECONDS = 3_155_760_000
 

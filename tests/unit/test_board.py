@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot import Slot
-from launcher.board.slot_fields import CENTURY_SECONDS, TEXT_BYTES, SlotView, seconds
+from launcher.board.slot_fields import CENTURY_SECONDS, TASK_BITS, TEXT_BYTES, SlotView, seconds
 from launcher.board.states import ImpossibleTransition, Step, WorkerState
 from tests.support.waiting import wait_until
 
@@ -256,6 +256,15 @@ def test_an_explanation_is_cut_at_a_character() -> None:
     slot.explain("é" * TEXT_BYTES + "é")
 
     assert slot.explanation() == "é" * (TEXT_BYTES // 2)
+
+
+def test_a_word_has_a_bit_for_each_task_that_it_can(board: Board) -> None:
+    slot = board.slot(0)
+    every = sum(1 << number for number in range(TASK_BITS))
+    slot.put("failing_tasks", every)
+    assert slot.get("failing_tasks") == every
+    with pytest.raises(ValueError, match="invalid value"):
+        slot.put("failing_tasks", every + 1)
 
 
 def test_a_slot_has_room_for_a_sentence_and_a_name(board: Board) -> None:
