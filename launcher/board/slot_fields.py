@@ -5,11 +5,11 @@ Each word is 8 bytes. Times are nanoseconds of CLOCK_MONOTONIC.
 
 import struct
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from launcher.board.states import Step, Wanted, WorkerState
 
-WORD = "q"  # a signed integer: struct, "Format Characters"
+WORD: Final = "q"  # a signed integer: struct, "Format Characters"
 WORD_BYTES = struct.calcsize(WORD)
 TEXT_BYTES = 320  # the sentence of a worker that gives up
 NAME_BYTES = 64  # name of the method of the oldest call
