@@ -167,6 +167,10 @@ def test_status_before_ready(slots: list[SlotView], headline: str) -> None:
             "degraded: 1/2 workers serving; worker 1: restarts in 4 s",
         ),
         (
+            [slot(0), slot(1, EMPTY, not_before=NOW - SECOND // 2)],
+            "degraded: 1/2 workers serving; worker 1: fork",
+        ),
+        (
             [slot(0), slot(1, STARTING, not_before=NOW + SECOND // 3)],
             "degraded: 1/2 workers serving; worker 1: restarts in 1 s",
         ),
