@@ -22,7 +22,8 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl groff-base
+DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl groff-base \
+    mmdebstrap debian-archive-keyring
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13
 
@@ -113,7 +114,7 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 clean: ## remove what these commands have made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
 	rm -rf tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .roots
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18
@@ -121,6 +122,7 @@ help: ## this list
 packages:
 	@tests/setup/debian-packages $(DEBIAN_PACKAGES)
 	@tests/setup/promtool $(CURDIR)/$(VENV)/promtool
+	@tests/setup/rabbitmq-root trixie $(CURDIR)/.roots/rabbitmq-4
 
 $(VENV)/.made:
 	@tests/setup/virtual-environment $(VENV) $(PYTHON)

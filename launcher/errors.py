@@ -117,6 +117,22 @@ class BusBlocked(LauncherError):
     exit_status = ExitStatus.UNAVAILABLE
 
 
+class QueueUnfit(ConfigError):
+    """queue {queue} exists with other properties than [oslo_messaging_rabbit] gives it: {reason};
+    delete it while no service uses it, or set the options as they were"""
+
+
+class ExchangeUnfit(ConfigError):
+    """exchange {exchange} exists and is not durable, as durable queues need it; delete it while no
+    service uses it, or set the options of queues in [oslo_messaging_rabbit] as they were"""
+
+
+class TransientQueuesDenied(ConfigError):
+    """the broker denies transient queues ({feature} is not permitted there); set
+    rabbit_quorum_queue = true and rabbit_transient_quorum_queue = true in
+    [oslo_messaging_rabbit], here and for all clients"""
+
+
 class NoAnswer(LauncherError):
     """no answer to {method} from {target} within {timeout:g} s; {hint}"""
 

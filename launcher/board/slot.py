@@ -24,6 +24,7 @@ from launcher.board.slot_fields import (
     STATES,
     STEPS,
     TEXT_BYTES,
+    WAITS,
     WANTED,
     WORD,
     WORD_BYTES,
@@ -75,7 +76,7 @@ class Slot:
             step=STEPS[found.step],
             wanted=WANTED[found.wanted],
             oldest_call=decode(self._name[: words[PLACE["oldest_call_bytes"]]]),
-            waiting=bool(found.waiting),
+            waiting=WAITS[found.waiting],
             left=bool(found.left),
         )
 

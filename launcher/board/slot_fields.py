@@ -7,7 +7,7 @@ import struct
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from launcher.board.states import Step, Wanted, WorkerState
+from launcher.board.states import Step, Wait, Wanted, WorkerState
 
 WORD: Final = "q"  # a signed integer: struct, "Format Characters"
 WORD_BYTES = struct.calcsize(WORD)
@@ -43,7 +43,7 @@ FIELDS = (
     "calls_failed",
     "oldest_call_since",  # when the oldest call began
     "oldest_call_bytes",
-    "waiting",  # 1 while a step waits for bus or database
+    "waiting",  # a Wait: why a step waits for bus or database
     "left",  # 1 when the worker has finished its work
     "accused",  # written by the master: pid of the late worker that it ends
     "reports_wanted",  # written by the master: how many reports it has asked for
@@ -84,7 +84,7 @@ class SlotView(NamedTuple):
     calls_failed: int
     oldest_call: str
     oldest_call_since: int
-    waiting: bool
+    waiting: Wait
     left: bool
 
 
@@ -96,6 +96,7 @@ pick = itemgetter(
     )
 )
 STATES, STEPS, WANTED = tuple(WorkerState), tuple(Step), tuple(Wanted)
+WAITS = tuple(Wait)
 
 
 def seconds(value: float) -> int:

@@ -14,6 +14,15 @@ class WorkerState(IntEnum):
     STOPPING = 3  # drains: finishes its calls
 
 
+class Wait(IntEnum):
+    """Why a step of the start waits for the bus or the database."""
+
+    NONE = 0
+    ABSENT = 1  # it cannot be reached, or does not answer
+    REFUSED = 2  # the broker refuses user, password, virtual host or permission
+    BLOCKED = 3  # the broker blocks publishers: an alarm of memory or disk
+
+
 class Step(IntEnum):
     """Steps of a worker's start sequence, in order; the worker writes each to the board."""
 

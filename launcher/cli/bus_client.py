@@ -57,7 +57,7 @@ def ping(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 def ping_anybody(conf: cfg.ConfigOpts, timeout: float) -> None:
     """Ping any worker of the service. Raises an error of oslo.messaging when none answers."""
     target = rpc.main_target(loading.default_topic(conf.prog), conf.host)
-    transport = rpc.get_transport(conf)
+    transport = rpc.get_transport(conf, passing=True)
     try:
         options = _options_to_refuse(conf)
         client = oslo_messaging.get_rpc_client(
@@ -119,7 +119,7 @@ def _client(
     target = rpc.main_target(topic, conf.host)
     if args.worker is not None:
         target = rpc.alt_target(topic, conf.host, args.worker)
-    transport = rpc.get_transport(conf)
+    transport = rpc.get_transport(conf, passing=True)
     options = _options_to_refuse(conf) if refuse_at_once else None
     waited = owner.become_bus_owner(conf, 0.0 if refuse_at_once else args.timeout)
     timeout = max(SEND_SECONDS, args.timeout - waited) if waited else args.timeout
@@ -159,6 +159,8 @@ def _errors_of(
     """Translate errors of oslo.messaging into ours, which are one sentence each."""
     try:
         yield
+    except LauncherError:
+        raise
     except Exception as error:
         ours = _ours(conf, error, method, place, timeout)
         if isinstance(ours, NoAnswer | BusUnavailable):

@@ -21,16 +21,20 @@ class Subscription:
     def limit_prefetch(self, limit: int, on_reopening: Callable[[], None]) -> None:
         """Limit the unacknowledged messages of each consumer, on each channel that there will be.
 
-        An operator may set another limit: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. The
-        limit is one of each consumer, since quorum queues know no other.
+        The limit is one of each consumer, since quorum queues know no other. An operator may set a
+        lower one: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. A higher one would only add
+        to what a drain gives back, and a quorum queue counts how often that happens.
 
         The broker closes a channel when a delivery is not acknowledged within consumer_timeout.
         amqp reopens it: the same object, with delivery tags from 1 on, without a limit.
 
         :param on_reopening: called before a closed channel is reopened.
         """
-        if self._connection.rabbit_qos_prefetch_count <= 0:
-            self._connection.rabbit_qos_prefetch_count = min(limit, MOST_PREFETCHED)
+        configured = self._connection.rabbit_qos_prefetch_count
+        most = min(limit, MOST_PREFETCHED)
+        self._connection.rabbit_qos_prefetch_count = (
+            min(configured, most) if configured > 0 else most
+        )
         set_limit = self._connection._set_qos
 
         def prepare(channel: Any) -> None:

@@ -4,11 +4,77 @@ Uses private names of the AMQP driver: see `consumer`.
 """
 
 import threading
+import zlib
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+import oslo_messaging
+from oslo_concurrency import lockutils
+from oslo_config import cfg
+from oslo_messaging._drivers import common as drivers
+from oslo_messaging._drivers import impl_rabbit
+
+from launcher.rabbit import option_checks
 from launcher.rabbit.connection import BrokerConnection
+from launcher.rabbit.driver_connection import REFUSALS, DriverConnection, PassingConnection
+
+LOCKS = "locks"  # below the runtime directory
+UNUSED_SECONDS = 300  # then the broker deletes a queue for replies or fanouts: of a dead worker
+
+
+def set_defaults(conf: Any) -> None:
+    """Change defaults of the driver's options. Called before the driver is loaded.
+
+    With use_queue_manager, the names of queues come from host and process name, and a service
+    finds its queues again after a restart. Each service of a host needs a name of its own.
+    """
+    runtime_path = str(conf.runtime_path)
+    number = zlib.crc32(runtime_path.encode())
+    cfg.set_defaults(
+        impl_rabbit.rabbit_opts,
+        rabbit_transient_queues_ttl=UNUSED_SECONDS,
+        hostname=conf.host,
+        processname=f"{conf.prog}-{number:08x}",
+    )
+    lockutils.set_defaults(f"{runtime_path}/{LOCKS}")
+
+
+def adapt(transport: Any, *, passing: bool) -> None:
+    """Check the options, and have the driver make connections of our class. Called before the
+    first one.
+
+    :param passing: for a command: with use_queue_manager it would take a queue of a worker's.
+    :raises OptionError: of the first option that cannot work.
+    """
+    driver = transport._driver
+    option_checks.check(driver.conf.oslo_messaging_rabbit)
+    driver._connection_pool.connection_cls = PassingConnection if passing else DriverConnection
+    _share_when_refused(driver._connection_pool)
+    if passing:
+        driver._q_manager = None  # names are random then
+
+
+def _share_when_refused(pool: Any) -> None:
+    """Have a sender wait for another sender's connection when the broker refuses a new one. The
+    password was changed there, and what has begun under the old one is to end well."""
+    make = pool.create
+
+    def create(purpose: str = drivers.PURPOSE_SEND, retry: int | None = None) -> Any:
+        try:
+            return make(purpose, retry=retry)
+        except oslo_messaging.MessageDeliveryFailure as error:
+            if purpose != drivers.PURPOSE_SEND or not isinstance(error.__cause__, REFUSALS):
+                raise
+            with pool._cond:
+                if pool._current_size < 2:  # there is none but this one
+                    raise
+                while not pool._items:
+                    pool._cond.wait()
+                pool._current_size -= 1
+                return pool._items.pop()[1]
+
+    pool.create = create
 
 
 def wait_without_polling(transport: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from launcher import deadline
 from launcher.board.slot import Slot
+from launcher.board.states import Wait
 from launcher.errors import DatabaseUnavailable, LauncherError
 
 LOG = logging.getLogger(__name__)
@@ -81,10 +82,13 @@ class Backoff:
             self._stop.wait(pause)
         raise AssertionError("the pauses have no end")
 
-    def wait_for(self, event: threading.Event, what: str) -> bool:
+    def wait_for(
+        self, event: threading.Event, what: str, why: Callable[[], Wait] = lambda: Wait.ABSENT
+    ) -> bool:
         """Wait for `event`; False when it did not come within `timeout` seconds.
 
         :param what: named by the log when the wait is long.
+        :param why: returns the reason that STATUS shows.
         :raises Stopped: a stop came.
         """
         begun = time.monotonic()
@@ -95,9 +99,10 @@ class Backoff:
                 return False
             if waited > SAID_AFTER_SECONDS:
                 self._log_wait(f"waiting for {what}")
+                self._slot.put("waiting", why())
         return True
 
     def _log_wait(self, text: str) -> None:
         if not self._slot.get("waiting"):
-            self._slot.put("waiting", 1)
+            self._slot.put("waiting", Wait.ABSENT)
             LOG.warning("%s", text)

@@ -40,9 +40,11 @@ class BusWait:
         :param problem: returns why the event has not come, or nothing if that is not known.
         :raises LauncherError: the event did not come in time, or a stop did.
         """
-        if self._backoff.wait_for(event, f"the bus at {self._url}"):
+        if self._backoff.wait_for(event, f"the bus at {self._url}", self._troubles.why):
             return
         if alarm := self._troubles.alarm(self._url):
             raise alarm
+        if (error := self._troubles.error(self._url)) and not problem():
+            raise error
         tried = f"tried for {self._timeout:g} s"
         raise BusUnavailable(url=self._url, reason=f"{problem() or 'no answer'}; {tried}")

@@ -96,13 +96,24 @@ def alt_target(topic: str, host: str, slot: int) -> oslo_messaging.Target:
     return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.{slot}")
 
 
-def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport:
+def get_transport(
+    conf: cfg.ConfigOpts, *, passing: bool = False
+) -> oslo_messaging.transport.RPCTransport:
     """Make the transport of `transport_url`. It connects when it is first used.
 
-    :raises ConfigError: the URL is malformed, or no driver is installed for it.
+    :param passing: for a command: it is no process of the service, and uses none of its queues.
+    :raises ConfigError: the URL is malformed, no driver is installed for it, or an option of the
+        driver has a value that cannot work.
     """
     try:
-        return oslo_messaging.get_rpc_transport(conf)
+        oslo_messaging.TransportURL.parse(conf)
+    except oslo_messaging.InvalidTransportURL as error:
+        raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
+    except ValueError as error:  # its text shows the "port", possibly half a password
+        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
+        raise ConfigError(problem=_transport_problem(conf, reason)) from error
+    try:
+        return _load_driver(conf, passing=passing)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
         raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
     except cfg.ConfigSourceValueError as error:  # an option of the driver
@@ -110,9 +121,20 @@ def get_transport(conf: cfg.ConfigOpts) -> oslo_messaging.transport.RPCTransport
     except ImportError as error:
         reason = f"what its driver needs is not installed ({error})"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
-    except ValueError as error:  # its text shows the "port", possibly half a password
-        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
+    except (cfg.NoSuchOptError, ValueError) as error:  # after the question mark of the URL
+        reason = f"its query is wrong: {mask_url(one_line(error))}"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
+
+
+def _load_driver(conf: cfg.ConfigOpts, *, passing: bool) -> oslo_messaging.transport.RPCTransport:
+    if not speaks_amqp(conf):
+        return oslo_messaging.get_rpc_transport(conf)
+    from launcher.rabbit import transport as amqp  # noqa: PLC0415  # only with RabbitMQ
+
+    amqp.set_defaults(conf)
+    transport = oslo_messaging.get_rpc_transport(conf)
+    amqp.adapt(transport, passing=passing)
+    return transport
 
 
 def check_hosts(conf: cfg.ConfigOpts) -> None:

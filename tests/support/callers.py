@@ -94,9 +94,9 @@ class Callers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def end(self) -> Tally:
+    def end(self, deadline: float = END_DEADLINE) -> Tally:
         """No new calls; wait for those under way."""
-        output, _ = self._process.communicate(timeout=END_DEADLINE)
+        output, _ = self._process.communicate(timeout=deadline)
         return Tally(**json.loads(output))
 
     def _kill(self) -> None:

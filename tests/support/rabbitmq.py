@@ -1,8 +1,9 @@
 """A RabbitMQ node of our own: private ports, private epmd, private files, nothing left behind.
 
 The node that Debian's package starts on installation, on port 5672 and with epmd on 4369, is
-neither used nor touched. Commands go to the node through erl_call(1), which takes 20 ms where
-rabbitmqctl takes a second; the functions called are the same in RabbitMQ 3.8 to 4.1.
+neither used nor touched. RabbitMQ 4 runs in the root of a later Debian, which
+`tests/setup/rabbitmq-root` makes. Commands go to the node through erl_call(1), which takes 20 ms
+where rabbitmqctl takes a second; the functions called are the same in RabbitMQ 3.8 to 4.1.
 """
 
 import os
@@ -21,6 +22,7 @@ from tests.support.directories import short_directory
 from tests.support.traces import DIE_WITH_US, kill_traces
 from tests.support.waiting import wait_until
 
+IN_ROOT = Path(__file__).with_name("in_root.sh")
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the script that starts as any user
 LOCALHOST = "127.0.0.1"
 USER = "launcher"
@@ -60,7 +62,7 @@ class Vhost:
     @property
     def url(self) -> str:
         """For transport_url."""
-        return self.url_of(f"{LOCALHOST}:{self.node.port}")
+        return self.url_of(f"{self.node.host}:{self.node.port}")
 
     def url_of(self, *addresses: str) -> str:
         """The same at other addresses, host:port each."""
@@ -75,9 +77,23 @@ class RabbitNode:
     queues and users survive.
     """
 
-    def __init__(self, beside: "RabbitNode | None" = None) -> None:
-        """:param beside: whose cluster the new one joins; runs already, and longer."""
+    def __init__(
+        self,
+        beside: "RabbitNode | None" = None,
+        *,
+        root: Path | None = None,
+        options: str = "",
+        host: str = LOCALHOST,
+    ) -> None:
+        """:param beside: whose cluster the new one joins; runs already, and longer.
+        :param root: of the Debian whose RabbitMQ it is; None: this machine's.
+        :param options: lines for rabbitmq.conf.
+        :param host: the address for clients; the certificate names it.
+        """
         self._beside = beside
+        self._root = root
+        self._options = options
+        self.host = host
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -109,7 +125,7 @@ class RabbitNode:
         began = len(self.log)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*DIE_WITH_US, SERVER],
+                [*DIE_WITH_US, *self._in_root(), SERVER],
                 env=self._environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -123,6 +139,17 @@ class RabbitNode:
             return "Server startup complete" in self.log[began:]
 
         wait_until(started, START_DEADLINE, "RabbitMQ has started", show=lambda: self.log[began:])
+
+    def _in_root(self) -> list[str | Path]:
+        """The command before another that runs it in the root."""
+        if self._root is None:
+            return []
+        return ["unshare", "--mount", IN_ROOT, self._root, self.directory]
+
+    @property
+    def _home(self) -> str:
+        """The node's directory, as the node sees it."""
+        return str(self.directory) if self._root is None else "/mnt"
 
     def stop(self) -> None:
         """Shut the node down in good order: clients are told so."""
@@ -212,7 +239,7 @@ class RabbitNode:
 
     @property
     def _environment(self) -> dict[str, str]:
-        home = str(self.directory)
+        home = self._home
         return {
             "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": home,
@@ -231,9 +258,9 @@ class RabbitNode:
         }
 
     def _lay_out(self) -> None:
-        self.tls = certificate(self.directory, LOCALHOST)
+        self.tls = certificate(self.directory, self.host)
         text = CONFIGURATION.format(
-            host=LOCALHOST,
+            host=self.host,
             port=self.port,
             tls_port=self.tls_port,
             tls=self.tls,
@@ -242,6 +269,7 @@ class RabbitNode:
         )
         if self._beside is not None:
             text += MEMBERSHIP.format(name=self._beside._name)
+        text = text.replace(str(self.directory), self._home) + self._options
         Path(self.directory, "rabbitmq.conf").write_text(text)
         self._log.touch()
 

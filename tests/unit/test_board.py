@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import CENTURY_SECONDS, TASK_BITS, TEXT_BYTES, SlotView, seconds
-from launcher.board.states import ImpossibleTransition, Step, WorkerState
+from launcher.board.states import ImpossibleTransition, Step, Wait, WorkerState
 from tests.support.waiting import wait_until
 
 HOUR = seconds(3600)
@@ -207,7 +207,7 @@ def test_a_step_says_what_it_is_since_when_and_until_when(board: Board) -> None:
     slot.begin(Step.PRE_START_HOOK, 60)
 
     seen = slot.view()
-    assert (seen.step, seen.waiting) == (Step.PRE_START_HOOK, False)
+    assert (seen.step, seen.waiting) == (Step.PRE_START_HOOK, Wait.NONE)
     assert before <= seen.stepped_at <= time.monotonic_ns()
     assert seen.deadline == seen.stepped_at + seconds(60)
 

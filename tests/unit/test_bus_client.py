@@ -62,7 +62,7 @@ class Bus:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Bus:
     bus = Bus()
-    monkeypatch.setattr(rpc, "get_transport", lambda conf: Mock())
+    monkeypatch.setattr(rpc, "get_transport", lambda conf, **_: Mock())
     monkeypatch.setattr(oslo_messaging, "get_rpc_client", bus.connect)
     return bus
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from oslo_messaging._drivers import impl_rabbit
 
+from launcher.board.states import Wait
 from launcher.errors import BusBlocked, BusUnavailable
-from launcher.rabbit import troubles
+from launcher.rabbit import driver_connection, troubles
 from launcher.rabbit.troubles import Troubles
 
 URL = "rabbit://u:secret@broker/"
@@ -20,7 +21,8 @@ RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server on %(hostname)s:%(
 def watched() -> Iterator[Troubles]:
     found = Troubles.watch()
     yield found
-    logging.getLogger(troubles.DRIVER).removeHandler(found)
+    for name in (troubles.DRIVER, troubles.OURS):
+        logging.getLogger(name).removeHandler(found)
 
 
 def say(level: int, text: str, *args: object) -> None:
@@ -63,6 +65,18 @@ def test_a_broker_out_of_reach(watched: Troubles) -> None:
     assert str(error).endswith("cannot be reached: [Errno 111] ECONNREFUSED")
     say(logging.INFO, RECONNECTED, {"connection_id": "x", "hostname": "broker", "port": 5672})
     assert watched.error(URL) is None
+
+
+def test_a_broker_that_refuses_us(watched: Troubles) -> None:
+    driver_connection.LOG.setLevel(logging.INFO)
+    driver_connection.LOG.error(troubles.REFUSED, "(403) ACCESS_REFUSED")
+    assert str(watched.error(URL)).endswith("reached: RabbitMQ refuses us: (403) ACCESS_REFUSED")
+    assert watched.why() is Wait.REFUSED
+    driver_connection.LOG.info(troubles.TAKEN)
+    assert watched.error(URL) is None
+    assert watched.why() is Wait.ABSENT
+    say(logging.ERROR, troubles.BLOCKED, "low on memory")
+    assert watched.why() is Wait.BLOCKED
 
 
 def test_an_alarm_says_more_than_the_connection_lost_by_it(watched: Troubles) -> None:

@@ -112,6 +112,22 @@ def test_what_cannot_change_while_the_service_runs_is_refused(
         configuration.check()
 
 
+def test_another_user_and_password_of_the_same_bus_is_taken(home: Path) -> None:
+    file = home / f"{BINARY}.conf"
+    file.write_text("[DEFAULT]\ntransport_url = rabbit://u:old@one,u:old@two/v\n")
+    conf, configuration = start()
+
+    file.write_text("[DEFAULT]\ntransport_url = rabbit://w:half%2Frest@one,w:new@two/v\n")
+    assert configuration.check()
+    configuration.take()
+    assert conf.transport_url == "rabbit://w:half%2Frest@one,w:new@two/v"
+
+    for other in ("rabbit://u:old@one/v", "rabbit://u:old@one,u:old@two/w", "rabbit://u@one:x/"):
+        file.write_text(f"[DEFAULT]\ntransport_url = {other}\n")
+        with pytest.raises(OptionError, match=r"transport_url: .*restart the service"):
+            configuration.check()
+
+
 def test_credentials_are_part_of_what_is_compared(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

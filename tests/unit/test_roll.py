@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from launcher.board.board import Board
+from launcher.board.states import Wait
 from launcher.errors import ReplacementFailed, ServiceStopping
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.policy import Policy
@@ -192,6 +193,25 @@ def test_a_slot_that_rests_holds_up_no_roll(board: Board, monitor: Any, told: li
     operation = in_a_thread(roll, roll.replace_all)
     wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
     serve(board, 2, ABSENT + 2)
+
+    wait_until(lambda: told == [ABSENT], SOON, "the first one is told")
+
+    board.announce_stop()
+    operation.join(SOON)
+    assert not operation.is_alive()
+
+
+def test_a_worker_that_waits_for_the_bus_holds_up_no_roll(
+    board: Board, roll: Roll, told: list[int]
+) -> None:
+    """The broker refuses its password: the new configuration has another one."""
+    slot = board.slot(1)
+    slot.vacate(90, 0)
+    slot.occupy(ABSENT + 1, 90)
+    operation = in_a_thread(roll, roll.replace_all)
+    wait_until(lambda: board.wants(2), SOON, "a surge is wanted")
+    serve(board, 2, ABSENT + 2)
+    slot.put("waiting", Wait.REFUSED)
 
     wait_until(lambda: told == [ABSENT], SOON, "the first one is told")
 

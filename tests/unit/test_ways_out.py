@@ -181,7 +181,7 @@ def test_the_screen_of_status(text: str) -> None:
 def test_what_ping_and_call_print(text: str) -> None:
     bus = Bus()
     with (
-        patch.object(rpc, "get_transport", lambda conf: Mock()),
+        patch.object(rpc, "get_transport", lambda conf, **_: Mock()),
         patch.object(oslo_messaging, "get_rpc_client", bus.connect),
         printed() as out,
     ):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
+from oslo_messaging import InvalidTransportURL, TransportURL
 
 from launcher.config import file_contents, loader
 from launcher.config.options import GROUPS
@@ -105,4 +106,16 @@ class Configuration:
 
 
 def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> object:
+    if name == "transport_url":
+        return _bus(conf)
     return conf[group][name] if group else conf[name]
+
+
+def _bus(conf: cfg.ConfigOpts) -> object:
+    """The transport_url without user and password, which a reload may change."""
+    try:
+        url = TransportURL.parse(conf)
+    except (InvalidTransportURL, ValueError):
+        return conf.transport_url
+    hosts = [(host.hostname, host.port) for host in url.hosts]
+    return url.transport, url.virtual_host, hosts, url.query

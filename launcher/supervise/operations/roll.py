@@ -99,12 +99,14 @@ class Roll:
             self._dismiss(surge)
 
     def _await_all(self, workers: int, surge: int) -> None:
-        """Wait until all wanted workers and the surge serve: one may have died meanwhile."""
+        """Wait until all wanted workers and the surge serve: one may have died meanwhile. Of one
+        that rests, or waits for bus or database, the new configuration may be the cure."""
 
         def enough() -> bool:
             others = [slot for slot in self._board.slots() if slot.number != surge]
             idle = sum(
-                slot.number in self._resting and slot.state is not WorkerState.SERVING
+                slot.state is not WorkerState.SERVING
+                and (slot.number in self._resting or bool(slot.get("waiting")))
                 for slot in others
             )
             return self._board.serving() + idle > workers

@@ -4,10 +4,15 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from launcher.board.slot_fields import SECOND, SlotView
-from launcher.board.states import Step, WorkerState
+from launcher.board.states import Step, Wait, WorkerState
 from launcher.supervise.watch.suspicion import Suspicion, task_name
 
 PROBE, REPORT = "probe", "report"  # tasks that every worker has
+WHY = {
+    Wait.ABSENT: "",
+    Wait.REFUSED: ", which refuses user, password or virtual host",
+    Wait.BLOCKED: ", which blocks publishers (memory or disk alarm)",
+}
 BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
 
 
@@ -137,5 +142,5 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:
         place = "bus" if slot.step in BUS_STEPS else "database"
-        return f"worker {slot.slot}: waiting for the {place}"
+        return f"worker {slot.slot}: waiting for the {place}{WHY[slot.waiting]}"
     return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"

@@ -1,6 +1,7 @@
 """What operators use of RabbitMQ: TLS, quorum queues, several hosts, heartbeats."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,31 @@ def cluster() -> Iterator[tuple[Vhost, RabbitNode]]:
     """Two nodes: a virtual host on the first, and the second."""
     with RabbitNode() as first, RabbitNode(beside=first) as second, first.vhost() as vhost:
         yield vhost, second
+
+
+@pytest.mark.timeout(300)
+def test_each_node_of_a_cluster_has_a_certificate_of_its_own(start: Start, tmp_path: Path) -> None:
+    """A client that goes on to another node checks that node's name. (Those of the test use no
+    TLS: oslo.messaging's own client checks each node against the first one's name.)"""
+    with (
+        RabbitNode() as first,
+        RabbitNode(beside=first, host="127.0.0.2") as second,
+        first.vhost() as vhost,
+    ):
+        authorities = tmp_path / "authorities"
+        authorities.write_text("".join(node.tls.authority.read_text() for node in (first, second)))
+        url = vhost.url_of(*(f"{node.host}:{node.tls_port}" for node in (first, second)))
+        service = serve(start, url, ssl=True, ssl_ca_file=authorities)
+        service.wait_ready()
+        pids = service.workers()
+        for node, other in ((first, second), (second, first)):
+            node.kill()
+            wait_until_all_prove_themselves(service)
+            assert service.run_command("ping", "--host=node-1").status == 0
+            plain = vhost.url_of(f"{other.host}:{other.port}") + "?ssl=false"
+            assert_calls_are_answered(service, plain)
+            node.start()
+        assert service.workers() == pids
 
 
 @pytest.mark.timeout(300)

@@ -1,0 +1,125 @@
+"""The brokers and options that operators have: RabbitMQ of Debian 12, 13 and $RABBITMQ_ROOT.
+
+Each row goes through a start, commands, a reload and a kill under calls, and a restart of the
+broker.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.functional.service.conftest import Start
+from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
+from tests.support.callers import Callers, Ledger
+from tests.support.processes import Launcher
+from tests.support.rabbitmq import RabbitNode
+
+CHECKOUT = Path(__file__).parents[3]
+BROKERS = {
+    "debian-12": None,  # this machine's
+    "debian-13": CHECKOUT / ".roots/rabbitmq-4",
+    **({"other": Path(root)} if (root := os.environ.get("RABBITMQ_ROOT")) else {}),
+}
+DENIED = "".join(
+    f"deprecated_features.permit.{name} = false\n"
+    for name in ("transient_nonexcl_queues", "global_qos")
+)
+QUORUM: dict[str, object] = {"rabbit_quorum_queue": True, "rabbit_transient_quorum_queue": True}
+OPTIONS: dict[str, dict[str, object]] = {
+    "defaults": {},
+    "quorum": QUORUM,
+    "queue-manager": QUORUM | {"use_queue_manager": True},
+    "stream-fanout": QUORUM | {"rabbit_stream_fanout": True, "rabbit_qos_prefetch_count": 10},
+}
+CALLS = 30
+CALL_TIMEOUT = 30.0  # seconds
+
+
+# Later ones deny what is deprecated, beside the defaults, which need it.
+ROWS = [
+    (broker, deny, options)
+    for broker in BROKERS
+    for deny in (False, True)
+    for options in OPTIONS
+    if deny == (BROKERS[broker] is not None and options != "defaults")
+]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Callable[[str, bool], RabbitNode]]:
+    """One of each kind, which later tests go on with."""
+    with ExitStack() as stack:
+
+        @cache
+        def start_node(broker: str, deny: bool) -> RabbitNode:
+            root = BROKERS[broker]
+            if root is not None and not root.exists():
+                pytest.skip(f"there is no {root}; `make test` makes it")
+            return stack.enter_context(RabbitNode(root=root, options=DENIED if deny else ""))
+
+        yield start_node
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("broker", "deny", "options"), ROWS)
+def test_a_row_of_the_table(
+    start: Start,
+    nodes: Callable[[str, bool], RabbitNode],
+    broker: str,
+    *,
+    deny: bool,
+    options: str,
+) -> None:
+    given = OPTIONS[options]
+    node = nodes(broker, deny)
+    node.start()
+    with node.vhost() as vhost:
+        config = with_options(
+            DEFAULT={"transport_url": vhost.url}, oslo_messaging_rabbit=RABBIT | given
+        )
+        service = start("Working", "--workers=2", "--host=node-1", config=config)
+        service.wait_ready()
+        assert service.run_command("ping", "--host=node-1", "--count=3").status == 0
+        with calling(service, vhost.url) as callers:
+            more(service)
+            assert service.run_command("reload").status == 0
+            more(service)
+            os.kill(service.workers()[0], signal.SIGKILL)
+            more(service)
+            wait_until_all_prove_themselves(service)
+            tally = callers.end()
+        assert (tally.failed, tally.wrong) == ({}, {})
+        with calling(service, vhost.url) as callers:
+            more(service)
+            node.restart()
+            wait_until_all_prove_themselves(service)
+            more(service)
+            tally = callers.end()
+        lost = {error[0].split(":")[0] for error in tally.failed.values()}
+        assert lost <= (set() if given else {"MessagingTimeout"})  # queues in memory are lost
+        assert not tally.wrong
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+
+
+def calling(service: Launcher, url: str) -> Callers:
+    """Clients with the service's options, but no lock_path, which a queue manager wants."""
+    return Callers(
+        f"{url}?use_queue_manager=false",
+        "node-1",
+        ("work",),
+        threads=4,
+        timeout=CALL_TIMEOUT,
+        arguments={"seconds": 0.05},
+        config_file=service.config_file,
+    )
+
+
+def more(service: Launcher) -> None:
+    ledger = Ledger(service.state_path)
+    ledger.wait_for(len(ledger.executions()) + CALLS, 60)
