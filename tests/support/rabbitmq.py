@@ -22,6 +22,7 @@ from tests.support.directories import short_directory
 from tests.support.traces import DIE_WITH_US, kill_traces
 from tests.support.waiting import wait_until
 
+OTHER = Path(root) if (root := os.environ.get("RABBITMQ_ROOT")) else None
 IN_ROOT = Path(__file__).with_name("in_root.sh")
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the script that starts as any user
 LOCALHOST = "127.0.0.1"
@@ -81,12 +82,13 @@ class RabbitNode:
         self,
         beside: "RabbitNode | None" = None,
         *,
-        root: Path | None = None,
+        root: Path | None = OTHER,
         options: str = "",
         host: str = LOCALHOST,
     ) -> None:
         """:param beside: whose cluster the new one joins; runs already, and longer.
-        :param root: of the Debian whose RabbitMQ it is; None: this machine's.
+        :param root: of the Debian whose RabbitMQ it is; None: this machine's. By default that of
+            $RABBITMQ_ROOT, if it is set: all tests then run with another RabbitMQ.
         :param options: lines for rabbitmq.conf.
         :param host: the address for clients; the certificate names it.
         """

@@ -17,13 +17,13 @@ from tests.functional.service.conftest import Start
 from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
-from tests.support.rabbitmq import RabbitNode
+from tests.support.rabbitmq import OTHER, RabbitNode
 
 CHECKOUT = Path(__file__).parents[3]
 BROKERS = {
     "debian-12": None,  # this machine's
     "debian-13": CHECKOUT / ".roots/rabbitmq-4",
-    **({"other": Path(root)} if (root := os.environ.get("RABBITMQ_ROOT")) else {}),
+    **({"other": OTHER} if OTHER else {}),
 }
 DENIED = "".join(
     f"deprecated_features.permit.{name} = false\n"
