@@ -34,7 +34,7 @@ from launcher.board.slot_fields import (
     pick,
     seconds,
 )
-from launcher.board.states import Step, WorkerState, check
+from launcher.board.states import Step, Wait, WorkerState, check
 
 
 class Slot:
@@ -137,9 +137,14 @@ class Slot:
             if self.state is WorkerState.SERVING:
                 self._set_deadline(deadline, deadline_task, since)
 
-    def note_probe(self, *, succeeded: bool) -> None:
-        """Called in the worker, after each probe: a round trip to itself through the bus."""
+    def note_probe(self, *, succeeded: bool, why: Wait = Wait.NONE) -> None:
+        """Called in the worker, after each probe: a round trip to itself through the bus.
+
+        :param why: of a failure, for STATUS. In a start, the wait itself says why.
+        """
         now = time.monotonic_ns()
+        if self.state is WorkerState.SERVING:
+            self.put("waiting", why)
         good, bad = ("probe_ok_since", "probe_failing_since")[:: 1 if succeeded else -1]
         self.put(bad, 0)
         self.put(good, self.get(good) or now)

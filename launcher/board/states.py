@@ -15,12 +15,29 @@ class WorkerState(IntEnum):
 
 
 class Wait(IntEnum):
-    """Why a step of the start waits for the bus or the database."""
+    """Why a worker waits for the bus or the database, as far as it knows."""
 
     NONE = 0
-    ABSENT = 1  # it cannot be reached, or does not answer
-    REFUSED = 2  # the broker refuses user, password, virtual host or permission
-    BLOCKED = 3  # the broker blocks publishers: an alarm of memory or disk
+    ABSENT = 1  # cannot be reached, or does not answer
+    REFUSED = 2
+    BLOCKED = 3
+    STOPPING = 4
+    CANCELLED = 5
+    TIMED_OUT = 6
+
+    @property
+    def act(self) -> str:
+        """What the broker does, to follow "the bus" or "RabbitMQ"; "" if it says nothing."""
+        return _ACTS.get(self, "")
+
+
+_ACTS = {
+    Wait.REFUSED: "refuses user, password, virtual host or permission",
+    Wait.BLOCKED: "blocks publishers (memory or disk alarm)",
+    Wait.STOPPING: "is being stopped",
+    Wait.CANCELLED: "has ended consumers: a queue was deleted, or its node is lost",
+    Wait.TIMED_OUT: "has closed a channel: a call took longer than its consumer_timeout",
+}
 
 
 class Step(IntEnum):

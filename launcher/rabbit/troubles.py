@@ -11,6 +11,8 @@ from launcher.board.states import Wait
 from launcher.config.masking import mask_url
 from launcher.errors import BusBlocked, BusUnavailable, LauncherError
 
+LOG = logging.getLogger(__name__)
+
 DRIVER = "oslo.messaging._drivers.impl_rabbit"  # its logger
 BLOCKED = "The broker has blocked the connection: %s"
 UNBLOCKED = "The broker has unblocked the connection"
@@ -21,6 +23,15 @@ OURS = (
 )
 REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
 
+# Parts of reasons: the broker's codes and words, or the driver's for them.
+REASONS = {
+    "(403)": Wait.REFUSED,
+    "(530)": Wait.REFUSED,
+    "(320)": Wait.STOPPING,  # CONNECTION_FORCED
+    "Basic.cancel": Wait.CANCELLED,
+    "delivery acknowledgement on channel": Wait.TIMED_OUT,
+}
+
 
 class Troubles(logging.Handler):
     """Reads the driver's log lines. Any thread. Without a broker there are no such lines."""
@@ -29,7 +40,7 @@ class Troubles(logging.Handler):
         super().__init__()
         self._blocked = ""  # the broker's reason
         self._lost = ""  # the driver's reason, or the broker's
-        self._refused = False  # the broker's
+        self._why = Wait.ABSENT
 
     @classmethod
     def watch(cls) -> Self:
@@ -47,11 +58,11 @@ class Troubles(logging.Handler):
         elif text == UNBLOCKED:
             self._blocked = ""
         elif text == REFUSED:
-            self._lost, self._refused = _one_line(record.getMessage()), True
+            self._lose(record.getMessage())
         elif text.startswith(RECONNECTED) or text == TAKEN:
-            self._lost, self._refused = "", False
+            self._lost, self._why = "", Wait.ABSENT
         elif text.startswith(LOST) and isinstance(record.args, dict):
-            self._lost = _one_line(record.args.get("err_str", ""))
+            self._lose(record.args.get("err_str", ""))
 
     def error(self, url: str) -> LauncherError | None:
         """Return the present trouble, if one is known. `url` may hold a password; it is masked."""
@@ -61,11 +72,16 @@ class Troubles(logging.Handler):
             return BusUnavailable(url=mask_url(url), reason=mask_url(self._lost))
         return None
 
+    def _lose(self, reason: object) -> None:
+        self._lost = _one_line(reason)
+        why = next((why for part, why in REASONS.items() if part in self._lost), Wait.ABSENT)
+        if why != self._why and why.act:
+            LOG.warning("RabbitMQ %s", why.act)
+        self._why = why
+
     def why(self) -> Wait:
-        """What a wait for the broker is due to."""
-        if self._blocked:
-            return Wait.BLOCKED
-        return Wait.REFUSED if self._refused else Wait.ABSENT
+        """What the broker does at present, as far as it tells."""
+        return Wait.BLOCKED if self._blocked else self._why
 
     def alarm(self, url: str) -> BusBlocked | None:
         """Return an error if the broker blocks publishers now (an alarm of memory or disk)."""

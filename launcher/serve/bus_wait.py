@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import oslo_messaging
 
+from launcher.board.states import Wait
 from launcher.config.masking import mask_url
 from launcher.errors import BusUnavailable
 from launcher.exception_text import one_line
@@ -24,6 +25,10 @@ class BusWait:
         self._timeout = timeout
         self._troubles = Troubles.watch()
 
+    def why(self) -> Wait:
+        """Why the bus does not answer, as far as it tells."""
+        return self._troubles.why()
+
     def listen(self, server: Server) -> None:
         """Start a server.
 
@@ -40,7 +45,7 @@ class BusWait:
         :param problem: returns why the event has not come, or nothing if that is not known.
         :raises LauncherError: the event did not come in time, or a stop did.
         """
-        if self._backoff.wait_for(event, f"the bus at {self._url}", self._troubles.why):
+        if self._backoff.wait_for(event, f"the bus at {self._url}", self.why):
             return
         if alarm := self._troubles.alarm(self._url):
             raise alarm

@@ -12,6 +12,7 @@ from typing import Any
 import oslo_messaging
 
 from launcher.board.slot import Slot
+from launcher.board.states import Wait
 from launcher.config.masking import mask_url
 from launcher.errors import ProbeFailed
 from launcher.exception_text import reason
@@ -144,8 +145,19 @@ class RepeatedProof:
     """The proofs while the worker serves: a periodic task, which notes its results on the board.
     In a drain it proves nothing: the servers leave, so a probe may get no answer."""
 
-    def __init__(self, slot: Slot, tracker: Tracker, stop: threading.Event, threads: int) -> None:
-        """:param threads: calls that the worker can execute at the same time."""
+    def __init__(
+        self,
+        slot: Slot,
+        tracker: Tracker,
+        stop: threading.Event,
+        threads: int,
+        why: Callable[[], Wait] = lambda: Wait.ABSENT,
+    ) -> None:
+        """
+        :param threads: calls that the worker can execute at the same time.
+        :param why: returns the reason for a failure, as far as the bus tells it.
+        """
+        self._why = why
         self._slot = slot
         self._tracker = tracker
         self._stop = stop
@@ -171,6 +183,7 @@ class RepeatedProof:
         if not succeeded and self._stop.is_set():
             return
         if succeeded or len(self._tracker.in_hand()) < self._threads:
-            self._slot.note_probe(succeeded=succeeded)
+            why = Wait.NONE if succeeded else self._why()
+            self._slot.note_probe(succeeded=succeeded, why=why)
         else:
             self._slot.forgive_probe()

@@ -200,7 +200,7 @@ def _vain(sight: Sight) -> bool:
 def _claims(slot: int) -> Callable[[Sight], bool]:
     def contradicts(sight: Sight) -> bool:
         """A worker of which the headline tells something else is not claimed to serve."""
-        doubted = f"worker {slot}" in sight.headline or "the bus does not" in sight.headline
+        doubted = f"worker {slot}" in sight.headline or "; the bus " in sight.headline
         return sight.states.get(slot) == "serving" and not doubted and not sight.own[slot]
 
     return contradicts

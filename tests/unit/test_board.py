@@ -411,14 +411,27 @@ def test_proofs_in_a_row_are_remembered_from_the_first(board: Board) -> None:
     assert (slot.get("probe_ok_since"), slot.get("probe_failing_since")) == (first, 0)
     assert slot.get("probe_ok_at") > last
     seen = slot.get("probe_ok_at")
-    slot.note_probe(succeeded=False)
+    slot.note_probe(succeeded=False, why=Wait.BLOCKED)
     failing = slot.get("probe_failing_since")
     assert failing >= seen
-    slot.note_probe(succeeded=False)
+    slot.note_probe(succeeded=False, why=Wait.BLOCKED)
     assert slot.get("probe_failing_since") == failing
     assert (slot.get("probe_ok_since"), slot.get("probe_ok_at")) == (0, seen)
     slot.forgive_probe()
     assert slot.get("probe_failing_since") == 0
+
+
+def test_why_a_proof_failed_is_noted_while_the_worker_serves(board: Board) -> None:
+    slot = board.slot(0)
+    slot.occupy(42, 90)
+    slot.put("waiting", Wait.REFUSED)
+    slot.note_probe(succeeded=False, why=Wait.BLOCKED)
+    assert slot.view().waiting is Wait.REFUSED, "the start says itself for what it waits"
+    slot.serve(0, 5)
+    slot.note_probe(succeeded=False, why=Wait.BLOCKED)
+    assert slot.view().waiting is Wait.BLOCKED
+    slot.note_probe(succeeded=True)
+    assert slot.view().waiting is Wait.NONE
 
 
 @pytest.mark.parametrize("timeout", [0, 7])

@@ -6,7 +6,7 @@ import pytest
 
 from launcher.board.board import NO_LEAD
 from launcher.board.slot_fields import SECOND, SlotView
-from launcher.board.states import Step, Wanted, WorkerState
+from launcher.board.states import Step, Wait, Wanted, WorkerState
 from launcher.supervise.watch.health import Verdict, assess
 from launcher.supervise.watch.suspicion import is_late
 
@@ -40,7 +40,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "oldest_call_since": 0,
         "calls_done": 0,
         "calls_failed": 0,
-        "waiting": False,
+        "waiting": Wait.NONE,
         "left": False,
     }
     return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
         ([slot(0, EMPTY)], "starting: 0/1 serving; worker 0: fork"),
         *(
             (
-                [starting(1, step, 12, waiting=1)],
+                [starting(1, step, 12, waiting=Wait.ABSENT)],
                 f"starting: 0/1 serving; worker 1: waiting for the {place}",
             )
             for step, place in [
@@ -262,6 +262,15 @@ def test_a_probe_that_fails_says_what_is_away_and_is_not_counted_as_a_task() -> 
     found = judge(slot(0), slot(1, **away), was_ready=True)
     said = "worker 1: no answer through the bus"
     assert found.headline == f"degraded: 2/2 workers serving; {said}"
+    blocked = away | {"waiting": Wait.BLOCKED}
+    told = "blocks publishers (memory or disk alarm)"
+    found = judge(slot(0, **blocked), slot(1, **away), was_ready=True)
+    assert found.headline == f"degraded: 2/2 workers serving; the bus {told}"
+    found = judge(slot(0), slot(1, **blocked), was_ready=True)
+    assert found.headline == f"degraded: 2/2 workers serving; {said}, which {told}"
+    refused = slot(0, **away | {"waiting": Wait.REFUSED})
+    found = judge(refused, slot(1, **blocked), was_ready=True)
+    assert found.headline == "degraded: 2/2 workers serving; the bus does not answer"
     found = judge(slot(0, **away), starting(1, Step.PROBE, 3), was_ready=True)
     told = "worker 1: probe 3 s; the bus does not answer"
     assert found.headline == f"degraded: 1/2 workers serving; {told}"

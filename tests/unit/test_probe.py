@@ -10,6 +10,7 @@ from typing import Any, Self
 import oslo_messaging
 import pytest
 
+from launcher.board.states import Wait
 from launcher.errors import ProbeFailed
 from launcher.serve import probe as module
 from launcher.serve import rpc
@@ -207,7 +208,8 @@ class Served:
         tracker: Any = SimpleNamespace(in_hand=lambda: self.in_hand)
         self.proof = RepeatedProof(slot, tracker, self.stop, threads=64)
 
-    def _note(self, *, succeeded: bool) -> None:
+    def _note(self, *, succeeded: bool, why: Wait) -> None:
+        assert why is (Wait.NONE if succeeded else Wait.ABSENT)
         self.noted.append(succeeded)
 
     def _forgive(self) -> None:

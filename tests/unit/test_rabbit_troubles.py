@@ -19,6 +19,9 @@ RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server on %(hostname)s:%(
 
 @pytest.fixture
 def watched() -> Iterator[Troubles]:
+    for name in (troubles.DRIVER, troubles.OURS):  # without those of other tests
+        for handler in list(logging.getLogger(name).handlers):
+            logging.getLogger(name).removeHandler(handler)
     found = Troubles.watch()
     yield found
     for name in (troubles.DRIVER, troubles.OURS):
@@ -77,6 +80,32 @@ def test_a_broker_that_refuses_us(watched: Troubles) -> None:
     assert watched.why() is Wait.ABSENT
     say(logging.ERROR, troubles.BLOCKED, "low on memory")
     assert watched.why() is Wait.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("[Errno 111] ECONNREFUSED", Wait.ABSENT),
+        ("(0, 0): (320) CONNECTION_FORCED - broker forced connection closure", Wait.STOPPING),
+        ("Basic.cancel: (0) 2", Wait.CANCELLED),
+        ("(0, 0): (403) ACCESS_REFUSED - Login was refused", Wait.REFUSED),
+        ("Connection.open: (530) NOT_ALLOWED - vhost v not found", Wait.REFUSED),
+        (
+            "(0, 0): (406) PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out",
+            Wait.TIMED_OUT,
+        ),
+    ],
+)
+def test_what_the_broker_does_is_told_apart(
+    watched: Troubles, caplog: pytest.LogCaptureFixture, reason: str, why: Wait
+) -> None:
+    lose(reason)
+    lose(reason)
+    assert watched.why() is why
+    said = [record.getMessage() for record in caplog.records if record.name == troubles.__name__]
+    assert said == ([f"RabbitMQ {why.act}"] if why.act else [])
+    say(logging.INFO, RECONNECTED, {"connection_id": "x", "hostname": "broker", "port": 5672})
+    assert watched.why() is Wait.ABSENT
 
 
 def test_an_alarm_says_more_than_the_connection_lost_by_it(watched: Troubles) -> None:

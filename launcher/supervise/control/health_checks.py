@@ -95,7 +95,8 @@ def _bus(slot: SlotView, seen: Observation, ttl: float) -> Check:
     check = _check(seen, status, slot, time=_shown(when), ttl=ttl)
     if slot.probe_failing_since:
         failing = (seen.now - slot.probe_failing_since) / SECOND
-        check["output"] = f"no round trip through the bus for {failing:.0f} s"
+        why = f": it {slot.waiting.act}" if slot.waiting.act else ""
+        check["output"] = f"no round trip through the bus for {failing:.0f} s{why}"
     return check
 
 

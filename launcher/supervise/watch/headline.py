@@ -8,11 +8,6 @@ from launcher.board.states import Step, Wait, WorkerState
 from launcher.supervise.watch.suspicion import Suspicion, task_name
 
 PROBE, REPORT = "probe", "report"  # tasks that every worker has
-WHY = {
-    Wait.ABSENT: "",
-    Wait.REFUSED: ", which refuses user, password or virtual host",
-    Wait.BLOCKED: ", which blocks publishers (memory or disk alarm)",
-}
 BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
 
 
@@ -80,9 +75,15 @@ def _bus(slots: Sequence[SlotView]) -> Iterator[str]:
     serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
     failing = [slot for slot in serving if slot.probe_failing_since]
     if failing and len(failing) == len(serving):
-        yield "the bus does not answer"
+        acts = {slot.waiting.act for slot in failing} - {""}
+        yield f"the bus {acts.pop() if len(acts) == 1 else 'does not answer'}"
     else:
-        yield from (f"worker {slot.slot}: no answer through the bus" for slot in failing)
+        for slot in failing:
+            yield f"worker {slot.slot}: no answer through the bus{_which(slot.waiting)}"
+
+
+def _which(waiting: Wait) -> str:
+    return f", which {waiting.act}" if waiting.act else ""
 
 
 def _failing_tasks(slots: Sequence[SlotView], tasks: Sequence[str]) -> Iterator[str]:
@@ -142,5 +143,5 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:
         place = "bus" if slot.step in BUS_STEPS else "database"
-        return f"worker {slot.slot}: waiting for the {place}{WHY[slot.waiting]}"
+        return f"worker {slot.slot}: waiting for the {place}{_which(slot.waiting)}"
     return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"
