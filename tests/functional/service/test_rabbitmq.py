@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
+from tests.functional.service.faults import (
+    RABBIT,
+    status,
+    wait_until_all_prove_themselves,
+    with_options,
+)
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import LOCALHOST, RabbitNode, Vhost, binary, free_ports
+from tests.support.waiting import wait_until
 
 CALLS = 50
 CALL_TIMEOUT = 10.0  # seconds
@@ -92,6 +98,17 @@ def test_a_broker_that_hangs_is_noticed_by_its_heartbeat(start: Start, rabbit: V
     rabbit.node.start()
     assert_calls_are_answered(service, rabbit.url)
     assert service.workers() == before
+
+
+def test_status_and_health_say_what_the_broker_does(start: Start, rabbit: Vhost) -> None:
+    service = serve(start, rabbit.url)
+    service.wait_ready()
+    told = "the bus blocks publishers (memory or disk alarm)"
+    with rabbit.node.alarm("disk"):
+        wait_until(lambda: told in status(service)["headline"], 30, "STATUS says so")
+        assert "it blocks publishers" in service.run_command("health", "--json").stdout
+    wait_until_all_prove_themselves(service)
+    assert "blocks" not in status(service)["headline"]
 
 
 @pytest.fixture
