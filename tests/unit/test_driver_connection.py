@@ -1,0 +1,110 @@
+"""What we change of the AMQP driver's connections, without a broker."""
+
+import threading
+from typing import Any
+
+import oslo_messaging
+import pytest
+from amqp.exceptions import AccessRefused
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+from oslo_messaging._drivers import impl_rabbit
+from oslo_messaging._drivers.common import PURPOSE_LISTEN, PURPOSE_SEND
+from oslo_messaging._drivers.pool import ConnectionPool
+
+from launcher.rabbit import driver_connection, transport
+from launcher.rabbit.driver_connection import DriverConnection
+from tests.support.transports import configuration
+from tests.support.waiting import elapse, wait_until
+
+DEADLINE = 10.0
+
+
+def test_what_is_overridden_is_there() -> None:
+    ours = {name for name in vars(DriverConnection) if not name.startswith("__")}
+    added = {"waits", "_declare_consumer", "_while_refused"}
+    assert added < ours
+    assert not {name for name in ours - added if name not in vars(impl_rabbit.Connection)}
+
+
+@pytest.mark.parametrize(
+    ("password", "sent"), [("half%2Frest", "half%2Frest"), ("a%40b%3A%25", "a%40b%3A%25")]
+)
+def test_a_password_is_written_so_that_kombu_reads_it(password: str, sent: str) -> None:
+    text = f"rabbit://us%2Fer:{password}@[::1]:5673/vhost"
+    url = oslo_messaging.TransportURL.parse(configuration(text))
+    made = DriverConnection.__new__(DriverConnection)._transform_transport_url(url, url.hosts[0])
+    assert made == f"amqp://us%2Fer:{sent}@[::1]:5673/vhost"
+    read = Connection(made)
+    assert (read.userid, read.password) == ("us/er", url.hosts[0].password)
+
+
+def test_each_hosts_certificate_is_checked_against_its_own_name() -> None:
+    """Nothing listens there: the name is set before kombu connects."""
+    parameters = {"server_hostname": None}
+    connection = Connection(
+        "amqp://127.0.0.1:1//;amqp://127.0.0.2:1//",
+        ssl=parameters,
+        failover_strategy="round-robin",
+    )
+    driver_connection._name_each_host(connection)
+    driver_connection._name_each_host(connection)  # as after a lost connection
+    tried = []
+
+    def refused(error: Exception, interval: float) -> None:
+        tried.append((connection.hostname, parameters["server_hostname"]))
+
+    with pytest.raises(OperationalError, match="refused"):
+        connection.ensure_connection(
+            errback=refused, max_retries=3, interval_start=0, interval_step=0
+        )
+    assert {host for host, _ in tried} == {"127.0.0.1", "127.0.0.2"}
+    assert all(host == name for host, name in tried)
+
+
+class Made:
+    """A connection of a pool."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if Made.refused:
+            raise oslo_messaging.MessageDeliveryFailure("no") from AccessRefused("no")
+
+    refused = False
+
+
+@pytest.fixture
+def pool() -> ConnectionPool:
+    Made.refused = False
+    pool = ConnectionPool(None, 4, 1, 1200, None, Made)
+    transport._share_when_refused(pool)
+    return pool
+
+
+def test_who_is_refused_waits_for_a_connection_that_another_thread_has(
+    pool: ConnectionPool,
+) -> None:
+    first = pool.get()
+    Made.refused = True
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.append(pool.get()), daemon=True)
+    thread.start()
+    wait_until(lambda: pool._cond._waiters, DEADLINE, "it waits")
+    elapse(0.05)
+    assert got == []
+    pool.put(first)
+    thread.join(DEADLINE)
+    assert got == [first]
+    assert pool._current_size == 1
+    Made.refused = False
+    assert pool.get() is not first
+    assert pool._current_size == 2
+
+
+def test_who_has_no_connection_at_all_is_told(pool: ConnectionPool) -> None:
+    Made.refused = True
+    for purpose in (PURPOSE_SEND, PURPOSE_LISTEN):
+        with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+            pool.create(purpose)
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        pool.get()
+    assert pool._current_size == 0
