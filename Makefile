@@ -114,7 +114,8 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 clean: ## remove what these commands have made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
 	rm -rf tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .roots
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants
+	rm -rf .roots 2>/dev/null || sudo rm -rf .roots
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18

@@ -24,6 +24,7 @@ class Wait(IntEnum):
     STOPPING = 4
     CANCELLED = 5
     TIMED_OUT = 6
+    LIMITED = 7
 
     @property
     def act(self) -> str:
@@ -33,6 +34,7 @@ class Wait(IntEnum):
 
 _ACTS = {
     Wait.REFUSED: "refuses user, password, virtual host or permission",
+    Wait.LIMITED: "takes no more connections: a limit is reached",
     Wait.BLOCKED: "blocks publishers (memory or disk alarm)",
     Wait.STOPPING: "is being stopped",
     Wait.CANCELLED: "has ended consumers: a queue was deleted, or its node is lost",

@@ -14,6 +14,7 @@ Uses private names of the AMQP driver: see `consumer`. Each change names what it
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,78 +36,120 @@ LOG = logging.getLogger(__name__)
 # Our own policy says how often a call is delivered: `launcher.serve.redelivery`.
 DELIVERY_LIMIT = 1_000_000
 LIMIT = "x-delivery-limit"
-OTHER_LIMIT = f"inequivalent arg '{LIMIT}'"  # in the broker's words
-WITHOUT_LIMIT = (
-    "queue %s exists without our delivery limit: RabbitMQ 4 drops a call of it that was given "
-    "back 20 times; delete it while the service is stopped, or set the policy delivery-limit"
+OTHER_LIMIT = re.compile(rf"inequivalent arg '{LIMIT}'.* but current is (none|the value '(\d+)')")
+USED_AS_IT_IS = (
+    "queue %s exists with a delivery limit of its own: by itself RabbitMQ 4 drops a call that was "
+    "given back 20 times; see RABBITMQ in compute-launcher(7)"
 )
-REFUSALS = (amqp.AccessRefused, amqp.NotAllowed)  # of user, password, virtual host, permission
+REFUSALS = (amqp.AccessRefused, amqp.NotAllowed)
+LOGIN = "(0, 0)"  # how a refusal begins that concerns the connection, not one of its channels
 DENIED = "transient_nonexcl_queues"  # a deprecated feature of RabbitMQ 4
 NEXT = "next"  # an offset of a stream
+EXPIRES = "x-expires"
+UNUSED_MILLISECONDS = 300_000  # then the broker deletes what a dead worker has left
+THEIR_TTL = next(
+    opt.default for opt in impl_rabbit.rabbit_opts if opt.dest == "rabbit_transient_queues_ttl"
+)
+
+
+def refuses_login(error: BaseException | None) -> bool:
+    """Whether the broker refuses user, password or virtual host, or any further connection."""
+    return isinstance(error, amqp.NotAllowed) or (
+        isinstance(error, amqp.AccessRefused) and str(error).startswith(LOGIN)
+    )
 
 
 class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
     """Made by the driver's pool, in each process that uses RabbitMQ.
 
-    :cvar waits: whether a listener waits for a broker that refuses it.
+    :cvar waits: whether it waits for a broker that refuses it.
     """
 
     waits = True
 
     def ensure_connection(self) -> None:
-        """Connect. Called by the driver, also after a lost connection."""
+        """Connect. A listener waits while it is refused; a sender may use the connection of
+        another one, see `transport`."""
         parameters = self.connection.ssl
         if isinstance(parameters, dict) and parameters.get("server_hostname", "") is None:
             _name_each_host(self.connection)
-        self._while_refused(super().ensure_connection)
+        try:
+            self._while_refused(
+                super().ensure_connection, waits=self.purpose == drivers.PURPOSE_LISTEN
+            )
+        except REFUSALS as error:
+            raise oslo_messaging.MessageDeliveryFailure(REFUSED % one_line(error)) from error
+
+    def ensure(
+        self, method: Callable[[], Any], retry: int | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Do something that needs a connection, and reconnect if it is lost. While the broker
+        refuses the login, it is as if it were away."""
+
+        def act() -> Any:
+            try:
+                return ensure(method, retry, *args, **kwargs)
+            except oslo_messaging.MessageDeliveryFailure as failure:
+                error = failure.__context__
+                if refuses_login(error) and error is not None:
+                    raise error from failure
+                raise
+
+        ensure = super().ensure
+        try:
+            return self._while_refused(act, waits=retry is None or retry < 0)
+        except REFUSALS as error:
+            raise oslo_messaging.MessageDeliveryFailure(REFUSED % one_line(error)) from error
 
     def declare_consumer(self, consumer: Any) -> None:
         """Declare a queue, and note its consumer.
 
-        :raises QueueUnfit, TransientQueuesDenied: an operator has to change something.
+        :raises QueueUnfit, ExchangeUnfit, TransientQueuesDenied: an operator has to change
+            something.
         """
         if self.rabbit_stream_fanout and consumer.type == "fanout":
             consumer.next_stream_offset = NEXT
+            consumer.reset_stream_offset = partial(setattr, consumer, "next_stream_offset", NEXT)
+        elif EXPIRES in consumer.queue_arguments and self._may_expire_sooner():
+            consumer.queue_arguments[EXPIRES] = UNUSED_MILLISECONDS
         consumer.declare = partial(_declare, consumer, consumer.declare)
-        self._while_refused(partial(self._declare_consumer, consumer))
+        self._while_refused(partial(self._declare_consumer, consumer), waits=True)
+
+    def _may_expire_sooner(self) -> bool:
+        """Whether names of queues are random, so that nobody else declares them."""
+        return not self.use_queue_manager and self.rabbit_transient_queues_ttl == THEIR_TTL
 
     def _declare_consumer(self, consumer: Any) -> None:
         try:
             super().declare_consumer(consumer)
         except oslo_messaging.MessageDeliveryFailure as failure:
             error = failure.__context__
-            if OTHER_LIMIT in str(error) and LIMIT in consumer.queue_arguments:
-                del consumer.queue_arguments[LIMIT]
-                LOG.warning(WITHOUT_LIMIT, consumer.queue_name)
-                super().declare_consumer(consumer)
-            elif isinstance(error, amqp.PreconditionFailed):
-                queue, reason = consumer.queue_name, one_line(error)
-                raise QueueUnfit(queue=queue, reason=reason) from failure
-            elif isinstance(error, (ConfigError, *REFUSALS)):
+            if isinstance(error, (ConfigError, amqp.AccessRefused)):  # of a permission
                 raise error from failure
-            else:
-                raise
+            if isinstance(error, amqp.PreconditionFailed):
+                _raise_unfit(consumer, one_line(error), failure)
+            raise
 
-    def _while_refused(self, action: Callable[[], object]) -> None:
-        """Do it again while the broker refuses it, after growing pauses. That is for listeners: a
-        worker that cannot send uses another connection of its pool, see `transport`."""
+    def _while_refused(self, action: Callable[[], Any], *, waits: bool) -> Any:
+        """Do it again while the broker refuses it, after growing pauses; of several hosts, the
+        next one is tried."""
         pause, was_refused = self.interval_start, False
         while True:
             try:
-                action()
+                result = action()
             except REFUSALS as error:
-                if self.purpose != drivers.PURPOSE_LISTEN or not self.waits:
-                    raise oslo_messaging.MessageDeliveryFailure(
-                        REFUSED % one_line(error)
-                    ) from error
+                if not waits or not self.waits:
+                    raise
                 LOG.error(REFUSED, one_line(error))
                 was_refused = True
                 time.sleep(pause)
                 pause = min(pause + self.interval_stepping, self.interval_max)
+                if refuses_login(error):
+                    self.connection.maybe_switch_next()
             else:
                 if was_refused:
-                    LOG.info(TAKEN)
-                return
+                    LOG.warning(TAKEN)
+                return result
 
     def _get_quorum_configurations(self, driver_conf: Any) -> Any:
         found = super()._get_quorum_configurations(driver_conf)
@@ -124,7 +167,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
         user = quote(host.username or default_username, safe="")
         password = quote(host.password or default_password, safe="")
         place = netutils.escape_ipv6(host.hostname) or default_hostname
-        path = url.virtual_host or ""
+        path = quote(url.virtual_host or "", safe="")
         return f"{scheme}://{user}:{password}@{place}:{host.port or 5672}/{path}"
 
 
@@ -135,9 +178,13 @@ class PassingConnection(DriverConnection):
 
 
 def _declare(consumer: Any, declare: Callable[[Any], None], connection: Any) -> None:
-    """Declare a consumer's queue on a connection of ours."""
+    """Declare a consumer's queue, also after a lost connection."""
     try:
         declare(connection)
+    except amqp.PreconditionFailed as error:
+        if not _take_limit(consumer, str(error), connection):
+            raise
+        declare(connection)  # the channel has been opened again
     except Exception as error:
         # The driver tries a second time, on the connection that the broker has closed meanwhile.
         for one in (error, error.__context__):
@@ -146,6 +193,29 @@ def _declare(consumer: Any, declare: Callable[[Any], None], connection: Any) -> 
                     raise ExchangeUnfit(exchange=consumer.exchange_name) from error
                 raise TransientQueuesDenied(feature=DENIED) from error
         raise
+
+
+def _take_limit(consumer: Any, text: str, connection: Any) -> bool:
+    """Take the delivery limit that a queue has; False if the error `text` is of something else."""
+    found = OTHER_LIMIT.search(text)
+    if found is None:
+        return False
+    if found[2] is None:
+        consumer.queue_arguments.pop(LIMIT, None)
+    else:
+        consumer.queue_arguments[LIMIT] = int(found[2])
+    version = connection.channel.connection.server_properties.get("version", "")
+    if not version.startswith("3."):
+        LOG.warning(USED_AS_IT_IS, consumer.queue_name)
+    return True
+
+
+def _raise_unfit(consumer: Any, reason: str, failure: Exception) -> None:
+    """Raise for a queue or exchange that exists otherwise; return for any other reason."""
+    if " for exchange " in reason or (consumer.durable and not consumer.exchange.durable):
+        raise ExchangeUnfit(exchange=consumer.exchange_name) from failure
+    if "inequivalent arg" in reason:
+        raise QueueUnfit(queue=consumer.queue_name, reason=reason) from failure
 
 
 def _name_each_host(connection: Any) -> None:

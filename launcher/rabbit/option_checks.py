@@ -3,8 +3,8 @@
 Uses private names of the AMQP driver: see `consumer`.
 """
 
+import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import kombu.compression
@@ -13,12 +13,15 @@ from oslo_messaging._drivers.impl_rabbit import Connection
 from launcher.errors import OptionError
 
 GROUP = "oslo_messaging_rabbit"
+SHORT = 65535  # AMQP 0-9-1 has 16 bits for it
 RANGES = (
-    ("heartbeat_timeout_threshold", 0, 65535),  # seconds; AMQP 0-9-1 has 16 bits for it
-    ("heartbeat_rate", 1, 65535),
+    ("heartbeat_timeout_threshold", 0, SHORT),  # seconds
+    ("heartbeat_rate", 1, SHORT),
+    ("rabbit_qos_prefetch_count", 0, SHORT),
     ("rabbit_transient_queues_ttl", 0, 4_294_967),  # seconds; RabbitMQ: 32 bits of milliseconds
+    ("conn_pool_ttl", 0, None),  # seconds
 )
-FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
+QUORUM = ("rabbit_quorum_queue", "rabbit_transient_quorum_queue", "rabbit_stream_fanout")
 
 
 def check(options: Any) -> None:
@@ -32,8 +35,7 @@ def check(options: Any) -> None:
 
 def _faults(options: Any) -> Iterator[tuple[str, str]]:
     yield from _numbers(options)
-    if options.rabbit_quorum_queue and options.rabbit_ha_queues:
-        yield "rabbit_ha_queues", "a queue is mirrored or a quorum queue; set one of the two"
+    yield from _kinds_of_queues(options)
     if options.rabbit_stream_fanout:
         if not options.rabbit_transient_quorum_queue:
             yield "rabbit_stream_fanout", "it needs rabbit_transient_quorum_queue = true beside it"
@@ -46,11 +48,20 @@ def _faults(options: Any) -> Iterator[tuple[str, str]]:
         yield from _tls(options)
 
 
+def _kinds_of_queues(options: Any) -> Iterator[tuple[str, str]]:
+    for name in QUORUM:
+        if options[name] and options.rabbit_ha_queues:
+            yield "rabbit_ha_queues", f"queues are mirrored or {name} is set, not both"
+    if options.rabbit_quorum_queue and options.amqp_auto_delete:
+        yield "amqp_auto_delete", "a quorum queue is never deleted automatically; leave it out"
+
+
 def _numbers(options: Any) -> Iterator[tuple[str, str]]:
     for name, least, most in RANGES:
         value = options[name]
-        if not least <= value <= most:
-            yield name, f"{value} is out of its range, {least} to {most}"
+        if value < least or (most is not None and value > most):
+            bounds = f"{least} or more" if most is None else f"{least} to {most}"
+            yield name, f"{value} is out of its range, {bounds}"
 
 
 def _is_known(compression: str) -> bool:
@@ -67,6 +78,19 @@ def _tls(options: Any) -> Iterator[tuple[str, str]]:
             Connection.validate_ssl_version(options.ssl_version)
         except RuntimeError:
             yield "ssl_version", f"there is no {options.ssl_version!r}; leave it out"
-    for name in FILES:
-        if options[name] and not Path(options[name]).is_file():
-            yield name, f"there is no file {options[name]}"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if options.ssl_ca_file:
+            context.load_verify_locations(options.ssl_ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        yield "ssl_ca_file", _reason(options.ssl_ca_file, error)
+    try:
+        if options.ssl_cert_file:
+            context.load_cert_chain(options.ssl_cert_file, options.ssl_key_file or None)
+    except OSError as error:
+        both = " and ".join(filter(None, (options.ssl_cert_file, options.ssl_key_file)))
+        yield "ssl_cert_file", _reason(both, error)
+
+
+def _reason(files: str, error: OSError) -> str:
+    return f"{files} cannot be used: {error.strerror or error}"

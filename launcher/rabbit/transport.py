@@ -3,6 +3,7 @@
 Uses private names of the AMQP driver: see `consumer`.
 """
 
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from launcher.rabbit.connection import BrokerConnection
 from launcher.rabbit.driver_connection import REFUSALS, DriverConnection, PassingConnection
 
 LOCKS = "locks"  # below the runtime directory
-UNUSED_SECONDS = 300  # then the broker deletes a queue for replies or fanouts: of a dead worker
+REFUSED_PAUSE = 1.0  # seconds
 
 
 def set_defaults(conf: Any) -> None:
@@ -33,11 +34,11 @@ def set_defaults(conf: Any) -> None:
     number = zlib.crc32(runtime_path.encode())
     cfg.set_defaults(
         impl_rabbit.rabbit_opts,
-        rabbit_transient_queues_ttl=UNUSED_SECONDS,
         hostname=conf.host,
         processname=f"{conf.prog}-{number:08x}",
     )
-    lockutils.set_defaults(f"{runtime_path}/{LOCKS}")
+    if "OSLO_LOCK_PATH" not in os.environ:  # oslo.concurrency's own default
+        lockutils.set_defaults(f"{runtime_path}/{LOCKS}")
 
 
 def adapt(transport: Any, *, passing: bool) -> None:
@@ -50,29 +51,34 @@ def adapt(transport: Any, *, passing: bool) -> None:
     driver = transport._driver
     option_checks.check(driver.conf.oslo_messaging_rabbit)
     driver._connection_pool.connection_cls = PassingConnection if passing else DriverConnection
-    _share_when_refused(driver._connection_pool)
     if passing:
         driver._q_manager = None  # names are random then
+    else:
+        _share_when_refused(driver._connection_pool)
 
 
 def _share_when_refused(pool: Any) -> None:
-    """Have a sender wait for another sender's connection when the broker refuses a new one. The
-    password was changed there, and what has begun under the old one is to end well."""
+    """Have a sender use another sender's connection, when one is free, while the broker refuses a
+    new one. The password was changed there, and what has begun under the old one is to end well.
+    Without another connection the sender waits, as it does for a broker that is away."""
     make = pool.create
 
     def create(purpose: str = drivers.PURPOSE_SEND, retry: int | None = None) -> Any:
-        try:
-            return make(purpose, retry=retry)
-        except oslo_messaging.MessageDeliveryFailure as error:
-            if purpose != drivers.PURPOSE_SEND or not isinstance(error.__cause__, REFUSALS):
-                raise
-            with pool._cond:
-                if pool._current_size < 2:  # there is none but this one
+        while True:
+            try:
+                return make(purpose, retry=retry)
+            except oslo_messaging.MessageDeliveryFailure as error:
+                waits = retry is None or retry < 0
+                refused = isinstance(error.__cause__, REFUSALS)
+                if purpose != drivers.PURPOSE_SEND or not refused or not waits:
                     raise
-                while not pool._items:
-                    pool._cond.wait()
-                pool._current_size -= 1
-                return pool._items.pop()[1]
+            with pool._cond:
+                if not pool._items:
+                    pool._cond.wait(REFUSED_PAUSE)
+                if pool._items:
+                    pool._current_size -= 1  # this one, which was not made
+                    pool._cond.notify()
+                    return pool._items.pop()[1]
 
     pool.create = create
 

@@ -25,6 +25,7 @@ REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
 
 # Parts of reasons: the broker's codes and words, or the driver's for them.
 REASONS = {
+    "limit": Wait.LIMITED,  # of connections: of the node, the user or the virtual host
     "(403)": Wait.REFUSED,
     "(530)": Wait.REFUSED,
     "(320)": Wait.STOPPING,  # CONNECTION_FORCED

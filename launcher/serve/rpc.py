@@ -18,6 +18,7 @@ from launcher.errors import ConfigError
 from launcher.exception_text import one_line
 
 BASE_NAMESPACE = "baseapi"
+WRITTEN = "are / : @ # ? in a password written as %2F %3A %40 …?"
 AMQP_SCHEMES = ("rabbit", "kombu")
 
 # True in a thread that executes a call, False in one that executes a cast (no answer is sent).
@@ -105,13 +106,7 @@ def get_transport(
     :raises ConfigError: the URL is malformed, no driver is installed for it, or an option of the
         driver has a value that cannot work.
     """
-    try:
-        oslo_messaging.TransportURL.parse(conf)
-    except oslo_messaging.InvalidTransportURL as error:
-        raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
-    except ValueError as error:  # its text shows the "port", possibly half a password
-        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
-        raise ConfigError(problem=_transport_problem(conf, reason)) from error
+    url = parse_url(conf)
     try:
         return _load_driver(conf, passing=passing)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
@@ -122,7 +117,21 @@ def get_transport(
         reason = f"what its driver needs is not installed ({error})"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
     except (cfg.NoSuchOptError, ValueError) as error:  # after the question mark of the URL
-        reason = f"its query is wrong: {mask_url(one_line(error))}"
+        if any("@" in text for pair in url.query.items() for text in pair):  # half a password
+            problem = f"transport_url cannot be used: its query is wrong; {WRITTEN}"
+            raise ConfigError(problem=problem) from error
+        reason = f"its query is wrong: {one_line(error)}"
+        raise ConfigError(problem=_transport_problem(conf, reason)) from error
+
+
+def parse_url(conf: cfg.ConfigOpts) -> oslo_messaging.TransportURL:
+    """Parse `transport_url`. Raises ConfigError, which shows no part of a password."""
+    try:
+        return oslo_messaging.TransportURL.parse(conf)
+    except oslo_messaging.InvalidTransportURL as error:
+        raise ConfigError(problem=_transport_problem(conf, mask_url(one_line(error)))) from error
+    except ValueError as error:  # its text shows the "port", possibly half a password
+        reason = f"its port is no number; {WRITTEN}"
         raise ConfigError(problem=_transport_problem(conf, reason)) from error
 
 

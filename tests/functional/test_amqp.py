@@ -74,6 +74,7 @@ class Side:
     def __init__(self, url: str, threads: int = THREADS, heartbeat: int = 60) -> None:
         conf = configuration(url)
         self.transport = oslo_messaging.get_rpc_transport(conf)
+        transport.adapt(self.transport, passing=False)
         transport.wait_without_polling(self.transport)
         self.endpoint = Endpoint()
         board = Board()

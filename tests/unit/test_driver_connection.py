@@ -1,17 +1,21 @@
 """What we change of the AMQP driver's connections, without a broker."""
 
+import inspect
 import threading
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import oslo_messaging
 import pytest
-from amqp.exceptions import AccessRefused
+from amqp.exceptions import AccessRefused, PreconditionFailed
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from oslo_messaging._drivers import impl_rabbit
-from oslo_messaging._drivers.common import PURPOSE_LISTEN, PURPOSE_SEND
+from oslo_messaging._drivers.common import PURPOSE_LISTEN
 from oslo_messaging._drivers.pool import ConnectionPool
 
+from launcher.errors import ExchangeUnfit, QueueUnfit
 from launcher.rabbit import driver_connection, transport
 from launcher.rabbit.driver_connection import DriverConnection
 from tests.support.transports import configuration
@@ -22,7 +26,12 @@ DEADLINE = 10.0
 
 def test_what_is_overridden_is_there() -> None:
     ours = {name for name in vars(DriverConnection) if not name.startswith("__")}
-    added = {"waits", "_declare_consumer", "_while_refused"}
+    for name in ("_cond", "_items", "_current_size"):
+        assert name in vars(ConnectionPool(None, 4, 1, 1200, None, Made)), name
+    source = inspect.getsource(impl_rabbit)
+    for name in ("next_stream_offset", "reset_stream_offset", "queue_arguments"):
+        assert name in source, name
+    added = {"waits", "_declare_consumer", "_may_expire_sooner", "_while_refused"}
     assert added < ours
     assert not {name for name in ours - added if name not in vars(impl_rabbit.Connection)}
 
@@ -100,11 +109,71 @@ def test_who_is_refused_waits_for_a_connection_that_another_thread_has(
     assert pool._current_size == 2
 
 
-def test_who_has_no_connection_at_all_is_told(pool: ConnectionPool) -> None:
+def test_those_who_have_no_connection_at_all_wait_until_they_may(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at the same time: neither waits for the other."""
+    monkeypatch.setattr(transport, "REFUSED_PAUSE", 0.01)
     Made.refused = True
-    for purpose in (PURPOSE_SEND, PURPOSE_LISTEN):
-        with pytest.raises(oslo_messaging.MessageDeliveryFailure):
-            pool.create(purpose)
+    got: list[Any] = []
+    threads = [threading.Thread(target=lambda: got.append(pool.get())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: pool._current_size == 2, DEADLINE, "both try")
+    Made.refused = False
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert len(set(got)) == pool._current_size == 2
+
+
+def test_who_may_not_wait_is_told(pool: ConnectionPool) -> None:
+    """A listener has its own way to wait; a command has none."""
+    Made.refused = True
     with pytest.raises(oslo_messaging.MessageDeliveryFailure):
-        pool.get()
+        pool.create(PURPOSE_LISTEN)
+    with pytest.raises(oslo_messaging.MessageDeliveryFailure):
+        pool.get(retry=2)
     assert pool._current_size == 0
+
+
+@pytest.mark.parametrize(("current", "taken"), [("none", None), ("the value '20' of a type", 20)])
+def test_the_delivery_limit_that_a_queue_has_is_taken(current: str, taken: int | None) -> None:
+    text = (
+        "Queue.declare: (406) PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue "
+        f"'q' in vhost 'v': received the value '1000000' of type 'long' but current is {current}"
+    )
+    queue: Any = SimpleNamespace(queue_name="q", queue_arguments={"x-delivery-limit": 1_000_000})
+    properties = {"version": "4.0.5"}
+    side = SimpleNamespace(connection=SimpleNamespace(server_properties=properties))
+    connection = SimpleNamespace(channel=side)
+    tries = []
+
+    def declare(connection: object) -> None:
+        tries.append(dict(queue.queue_arguments))
+        if len(tries) == 1:
+            raise PreconditionFailed(text)
+
+    driver_connection._declare(queue, declare, connection)
+    assert tries[1] == ({} if taken is None else {"x-delivery-limit": taken})
+
+
+@pytest.mark.parametrize(
+    ("reason", "durable", "error"),
+    [
+        ("inequivalent arg 'x-queue-type' for queue 'q' in vhost 'v'", True, QueueUnfit),
+        ("inequivalent arg 'durable' for exchange 'e' in vhost 'v'", True, ExchangeUnfit),
+        ("invalid property 'non-durable' for queue 'q' in vhost 'v'", False, ExchangeUnfit),
+        ("queue limit in vhost 'v' (9) is reached", True, None),
+    ],
+)
+def test_what_exists_otherwise_is_told_from_what_passes(
+    reason: str, *, durable: bool, error: type[Exception] | None
+) -> None:
+    queue = SimpleNamespace(
+        queue_name="q",
+        exchange_name="e",
+        durable=True,
+        exchange=SimpleNamespace(durable=durable),
+    )
+    with pytest.raises(error) if error else nullcontext():
+        driver_connection._raise_unfit(queue, reason, Exception())

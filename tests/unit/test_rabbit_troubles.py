@@ -90,6 +90,7 @@ def test_a_broker_that_refuses_us(watched: Troubles) -> None:
         ("Basic.cancel: (0) 2", Wait.CANCELLED),
         ("(0, 0): (403) ACCESS_REFUSED - Login was refused", Wait.REFUSED),
         ("Connection.open: (530) NOT_ALLOWED - vhost v not found", Wait.REFUSED),
+        ("(530) NOT_ALLOWED - connection refused: node connection limit (9) is", Wait.LIMITED),
         (
             "(0, 0): (406) PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out",
             Wait.TIMED_OUT,

@@ -122,10 +122,18 @@ def test_another_user_and_password_of_the_same_bus_is_taken(home: Path) -> None:
     configuration.take()
     assert conf.transport_url == "rabbit://w:half%2Frest@one,w:new@two/v"
 
-    for other in ("rabbit://u:old@one/v", "rabbit://u:old@one,u:old@two/w", "rabbit://u@one:x/"):
+    for other in ("rabbit://u:old@one/v", "rabbit://u:old@one,u:old@two/w"):
         file.write_text(f"[DEFAULT]\ntransport_url = {other}\n")
         with pytest.raises(OptionError, match=r"transport_url: .*restart the service"):
             configuration.check()
+
+
+def test_a_bus_that_cannot_be_is_no_change(home: Path) -> None:
+    _, configuration = start()
+    (home / f"{BINARY}.conf").write_text("[DEFAULT]\ntransport_url = rabbit://u:s3cr@one:x/\n")
+    with pytest.raises(ConfigError, match=r"cannot be used: its port is no number") as caught:
+        configuration.check()
+    assert "s3cr" not in str(caught.value)
 
 
 def test_credentials_are_part_of_what_is_compared(

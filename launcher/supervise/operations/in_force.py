@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
-from oslo_messaging import InvalidTransportURL, TransportURL
 
 from launcher.config import file_contents, loader
 from launcher.config.options import GROUPS
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
-from launcher.serve import loading, profiling
+from launcher.serve import loading, profiling, rpc
 from launcher.writing import log
 
 # Group and name of options that a reload cannot change. They say where the service is reached, so
@@ -113,9 +112,6 @@ def _value(conf: cfg.ConfigOpts, group: str | None, name: str) -> object:
 
 def _bus(conf: cfg.ConfigOpts) -> object:
     """The transport_url without user and password, which a reload may change."""
-    try:
-        url = TransportURL.parse(conf)
-    except (InvalidTransportURL, ValueError):
-        return conf.transport_url
+    url = rpc.parse_url(conf)
     hosts = [(host.hostname, host.port) for host in url.hosts]
     return url.transport, url.virtual_host, hosts, url.query

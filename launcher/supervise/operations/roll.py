@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from launcher.board.board import Board
-from launcher.board.states import Wanted, WorkerState
+from launcher.board.states import Wait, Wanted, WorkerState
 from launcher.errors import ReplacementFailed, ServiceStopping, WrongNumber
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.forking import ForkingManager
@@ -100,13 +100,13 @@ class Roll:
 
     def _await_all(self, workers: int, surge: int) -> None:
         """Wait until all wanted workers and the surge serve: one may have died meanwhile. Of one
-        that rests, or waits for bus or database, the new configuration may be the cure."""
+        that rests, or whose password the bus refuses, the new configuration may be the cure."""
 
         def enough() -> bool:
             others = [slot for slot in self._board.slots() if slot.number != surge]
             idle = sum(
                 slot.state is not WorkerState.SERVING
-                and (slot.number in self._resting or bool(slot.get("waiting")))
+                and (slot.number in self._resting or slot.get("waiting") == Wait.REFUSED)
                 for slot in others
             )
             return self._board.serving() + idle > workers

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from launcher.board.slot_fields import SECOND, SlotView
-from launcher.board.states import WorkerState
+from launcher.board.states import Wait, WorkerState
 
 
 class Suspicion(NamedTuple):
@@ -38,6 +38,8 @@ def wedged_since(
     :param judged_from: monotonic nanoseconds; see `health.assess`.
     """
     if slot.state is not WorkerState.SERVING or not slot.probe_failing_since:
+        return 0
+    if slot.waiting is Wait.REFUSED:  # another worker would be refused as well
         return 0
     for other in siblings:
         if other.state is WorkerState.SERVING and other.probe_ok_since:

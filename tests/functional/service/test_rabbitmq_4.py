@@ -16,15 +16,16 @@ import oslo_messaging
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import RABBIT, with_options
+from tests.functional.service.faults import RABBIT, status, with_options
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import RabbitNode, Vhost, binary
 from tests.support.transports import configuration
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapse, wait_until
 
 ROOT = Path(__file__).parents[3] / ".roots/rabbitmq-4"
 BACKLOG, RESTARTS = (int(number) for number in os.environ.get("RESTARTS", "60 23").split())
+RABBIT_WAIT = 15.0  # seconds; longer than a worker that is wedged lives
 DEPRECATED = ("transient_nonexcl_queues", "global_qos")
 QUORUM = {"rabbit_quorum_queue": True, "rabbit_transient_quorum_queue": True}
 
@@ -133,7 +134,7 @@ def test_a_queue_that_exists_without_our_limit_is_used_and_warned_of(
         f"rabbit_amqqueue:declare({queue}, true, false, [{kind}], none, {binary('launcher')})"
     )
     service = serve(start, vhost)
-    assert "queue compute.node-1 exists without our delivery limit" in service.output
+    assert "queue compute.node-1 exists with a delivery limit of its own" in service.output
     assert_is_answered(service)
 
 
@@ -165,9 +166,16 @@ def assert_is_told_what_to_set(start: Start, vhost: Vhost, options: dict[str, ob
     assert "rabbit_transient_quorum_queue = true" in last
 
 
-def test_an_exchange_that_does_not_last_is_named(start: Start, strict: RabbitNode) -> None:
+def test_an_exchange_that_does_not_last_is_named(
+    start: Start, strict: RabbitNode, node: RabbitNode
+) -> None:
     """As an earlier configuration has left it. The driver then makes queues that do not last."""
-    with strict.vhost() as vhost:
+    for broker in (strict, node):
+        assert_exchange_is_named(start, broker)
+
+
+def assert_exchange_is_named(start: Start, broker: RabbitNode) -> None:
+    with broker.vhost() as vhost:
         place = f"rabbit_misc:r({binary(vhost.name)}, exchange, {binary('launcher')})"
         vhost.node.evaluate(
             f"rabbit_exchange:declare({place}, topic, false, false, false, [], {binary('x')})"
@@ -243,6 +251,33 @@ def test_another_password_is_put_in_force_by_a_reload(
     assert_is_answered(service)
     for password in account.passwords:
         assert password not in service.output
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_that_restarts_with_another_password_is_waited_for(
+    start: Start, account: Account, node: RabbitNode
+) -> None:
+    """All connections are lost, and none is to be had before the reload."""
+    config = with_options(
+        DEFAULT={"transport_url": account.url()}, oslo_messaging_rabbit=RABBIT | QUORUM
+    )
+    service = start("Working", "--workers=2", "--host=node-1", config=config)
+    service.wait_ready()
+    pids, old = service.workers(), account.url()
+    account.change_password("another")
+    node.restart()
+
+    def says_why() -> bool:
+        return "; the bus refuses user, password" in status(service)["headline"]
+
+    wait_until(says_why, 60, "STATUS says why nobody answers")
+    elapse(RABBIT_WAIT)
+    assert service.workers() == pids, "nobody is killed for it"
+    text = service.config_file.read_text()
+    service.config_file.write_text(text.replace(old, account.url()))
+    reloaded = service.run_command("reload")
+    assert reloaded.status == 0, reloaded
+    assert_is_answered(service)
 
 
 def test_a_wrong_password_at_the_start_is_told_in_one_sentence(
