@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import oslo_messaging
@@ -15,7 +16,7 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
-from launcher.serve.rpc import find_method
+from launcher.serve.rpc import MethodFinder
 
 LOG = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Dispatcher:
     def __init__(self, inner: Any, endpoints: Iterable[Any]) -> None:
         self._inner = inner
         self._endpoints = list(endpoints)
+        self._find = MethodFinder(self._endpoints)
+        self._signatures: dict[object, inspect.Signature | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -36,8 +39,8 @@ class Dispatcher:
     def dispatch(self, incoming: Any) -> Any:
         """Call the method and return its answer."""
         message = incoming.message
-        if find_method(self._endpoints, message) is not None:
-            if problem := argument_problem(self._endpoints, message):
+        if (method := self._find(message)) is not None:
+            if problem := argument_problem(message, self._signature(method, message)):
                 _refuse(incoming, TypeError(problem))
             return self._inner.dispatch(incoming)
         try:
@@ -51,6 +54,20 @@ class Dispatcher:
         ):
             _refuse(incoming, unknown_method(self._endpoints, message))
 
+    def _signature(self, method: object, message: Mapping[str, Any]) -> inspect.Signature | None:
+        """The signature of a method, which is looked at once. None: it has none (C code, odd
+        decorators); the call itself will fail if the arguments are wrong."""
+        try:
+            return self._signatures[method]
+        except (KeyError, TypeError):  # a callable object may have no hash
+            pass
+        bound, signature = _bound(self._endpoints, message, method), None
+        with suppress(TypeError, ValueError):
+            signature = inspect.signature(bound, follow_wrapped=False)
+        with suppress(TypeError):
+            self._signatures[method] = signature
+        return signature
+
 
 def unknown_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Exception:
     """Make the error for a call of a method that no endpoint has."""
@@ -61,20 +78,16 @@ def unknown_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Exce
     return error
 
 
-def argument_problem(endpoints: Iterable[Any], message: Mapping[str, Any]) -> str:
-    """Say why the arguments do not fit the called method; nothing if they fit. The outermost
-    decorator's signature counts, since a decorator may add arguments or take some away."""
-    arguments = message.get("args", {})
-    method = _bound(endpoints, message)
-    name = _name_of(message)
-    if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
+def argument_problem(message: Mapping[str, Any], signature: inspect.Signature | None) -> str:
+    """Say why the arguments do not fit the called method; nothing if they fit.
+
+    :param signature: of the outermost decorator: it may add arguments or take some away. None:
+        unknown.
+    """
+    arguments, name = message.get("args", {}), _name_of(message)
+    if not isinstance(arguments, Mapping) or not all(isinstance(one, str) for one in arguments):
         return f"the arguments of {name} are not given by name"
-    try:
-        signature = inspect.signature(method, follow_wrapped=False)
-    except (
-        TypeError,
-        ValueError,
-    ):  # no signature (C code, odd decorators): the call itself will fail
+    if signature is None:
         return ""
     try:
         signature.bind(None, **arguments)
@@ -103,9 +116,8 @@ def exposed_names(endpoints: Iterable[Any]) -> Iterator[str]:
                 yield f"{namespace}.{name}" if namespace else name
 
 
-def _bound(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Any:
+def _bound(endpoints: Iterable[Any], message: Mapping[str, Any], found: object) -> Any:
     """The method as the dispatcher will call it, bound to its endpoint."""
-    found = find_method(endpoints, message)
     name = message["method"]
     for endpoint in endpoints:
         untracked = getattr(endpoint, "untracked", endpoint)

@@ -24,7 +24,7 @@ from oslo_messaging.rpc.server import RPCServer
 from launcher.board.last_tries import LastTries
 from launcher.exception_text import reason
 from launcher.serve import invalid_calls
-from launcher.serve.rpc import awaited, find_method, is_idempotent, speaks_amqp
+from launcher.serve.rpc import MethodFinder, awaited, is_idempotent, speaks_amqp
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
         super().__init__(transport, target, invalid_calls.Dispatcher(dispatcher, endpoints), *args)
         self._redelivered = redelivered
         self._last_tries = last_tries or LastTries(1)
-        self._find = partial(find_method, endpoints)
+        self._find = MethodFinder(endpoints)
         # Idle threads of oslo.messaging's own executor wake every second, and a stop waits for
         # the last of them.
         self._executor_cls = partial(ThreadPoolExecutor, thread_name_prefix="call")

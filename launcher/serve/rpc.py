@@ -17,6 +17,8 @@ from launcher.config.masking import mask_url
 from launcher.errors import ConfigError
 from launcher.exception_text import one_line
 
+ADDRESS = (("method", None), ("namespace", None), ("version", "1.0"))  # fields and defaults
+MOST_FOUND = 4096
 BASE_NAMESPACE = "baseapi"
 WRITTEN = "are / : @ # ? in a password written as %2F %3A %40 …?"
 AMQP_SCHEMES = ("rabbit", "kombu")
@@ -69,6 +71,28 @@ def find_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> object 
         if getattr(method, "exposed", False) and _is_for(endpoint.target, message):
             return method
     return None
+
+
+class MethodFinder:
+    """`find_method` for the endpoints of one server. It remembers what it has found, since it is
+    asked several times for each call. Any thread."""
+
+    def __init__(self, endpoints: Iterable[Any]) -> None:
+        self._endpoints = list(endpoints)
+        self._found: dict[object, object] = {}
+
+    def __call__(self, message: Mapping[str, Any]) -> object | None:
+        """Return the method that a message calls; None: there is none."""
+        key = tuple(message.get(field, default) for field, default in ADDRESS)
+        try:
+            if (known := self._found.get(key)) is not None:
+                return known
+        except TypeError:  # garbage, which cannot be hashed
+            return find_method(self._endpoints, message)
+        found = find_method(self._endpoints, message)
+        if found is not None and len(self._found) < MOST_FOUND:  # a client may invent versions
+            self._found[key] = found
+        return found
 
 
 def is_idempotent(method: object) -> bool:

@@ -17,9 +17,17 @@ from oslo_messaging.rpc.server import RPCServer
 
 from launcher.board.last_tries import LastTries
 from launcher.rabbit.amqp_message import AmqpMessage
+from launcher.serve import rpc
 from launcher.serve.calls_in_hand import TrackedEndpoint
 from launcher.serve.redelivery import CallServer
-from launcher.serve.rpc import expose, find_method, idempotent, is_idempotent, speaks_amqp
+from launcher.serve.rpc import (
+    MethodFinder,
+    expose,
+    find_method,
+    idempotent,
+    is_idempotent,
+    speaks_amqp,
+)
 from tests.support.transports import configuration
 
 
@@ -392,3 +400,20 @@ def test_other_calls_are_not_taken_for_one_that_was_noted() -> None:
         tries.note(str(number))
 
     assert [number for number in range(200) if tries.has(str(number))] == list(range(100))
+
+
+def test_what_was_found_is_remembered_and_garbage_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoint = Endpoint()
+    find = MethodFinder([endpoint])
+    call = {"method": "safe", "version": "1.0"}
+    assert find(call) is find_method([endpoint], call) is find(call) is not None
+    assert find({"method": "safe"}) is find(call)
+    assert find({"method": "safe", "namespace": "other"}) is None
+    assert find({"method": "safe", "version": "9.0"}) is None
+    assert find({"method": ["safe"], "version": {}}) is None
+    monkeypatch.setattr(rpc, "MOST_FOUND", 5)
+    for zeros in range(9):
+        assert find({"method": "safe", "version": f"1.0{zeros * '0'}"}) is find(call)
+    assert len(find._found) == 5
