@@ -107,14 +107,22 @@ def test_status_and_health_say_what_the_broker_does(start: Start, rabbit: Vhost)
     with rabbit.node.alarm("disk"):
         wait_until(lambda: told in status(service)["headline"], 30, "STATUS says so")
         assert "it blocks publishers" in service.run_command("health", "--json").stdout
-    wait_until_all_prove_themselves(service)
-    assert "blocks" not in status(service)["headline"]
+    well = "2/2 workers serving"
+    wait_until(lambda: status(service)["headline"] == well, 30, "all is well again")
+
+
+def skip_without_majority(node: RabbitNode) -> None:
+    """Skip a test in which one node of two is lost."""
+    version = node.evaluate("rabbit_misc:version()").strip('"')
+    if tuple(map(int, version.split(".")[:2])) >= (4, 3):
+        pytest.skip(f"RabbitMQ {version} needs most of its nodes")
 
 
 @pytest.fixture
 def cluster() -> Iterator[tuple[Vhost, RabbitNode]]:
     """Two nodes: a virtual host on the first, and the second."""
     with RabbitNode() as first, RabbitNode(beside=first) as second, first.vhost() as vhost:
+        skip_without_majority(first)
         yield vhost, second
 
 
@@ -127,6 +135,7 @@ def test_each_node_of_a_cluster_has_a_certificate_of_its_own(start: Start, tmp_p
         RabbitNode(beside=first, host="127.0.0.2") as second,
         first.vhost() as vhost,
     ):
+        skip_without_majority(first)
         authorities = tmp_path / "authorities"
         authorities.write_text("".join(node.tls.authority.read_text() for node in (first, second)))
         url = vhost.url_of(*(f"{node.host}:{node.tls_port}" for node in (first, second)))
