@@ -73,12 +73,8 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
         parameters = self.connection.ssl
         if isinstance(parameters, dict) and parameters.get("server_hostname", "") is None:
             _name_each_host(self.connection)
-        try:
-            self._while_refused(
-                super().ensure_connection, waits=self.purpose == drivers.PURPOSE_LISTEN
-            )
-        except REFUSALS as error:
-            raise oslo_messaging.MessageDeliveryFailure(REFUSED % one_line(error)) from error
+        waits = self.purpose == drivers.PURPOSE_LISTEN
+        self._while_refused(super().ensure_connection, waits=waits)
 
     def ensure(
         self, method: Callable[[], Any], retry: int | None = None, *args: Any, **kwargs: Any
@@ -96,10 +92,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
                 raise
 
         ensure = super().ensure
-        try:
-            return self._while_refused(act, waits=retry is None or retry < 0)
-        except REFUSALS as error:
-            raise oslo_messaging.MessageDeliveryFailure(REFUSED % one_line(error)) from error
+        return self._while_refused(act, waits=retry is None or retry < 0)
 
     def declare_consumer(self, consumer: Any) -> None:
         """Declare a queue, and note its consumer.
@@ -132,14 +125,15 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
 
     def _while_refused(self, action: Callable[[], Any], *, waits: bool) -> Any:
         """Do it again while the broker refuses it, after growing pauses; of several hosts, the
-        next one is tried."""
+        next one is tried. Raise MessageDeliveryFailure if it is not to wait."""
         pause, was_refused = self.interval_start, False
         while True:
             try:
                 result = action()
             except REFUSALS as error:
                 if not waits or not self.waits:
-                    raise
+                    text = REFUSED % one_line(error)
+                    raise oslo_messaging.MessageDeliveryFailure(text) from error
                 LOG.error(REFUSED, one_line(error))
                 was_refused = True
                 time.sleep(pause)
