@@ -66,7 +66,8 @@ class BusProcess:
             assert len(found) >= count or not ended, f"ended without {count} {event}:\n{self.log}"
             return found[count - 1 :]
 
-        return wait_until(told, DEADLINE, f"{count} times {event} {facts}")[0]
+        what = f"{count} times {event} {facts}"
+        return wait_until(told, DEADLINE, what, show=lambda: self.told(event, **facts))[0]
 
     def order(self, **order: Any) -> None:
         """Write a line to its stdin."""
@@ -138,8 +139,12 @@ class Bus:
         )
 
     def messages(self) -> list[str]:
-        """All files of messages in the bus."""
+        """All files of messages in the bus, also those that are being written."""
         return [name for name in self.files() if "/new/" in name or "/cur/" in name]
+
+    def waiting(self) -> list[str]:
+        """The messages that are written and that nobody has claimed."""
+        return [name for name in self.files() if "/new/" in name and "/new/." not in name]
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def test_a_stopped_caller_keeps_no_server_from_others(bus: Bus) -> None:
         caller.order(id=number, method="until", args={"path": str(gate), "text": "in"})
     caller.wait_for("calling", 60)
     server.wait_for("note", 4)
-    wait_until(lambda: len(bus.messages()) == 56, DEADLINE, "all others wait", show=bus.messages)
+    wait_until(lambda: len(bus.waiting()) == 56, DEADLINE, "all others wait", show=bus.waiting)
 
     caller.signal(signal.SIGSTOP)
     gate.touch()
