@@ -119,8 +119,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._thread.join(FAREWELL_SECONDS)
 
     def verify(self, timeout: float) -> None:
-        """Check whether the broker still knows our consumers; if not, declare them again. The
-        connection's thread does it. Any other thread may call.
+        """Check whether the broker still knows our consumers; if not, declare them again. Bind
+        their queues again. The connection's thread does it. Any other thread may call.
 
         :param timeout: seconds.
         :raises OSError: there was no check in time, there is no connection, or consumers had
@@ -196,6 +196,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         if ended := self._subscription.count_ended():
             self._connection.drop()
             raise ConnectionError(f"RabbitMQ has ended {ended} consumers of {self._topic}")
+        self._subscription.bind_again()
 
     def _read(self, timeout: float | None = None) -> None:
         """Read the messages that have arrived, and send a heartbeat if one is due.

@@ -71,6 +71,16 @@ class Subscription:
         announced -= set(self._connection._new_tags)
         return len(announced - set(self._connection.channel.callbacks))
 
+    def bind_again(self) -> None:
+        """Bind each queue again to its exchange. The broker tells nobody of a lost binding,
+        and drops the calls that clients send.
+
+        Waits for no answer. If an exchange is gone, the broker closes the channel, and the driver
+        then declares all anew.
+        """
+        for consumer in self._connection._consumers:
+            consumer.queue.queue_bind(nowait=True)
+
     def cancel(self) -> None:
         """Cancel all consumers, and wait for the broker's last answer: it answers in order."""
         connection = self._connection

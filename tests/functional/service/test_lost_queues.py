@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from kombu.connection import Connection
@@ -38,6 +39,10 @@ def remove(pattern: str) -> Callable[[Launcher], None]:
 
 def answers(service: Launcher) -> bool:
     return service.run_command("call", "echo", "value=1", "--timeout=2").stdout == "1\n"
+
+
+def pings(service: Launcher, slot: int) -> bool:
+    return service.run_command("ping", f"--worker={slot}", "--timeout=2").status == 0
 
 
 @pytest.mark.parametrize(
@@ -130,11 +135,33 @@ def test_a_bus_that_cannot_be_mended_is_warned_of(start: Start) -> None:
     wait_until(lambda: status(service)["headline"] == WELL, SOON, "all is well")
 
 
-@pytest.mark.parametrize("queue", ["compute.node-1", "compute", "compute-alt.node-1.1"])
-def test_a_queue_of_rabbitmq_that_is_deleted_is_made_anew(
-    start: Start, rabbit: Vhost, queue: str
+def delete(queue: str) -> Callable[[Any], object]:
+    return lambda channel: channel.queue_delete(queue)
+
+
+def unbind(queue: str) -> Callable[[Any], object]:
+    return lambda channel: channel.queue_unbind(queue, EXCHANGE, queue)
+
+
+def delete_exchange(channel: Any) -> None:
+    channel.exchange_delete(EXCHANGE)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(delete("compute.node-1"), id="main queue"),
+        pytest.param(delete("compute"), id="topic's queue"),
+        pytest.param(delete("compute-alt.node-1.1"), id="worker's queue"),
+        pytest.param(unbind("compute.node-1"), id="main binding"),
+        pytest.param(unbind("compute-alt.node-1.1"), id="worker's binding"),
+        pytest.param(delete_exchange, id="exchange"),
+    ],
+)
+def test_what_is_deleted_in_rabbitmq_is_made_anew(
+    start: Start, rabbit: Vhost, damage: Callable[[Any], object]
 ) -> None:
-    """The broker ends its consumers then."""
+    """The broker ends the consumers of a queue, and tells nobody of a binding."""
     config = with_options(DEFAULT={"transport_url": rabbit.url})
     service = start("Traced", "--workers=2", "--host=node-1", config=config)
     service.wait_ready()
@@ -143,10 +170,10 @@ def test_a_queue_of_rabbitmq_that_is_deleted_is_made_anew(
     before = service.workers()
 
     with Connection(rabbit.url.replace("rabbit:", "amqp:", 1)) as connection:
-        connection.channel().queue_delete(queue)
+        damage(connection.channel())
 
     wait_until(lambda: answers(service), SOON, "calls are answered again")
     for slot in range(2):
-        assert service.run_command("ping", f"--worker={slot}").status == 0
+        wait_until(lambda: pings(service, slot), SOON, "the worker is reached again")  # noqa: B023
     wait_until(lambda: status(service)["headline"] == WELL, SOON, "all is well")
     assert service.workers() == before
