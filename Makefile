@@ -22,8 +22,8 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
-DEBIAN_PACKAGES = rabbitmq-server systemd-container python3-systemd openssl curl groff-base \
-    mmdebstrap debian-archive-keyring
+DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer systemd-container python3-systemd \
+    openssl curl groff-base mmdebstrap debian-archive-keyring
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13
 
@@ -49,7 +49,7 @@ systemd-side:
 unit: $(VENV)/.tested ## the tests that need nothing but Python
 	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
 
-functional: $(VENV)/.tested packages ## the tests with real processes and RabbitMQ
+functional: $(VENV)/.tested packages ## the tests with real processes, RabbitMQ and databases
 	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples $(ARGS)
 
 systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root

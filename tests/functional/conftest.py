@@ -1,12 +1,17 @@
-"""What functional tests are given: real launchers, a RabbitMQ, a terminal, a notify socket."""
+"""What functional tests are given: real launchers, a RabbitMQ, databases, a terminal, a notify
+socket."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
+from launcher.registry.models import metadata
 from tests.support import rabbitmq
+from tests.support.databases import SERVERS, Database, MariaDb, PostgreSql, Server
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import RabbitNode, Vhost
@@ -56,3 +61,52 @@ def rabbit(rabbit_node: RabbitNode) -> Iterator[Vhost]:
     rabbit_node.start()
     with rabbit_node.vhost() as vhost:
         yield vhost
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """The one PostgreSQL of the session; starting takes a second."""
+    if not PostgreSql.program():
+        pytest.skip("postgresql is not installed; `make test` installs it")
+    with PostgreSql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """The one MariaDB of the session; starting takes a second."""
+    if not MariaDb.program():
+        pytest.skip("mariadb-server-core is not installed; `make test` installs it")
+    with MariaDb() as server:
+        yield server
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each database server in turn; it runs, whatever the last test did to it."""
+    found: Server = request.getfixturevalue(request.param)
+    found.start()
+    return found
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without tables for this test alone, of each kind in turn; `url` is for [database]
+    connection, `server` stops, kills and starts it: None for SQLite."""
+    if request.param == "sqlite":
+        yield Database(f"sqlite:///{tmp_path}/launcher.sqlite", "launcher.sqlite")
+        return
+    found: Server = request.getfixturevalue(request.param)
+    found.start()
+    with found.database() as made:
+        yield made
+
+
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    """The same with its tables; SQLite gets them when it is opened."""
+    if empty_database.server:
+        engine = create_engine(empty_database.url)
+        metadata.create_all(engine)
+        engine.dispose()
+    return empty_database

@@ -85,11 +85,23 @@ def test_only_what_is_missing_is_installed(machine: Machine) -> None:
     assert [*machine.calls("service"), *machine.calls("systemctl")] == []
 
 
-def test_the_broker_that_an_installation_starts_is_stopped(machine: Machine) -> None:
+SERVICES = ("rabbitmq-server", "postgresql", "pgbouncer")
+
+
+def test_the_services_that_an_installation_starts_are_stopped(machine: Machine) -> None:
     machine.installed()
-    assert machine.run("debian-packages", "rabbitmq-server").returncode == 0
+    assert machine.run("debian-packages", *SERVICES, "mariadb-server-core").returncode == 0
     stops = [*machine.calls("service"), *machine.calls("systemctl")]
-    assert stops in (["rabbitmq-server stop"], ["disable --now rabbitmq-server.service"])
+    by_systemd = [f"disable --now {name}.service" for name in SERVICES]
+    assert stops in ([f"{name} stop" for name in SERVICES], by_systemd)
+
+
+def test_a_service_that_was_there_before_goes_on(machine: Machine) -> None:
+    machine.installed("postgresql")
+    assert machine.run("debian-packages", *SERVICES).returncode == 0
+    stops = [*machine.calls("service"), *machine.calls("systemctl")]
+    assert len(stops) == 2
+    assert not [stop for stop in stops if "postgresql" in stop]
 
 
 def test_sudo_is_used_by_others_than_root_and_asks_nobody_who_is_not_there(
