@@ -193,10 +193,11 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     def _check_consumers(self) -> None:
         if not self._connection.connected():
             raise ConnectionError("there is no connection to RabbitMQ")
-        if ended := self._subscription.count_ended():
+        try:
+            self._subscription.check()
+        except ConnectionError:
             self._connection.drop()
-            raise ConnectionError(f"RabbitMQ has ended {ended} consumers of {self._topic}")
-        self._subscription.bind_again()
+            raise
 
     def _read(self, timeout: float | None = None) -> None:
         """Read the messages that have arrived, and send a heartbeat if one is due.

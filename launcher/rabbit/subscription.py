@@ -62,22 +62,19 @@ class Subscription:
             )
         self._context.declare_fanout_consumer(target.topic, callback)
 
-    def count_ended(self) -> int:
-        """Count the consumers that the broker has ended, as it does when a queue is deleted.
+    def check(self) -> None:
+        """Check that the broker still knows all consumers, and bind their queues again.
 
-        The broker tells the channel, which forgets the consumer.
+        The broker ends a consumer when its queue is deleted. It tells the channel, which forgets
+        the consumer. It tells nobody of a lost binding, and drops the calls that clients send. If
+        an exchange is gone, it closes the channel, and the driver then declares all anew.
+
+        :raises ConnectionError: consumers have ended.
         """
         announced = set(map(str, self._connection._consumers.values()))
         announced -= set(self._connection._new_tags)
-        return len(announced - set(self._connection.channel.callbacks))
-
-    def bind_again(self) -> None:
-        """Bind each queue again to its exchange. The broker tells nobody of a lost binding,
-        and drops the calls that clients send.
-
-        Waits for no answer. If an exchange is gone, the broker closes the channel, and the driver
-        then declares all anew.
-        """
+        if ended := len(announced - set(self._connection.channel.callbacks)):
+            raise ConnectionError(f"RabbitMQ has ended {ended} of our consumers")
         for consumer in self._connection._consumers:
             consumer.queue.queue_bind(nowait=True)
 

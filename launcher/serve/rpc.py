@@ -1,4 +1,4 @@
-"""RPC in a worker: the marks of exposed methods, the targets, the transport, the base API.
+"""RPC in a worker: the marks of exposed methods, the targets, the transport.
 
 All workers of a host share the main target (topic, server=host): any of them may answer. The alt
 target (topic-alt, server=host.slot) belongs to one worker: only its process answers there.
