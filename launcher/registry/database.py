@@ -11,8 +11,9 @@ from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Se
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from launcher.errors import DatabaseUnavailable
-from launcher.registry.faults import Edge, Kind
+from launcher.errors import DatabaseUnavailable, LauncherError
+from launcher.exception_text import reason
+from launcher.registry.faults import Edge, Judgement, Kind
 from launcher.registry.retries import Retries
 
 WRITES = "launcher_writes"  # execution option: the transaction will write
@@ -77,8 +78,8 @@ class Database:
             if self.hurry.is_set():
                 break
             self._sleep(pause)
-        reason = f"{what} keeps coming and going; is somebody deleting it?"
-        raise DatabaseUnavailable(url=self._edge.shown, reason=reason)
+        why = f"{what} keeps coming and going; is somebody deleting it?"
+        raise DatabaseUnavailable(url=self._edge.shown, reason=why)
 
     def compile(self, *statements: Select[Any] | Update) -> None:
         """Fill SQLAlchemy's caches for these statements; opens nothing."""
@@ -106,7 +107,7 @@ class Database:
         while True:
             try:
                 with (
-                    self._engine.connect() as connection,
+                    self._connect() as connection,
                     connection.execution_options(**options).begin(),
                 ):
                     return work(connection)
@@ -118,6 +119,20 @@ class Database:
                 if pause is None or self.hurry.is_set():
                     raise self._edge.translate(found) from error
                 self._sleep(pause)
+
+    def _connect(self) -> Connection:
+        """A connection of the pool. What a driver's Python code raises for an option of the URL
+        is none of its errors: AttributeError, FileNotFoundError, TypeError, ValueError.
+
+        :raises DBAPIError: an error of the driver. :raises PoolTimeoutError: too many are in use.
+        """
+        try:
+            return self._engine.connect()
+        except (DBAPIError, PoolTimeoutError, LauncherError):
+            raise
+        except Exception as error:
+            kind = Kind.AWAY if isinstance(error, OSError) else Kind.UNUSABLE
+            raise self._edge.translate(Judgement(kind, reason(error))) from error
 
 
 def watch_connections(engine: Engine) -> Iterable[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
-from launcher.registry import urls
+from launcher.registry import drivers, urls
 from launcher.registry.database import WRITES, Database, watch_connections
 from launcher.registry.faults import Edge, judge_server
 from launcher.registry.interface import Registry
@@ -19,8 +19,10 @@ from launcher.registry.store import SqlRegistry
 if TYPE_CHECKING:
     from launcher.registry.sqlite import SqliteFile
 
+ANSWER_SECONDS = 5.0  # half a report_interval: two answers may be due in a report, and no more
 _POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}  # seconds
 _RECYCLE_SECONDS = 3600  # below the time after which servers and firewalls drop idle connections
+_SERVER_POOL = _POOL | {"pool_recycle": _RECYCLE_SECONDS}
 _inherited: dict[str, Database] = {}  # by URL: made in the master for its workers
 
 
@@ -49,9 +51,6 @@ def reached(database: Database) -> Database:
     """Return the database after a first transaction; on an error it is closed. Same errors."""
     try:
         database.check()
-    except TypeError as error:  # drivers raise it for an unknown option in the URL
-        database.close()
-        raise DatabaseUnusable(url=database.shown, reason=error) from error
     except BaseException:
         database.close()
         raise
@@ -66,16 +65,17 @@ def bequeath(url: str, database: Database) -> None:
     _inherited[url] = database
 
 
-def make_database(url: str) -> Database:
+def make_database(url: str, limit: float = ANSWER_SECONDS) -> Database:
     """A database that opens nothing before it is used.
 
-    :raises DatabaseUnusable: the URL is wrong, or a driver is missing.
+    :param limit: seconds in which a server accepts a connection, and in which it answers.
+    :raises DatabaseUnusable: the URL or an option in it is wrong, or a driver is missing.
     """
     shown, parsed = mask_url(url), urls.parse(url)
     if parsed.get_backend_name() != "sqlite":
         names = (parsed.username, parsed.host, parsed.database)
         edge = Edge(shown, parsed.password, judge_server, names)
-        engine = _make_server_engine(parsed, shown)
+        engine = _make_server_engine(parsed, shown, limit)
         return Database(engine, edge, connections=watch_connections(engine))
     from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
 
@@ -87,19 +87,22 @@ def make_sqlite_database(url: URL, file: "SqliteFile", shown: str) -> Database:
     return Database(_make_sqlite_engine(url, file), Edge(shown, None, file.judge))
 
 
-def _make_server_engine(url: URL, shown: str) -> Engine:
+def _make_server_engine(url: URL, shown: str, limit: float) -> Engine:
     try:
-        engine = create_engine(url, pool_pre_ping=True, pool_recycle=_RECYCLE_SECONDS, **_POOL)
+        args = drivers.connect_args(url, limit)
+        engine = create_engine(url, connect_args=args, pool_pre_ping=True, **_SERVER_POOL)
     except NoSuchModuleError as error:
-        reason = f"SQLAlchemy knows no database {url.drivername!r}; is a package missing?"
-        raise DatabaseUnusable(url=shown, reason=reason) from error
+        why = f"SQLAlchemy knows no database {url.drivername!r}; is a package missing?"
+        raise DatabaseUnusable(url=shown, reason=why) from error
     except ImportError as error:
-        reason = f"its driver is not installed ({error}); install it or use SQLite"
-        raise DatabaseUnusable(url=shown, reason=reason) from error
+        why = drivers.how_to_install(url, error)
+        raise DatabaseUnusable(url=shown, reason=why) from error
     except (ArgumentError, TypeError, ValueError) as error:  # from dialects, for bad options
         raise DatabaseUnusable(url=shown, reason=error) from error
     if engine.dialect.is_async:
         raise DatabaseUnusable(url=shown, reason="its driver is for asyncio; name another one")
+    drivers.check_options(engine, shown)
+    drivers.limit_answers(engine, limit)
     return engine
 
 

@@ -14,9 +14,7 @@ from oslo_messaging import MessagingException, TransportURL
 from stevedore import driver as stevedore_driver
 
 from launcher import rpc_results
-from launcher.config.masking import mask_url
 from launcher.errors import (
-    DatabaseUnusable,
     LauncherError,
     ManagerNotFound,
     ManagerUnfit,
@@ -175,15 +173,6 @@ def check_bus(conf: cfg.ConfigOpts, *, for_owner: bool = False) -> None:
 
 
 def _preload_database(url: str) -> None:
-    from sqlalchemy import exc, make_url  # noqa: PLC0415  # not needed by most client commands
-
-    try:
-        make_url(url).get_dialect().import_dbapi()
-    except ValueError as error:  # its text shows the "port", possibly half a password
-        reason = "its port is no number; are / : @ # ? in a password written as %2F %3A %40 …?"
-        raise DatabaseUnusable(url=mask_url(url), reason=reason) from error
-    except (exc.ArgumentError, ImportError) as error:
-        raise DatabaseUnusable(url=mask_url(url), reason=mask_url(one_line(error))) from error
-    from launcher.registry.engine import make_database  # noqa: PLC0415  # imports SQLAlchemy too
+    from launcher.registry.engine import make_database  # noqa: PLC0415  # imports SQLAlchemy
 
     make_database(url)
