@@ -15,6 +15,7 @@ from launcher.cli import (
     completion,
     config_command,
     control_commands,
+    db_command,
     methods,
     no_answer,
     services,
@@ -38,6 +39,9 @@ COMMANDS: dict[str, Callable[[cfg.ConfigOpts, argparse.Namespace], int]] = {
     "services enable": services.enable,
     "services disable": services.disable,
     "services delete": services.delete,
+    "db upgrade": db_command.upgrade,
+    "db check": db_command.check,
+    "db history": db_command.history,
     "config check": config_command.check,
     "config show": config_command.show,
 }
@@ -61,15 +65,23 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
     if command := CONTROL.get(args.command):
         return command(_control_client(binary, args), args)
     load()
-    if args.command.startswith("services "):
+    if args.command.startswith(("services ", "db ")):
         services.become_owner(cfg.CONF)
-        return within(DATABASE_SECONDS, partial(_command, args), _silent_database)
+        return _ask_database(args)
     try:
         return _command(args)
     except NoAnswer as error:
         if hint := no_answer.explain(cfg.CONF, args.worker):
             raise error.explained(hint) from error
         raise
+
+
+def _ask_database(args: argparse.Namespace) -> int:
+    """The database has to answer in time; an upgrade may then take longer."""
+    if args.command == "db upgrade":
+        within(DATABASE_SECONDS, partial(db_command.found, cfg.CONF), _silent_database)
+        return _command(args)
+    return within(DATABASE_SECONDS, partial(_command, args), _silent_database)
 
 
 def _command(args: argparse.Namespace) -> int:

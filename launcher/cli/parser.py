@@ -23,6 +23,9 @@ EXAMPLES = {
     "services enable": "--binary compute-launcher",
     "services disable": '--reason "new disks"',
     "services delete": "--host node-1",
+    "db upgrade": "--config-dir ./conf.d",
+    "db check": "--config-file new.conf",
+    "db history": "--json",
     "config check": "--config-dir ./conf.d",
     "config show": "--config-file new.conf",
     "config sample": "> compute-launcher.conf",
@@ -53,6 +56,7 @@ def build(binary: str) -> argparse.ArgumentParser:
     _add_client_commands(commands, binary)
     _add_methods(commands)
     _add_services(commands)
+    _add_db(commands)
     _add_config(commands)
     _add_completion(commands)
     options = parser.add_argument_group("options of the service")
@@ -213,6 +217,16 @@ def _add_services(commands: Any) -> None:
         parser.add_argument("--binary", help="which service; default: this script's name")
         if verb == "disable":
             parser.add_argument("--reason", help="shown by 'services list'; default: none")
+
+
+def _add_db(commands: Any) -> None:
+    db = commands.add_parser("db", help="create or upgrade the tables in the database")
+    add_common(db, BETWEEN)
+    verbs = db.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _command(verbs, "upgrade", "db upgrade", "create the tables, or upgrade them to this program")
+    _command(verbs, "check", "db check", "check whether a start finds its tables, change nothing")
+    history = _command(verbs, "history", "db history", "list the schemas, and which one it has")
+    _add_json(history)
 
 
 def _add_completion(commands: Any) -> None:

@@ -101,7 +101,8 @@ DATABASE_OPTS = [
         "connection",
         secret=True,
         sample_default="sqlite:///<state_path>/launcher.sqlite",
-        help="SQLAlchemy URL of the registry. The default database is created by itself.",
+        help="SQLAlchemy URL of the registry. A start makes the tables of a SQLite file; "
+        "'db upgrade' makes those of a server.",
     ),
 ]
 

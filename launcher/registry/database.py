@@ -47,13 +47,16 @@ class Database:
         """Its URL without secrets."""
         return self._edge.shown
 
-    def check(self) -> None:
-        """Begin and end a transaction."""
-        self._transact(lambda _connection: None)
+    def upgrade(self, work: Callable[[Engine, str], _Result]) -> _Result:
+        """Call `work`, once, with the engine and the URL without secrets; return its result."""
+        try:
+            return work(self._engine, self.shown)
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise self._edge.translate(self._edge.find(error)) from error
 
     def read(self, query: Select[Any], values: Values | None = None) -> Sequence[Row[Any]]:
         """All rows of a query, in a transaction of its own."""
-        return self._transact(lambda connection: connection.execute(query, values).all())
+        return self.transact(lambda connection: connection.execute(query, values).all())
 
     def change(self, statement: Update | Delete, values: Values) -> int:
         """Execute and commit it; returns the number of rows that it matched."""
@@ -98,11 +101,15 @@ class Database:
         self._engine.dispose()
 
     def _write(self, statement: Insert | Update | Delete, values: Values) -> CursorResult[Any]:
-        return self._transact(
+        return self.transact(
             lambda connection: connection.execute(statement, values), **{WRITES: True}
         )
 
-    def _transact(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
+    def transact(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
+        """The result of `work` in a transaction, which is tried again after a conflict.
+
+        :param options: execution options.
+        """
         pauses = self._retries.pauses()
         while True:
             try:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -10,7 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
-from launcher.registry import drivers, urls
+from launcher.registry import drivers, schema, urls
 from launcher.registry.database import WRITES, Database, watch_connections
 from launcher.registry.faults import Edge, judge_server
 from launcher.registry.interface import Registry
@@ -29,8 +30,9 @@ _inherited: dict[str, Database] = {}  # by URL: made in the master for its worke
 def open_registry(url: str, hurry: threading.Event | None = None) -> Registry:
     """Open the registry at a SQLAlchemy URL. Called in a worker, after the fork, or in a command.
 
-    A missing SQLite file is created, with its tables. Several processes may do so at once. A
-    relative path counts from the current directory.
+    A missing SQLite file is created, with its tables; an old one gets new tables. Several
+    processes may do so at once. A server needs `db upgrade` for that. A relative path counts from
+    the current directory.
 
     :param hurry: once it is set, nothing is tried again.
     :raises DatabaseUnavailable: trying again later may help.
@@ -47,10 +49,22 @@ def open_database(url: str, hurry: threading.Event | None = None) -> Database:
     return reached(database)
 
 
-def reached(database: Database) -> Database:
-    """Return the database after a first transaction; on an error it is closed. Same errors."""
+def schema_of(url: str) -> str | None:
+    """The name of the schema of a database; None: there is none. Nothing is changed, a missing
+    SQLite file is not created. Called in a command. Same errors."""
+    database = make_database(url, to_look=True)
     try:
-        database.check()
+        return database.transact(schema.read)
+    finally:
+        database.close()
+
+
+def reached(database: Database) -> Database:
+    """Return the database, reached and with a schema of this program; on an error it is closed.
+    Same errors."""
+    try:
+        if fault := schema.fault(database.transact(schema.read)):
+            raise DatabaseUnusable(url=database.shown, reason=fault)
     except BaseException:
         database.close()
         raise
@@ -65,10 +79,11 @@ def bequeath(url: str, database: Database) -> None:
     _inherited[url] = database
 
 
-def make_database(url: str, limit: float = ANSWER_SECONDS) -> Database:
+def make_database(url: str, limit: float = ANSWER_SECONDS, *, to_look: bool = False) -> Database:
     """A database that opens nothing before it is used.
 
     :param limit: seconds in which a server accepts a connection, and in which it answers.
+    :param to_look: it is only read; a SQLite file may be missing, or old.
     :raises DatabaseUnusable: the URL or an option in it is wrong, or a driver is missing.
     """
     shown, parsed = mask_url(url), urls.parse(url)
@@ -79,12 +94,16 @@ def make_database(url: str, limit: float = ANSWER_SECONDS) -> Database:
         return Database(engine, edge, connections=watch_connections(engine))
     from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
 
-    return make_sqlite_database(parsed, SqliteFile(parsed, shown), shown)
+    file = SqliteFile(parsed, shown)
+    connect = file.connect_to_look if to_look else file.connect
+    return make_sqlite_database(parsed, file, shown, connect)
 
 
-def make_sqlite_database(url: URL, file: "SqliteFile", shown: str) -> Database:
+def make_sqlite_database(
+    url: URL, file: "SqliteFile", shown: str, connect: Callable[[], sqlite3.Connection]
+) -> Database:
     """A database in a SQLite file; opens nothing before it is used."""
-    return Database(_make_sqlite_engine(url, file), Edge(shown, None, file.judge))
+    return Database(_make_sqlite_engine(url, file, connect), Edge(shown, None, file.judge))
 
 
 def _make_server_engine(url: URL, shown: str, limit: float) -> Engine:
@@ -106,8 +125,10 @@ def _make_server_engine(url: URL, shown: str, limit: float) -> Engine:
     return engine
 
 
-def _make_sqlite_engine(url: URL, file: "SqliteFile") -> Engine:
-    engine = create_engine(url, creator=file.connect, **_POOL)
+def _make_sqlite_engine(
+    url: URL, file: "SqliteFile", connect: Callable[[], sqlite3.Connection]
+) -> Engine:
+    engine = create_engine(url, creator=connect, **_POOL)
 
     def remember_file(_connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         entry.info["file"] = file.identity()

@@ -1,12 +1,11 @@
-"""The tables in SQLAlchemy Core: the same on SQLite, PostgreSQL and MariaDB.
+"""The tables in SQLAlchemy Core: the same on SQLite, PostgreSQL and MariaDB. A change of them
+needs a revision in migrations/versions.
 
 Times are stored as UTC without a zone, and are aware UTC datetimes in Python. A unique index of
 two names stays below InnoDB's 3072 bytes with four-byte characters.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -22,14 +21,9 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateTable
-from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 1
 NAME_LENGTH = 255
-_MARIADB_OPTIONS = " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -106,12 +100,3 @@ compute_nodes = Table(
     UniqueConstraint("host", "hypervisor_hostname", name="uniq_compute_nodes_host_hypervisor"),
     sqlite_autoincrement=True,  # no id is used twice, as in other databases
 )
-
-
-@compiles(CreateTable, "mysql", "mariadb")
-def _create_on_mariadb(create: CreateTable, compiler: DDLCompiler, **options: Any) -> str:
-    """MariaDB stores every character and compares names as other databases do. Not by `mysql_…`
-    arguments of a Table: they would import that dialect into every process."""
-    visit: Callable[..., str] = compiler.visit_create_table
-    text = visit(create, **options).rstrip()
-    return text + _MARIADB_OPTIONS if create.element.metadata is metadata else text

@@ -1,4 +1,4 @@
-"""A SQLite file as the registry's database: opens it, checks it, creates the tables.
+"""A SQLite file as the registry's database: opens it, checks it, has its tables made.
 
 Nothing is written to a file before the checks: a damaged file, or one of another program, stays as
 it is.
@@ -9,19 +9,19 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL
-from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateTable
 
 from launcher.errors import DatabaseUnusable
-from launcher.registry import models, sqlite_place
+from launcher.registry import schema, sqlite_place, sqlite_schema
 from launcher.registry.faults import Judgement, Kind
+from launcher.registry.schema import Fit
+from launcher.registry.sqlite_schema import Found
 
-APPLICATION_ID = 0x6C61756E  # "laun": marks our files, PRAGMA application_id
 _BUSY_SECONDS = 2.0  # that SQLite waits for a lock before it says "database is locked"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ACCESS = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
@@ -73,6 +73,16 @@ class SqliteFile:
             self._inspect(found)
             self._inspected = self.identity()
         return self._open(self.path)
+
+    def connect_to_look(self) -> sqlite3.Connection:
+        """As `connect`, but read-only. A missing file is as an empty one."""
+        if fault := sqlite_place.fault_of_place(self.path):
+            raise self._unusable(fault)
+        found = sqlite_place.status(self.path)
+        if found:
+            self._inspect(found)
+        place = f"{self.path.as_uri()}?mode=ro" if found else "file::memory:"
+        return sqlite3.connect(place, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
 
     @contextmanager
     def in_memory(self) -> Iterator[None]:
@@ -130,7 +140,7 @@ class SqliteFile:
             with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as reader:
                 self._refuse_damage(reader)
                 self._refuse_cut_page(reader, size)
-                self._schema_version(reader)
+                self._look(reader)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _ACCESS:
                 raise
@@ -140,11 +150,15 @@ class SqliteFile:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
-        version = self._schema_version(connection)
+        found = self._look(connection)
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode=WAL")  # else readers and writers block
-        if version < models.SCHEMA_VERSION:
-            self._create_tables(connection)
+        if found.empty:
+            sqlite_schema.create(connection)
+            found = self._look(connection)  # an older program may have been faster
+        if schema.judge(found.name) is not Fit.FITS:
+            settings: Any = {"timeout": _BUSY_SECONDS, "isolation_level": None}
+            sqlite_schema.upgrade(partial(sqlite3.connect, self.path, **settings), self._shown)
 
     def _refuse_damage(self, connection: sqlite3.Connection) -> None:
         (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -163,31 +177,14 @@ class SqliteFile:
         beside = (Path(f"{self.path}-{end}") for end in ("wal", "journal"))
         return 0 if any(map(sqlite_place.size, beside)) else sqlite_place.size(self.path)
 
-    def _schema_version(self, connection: sqlite3.Connection) -> int:
-        """0 for an empty file. One statement, so that no other process can write in between."""
-        application, version, tables = connection.execute(
-            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
-            " FROM pragma_application_id, pragma_user_version"
-        ).fetchone()
-        if application != APPLICATION_ID and (application or version or tables):
+    def _look(self, connection: sqlite3.Connection) -> Found:
+        """What is in the file, unless it is another program's or too new for this one."""
+        found = sqlite_schema.look(connection)
+        if found.foreign:
             raise self._unusable(f"{self.path} belongs to another program; name another file")
-        if version > models.SCHEMA_VERSION:
-            raise self._unusable(
-                f"{self.path} has schema version {version} and this program knows "
-                f"{models.SCHEMA_VERSION}; upgrade the program or name another file"
-            )
-        return int(version)
-
-    def _create_tables(self, connection: sqlite3.Connection) -> None:
-        """Create all tables in one transaction. Under its write lock the version is read again:
-        another worker may have been faster."""
-        connection.execute("BEGIN IMMEDIATE")
-        if self._schema_version(connection) < models.SCHEMA_VERSION:
-            for statement in _creation():
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={models.SCHEMA_VERSION}")
-        connection.execute("COMMIT")
+        if schema.judge(found.name) in {Fit.TOO_NEW, Fit.FOREIGN}:
+            raise self._unusable(f"{schema.fault(found.name)}")
+        return found
 
     def _damage(self, finding: str) -> str:
         return (
@@ -197,10 +194,3 @@ class SqliteFile:
 
     def _unusable(self, reason: str) -> DatabaseUnusable:
         return DatabaseUnusable(url=self._shown, reason=reason)
-
-
-@cache
-def _creation() -> list[str]:
-    dialect = pysqlite.dialect()
-    tables = models.metadata.sorted_tables
-    return [str(CreateTable(table).compile(dialect=dialect)) for table in tables]

@@ -5,7 +5,7 @@ start and four megabytes.
 """
 
 from launcher.config.masking import mask_url
-from launcher.registry import engine, statements, urls
+from launcher.registry import engine, schema, statements, urls
 from launcher.registry.database import Database
 from launcher.registry.records import ComputeNode, ServiceState
 from launcher.registry.store import SqlRegistry
@@ -23,17 +23,19 @@ def warm_up(url: str) -> None:
         from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for others
 
         file = SqliteFile(parsed, mask_url(url))
-        database = engine.make_sqlite_database(parsed, file, mask_url(url))
+        database = engine.make_sqlite_database(parsed, file, mask_url(url), file.connect)
         with file.in_memory():
             _play(database)
     else:
         database = engine.make_database(url)
-        database.compile(statements.SERVICE, statements.REPORT_SERVICE, statements.CHANGE_NODE)
+        database.compile(
+            schema.VERSION, statements.SERVICE, statements.REPORT_SERVICE, statements.CHANGE_NODE
+        )
     engine.bequeath(url, database)
 
 
 def _play(database: Database) -> None:
-    registry = SqlRegistry(database)
+    registry = SqlRegistry(engine.reached(database))
     for _ in ("inserted", "found"):
         registry.register_service("host", "binary", topic="topic", version="0", workers=1)
         registry.save_compute_node(_NODE)

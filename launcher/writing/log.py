@@ -29,6 +29,7 @@ TIMED = (
 )
 JOURNAL_FIELDS = ("worker_slot", "worker_step")  # with use_journal; the journal has capitals
 NOISY = {
+    "alembic": logging.WARNING,
     "amqp": logging.ERROR,
     "cotyledon": logging.WARNING,
     "oslo.messaging": logging.WARNING,

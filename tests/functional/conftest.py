@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
-from launcher.registry.models import metadata
+from launcher.cli.db_command import bring_up
 from tests.support import rabbitmq
 from tests.support.databases import SERVERS, Database, MariaDb, PostgreSql, Server
 from tests.support.notify_socket import NotifySocket
@@ -104,9 +103,6 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
 
 @pytest.fixture
 def database(empty_database: Database) -> Database:
-    """The same with its tables; SQLite gets them when it is opened."""
-    if empty_database.server:
-        engine = create_engine(empty_database.url)
-        metadata.create_all(engine)
-        engine.dispose()
+    """The same with its tables."""
+    bring_up(empty_database.url)
     return empty_database

@@ -89,6 +89,7 @@ OTHERS = (  # what these modules are for is asked for by commands, or switched o
     *("requests", "webob", "oslo_config.generator", "docutils", "yaml", "rich", "shtab"),
     *("prometheus_client", "oslo_reports", "eventlet", "manhole"),
     *("launcher.dev", "launcher.dev.restarter"),
+    *("launcher.registry.schema_upgrade", "alembic", "mako"),
 )
 
 

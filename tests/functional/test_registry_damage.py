@@ -213,11 +213,12 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_left_alone(whole: Path) -> None:
     later = sqlite3.connect(whole)
-    later.execute("PRAGMA user_version=7")
+    later.execute("UPDATE alembic_version SET version_num = '0007_from_0006'")
+    later.commit()
     later.close()
     before = whole.read_bytes()
 
-    assert "has schema version 7 and this program knows 1; upgrade" in refusal(whole)
+    assert "is 0007_from_0006 and this program needs 0001_from_0001; upgrade" in refusal(whole)
     assert whole.read_bytes() == before
 
 

