@@ -4,6 +4,7 @@ Uses private names of the AMQP driver: see `consumer`.
 """
 
 import logging
+import time
 from typing import Any, Protocol
 
 from oslo_messaging import MessageDeliveryFailure
@@ -37,6 +38,7 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
     thread.
 
     :ivar delivery: the driver's object for the broker's message.
+    :ivar arrived: when, by time.monotonic().
     :ivar generation: number of the channel's life in which it arrived.
     :ivar redelivered: the broker has delivered the call before.
     :ivar settled: it was acknowledged, or never can be.
@@ -61,12 +63,18 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
             None,
         )
         self.delivery = message._raw_message
+        self.arrived = time.monotonic()
         self.generation = generation
         self.redelivered = bool(self.delivery.delivery_info.get("redelivered"))
         self.settled = False
         queue = str(self.delivery.delivery_info.get("routing_key"))
         self.of_one_host = queue == listener.host_queue
         self.awaited = bool(context.msg_id)
+
+    @property
+    def consumer_tag(self) -> str:
+        """The consumer that the broker has delivered it to."""
+        return str(self.delivery.delivery_info.get("consumer_tag"))
 
     def acknowledge(self) -> None:
         """Have the connection's thread acknowledge the message, soon."""

@@ -120,6 +120,11 @@ class BrokerConnection:
         """Close the connection, so that the driver connects and subscribes again."""
         self._connection.connection.collect()
 
+    def cancel(self, consumer_tag: str) -> None:
+        """End a consumer without waiting for the answer; nothing happens if it does not exist."""
+        if self.connected():
+            self._connection.channel.basic_cancel(consumer_tag, nowait=True)
+
     def is_current(self, channel: Any) -> bool:
         """Whether a channel is the connection's present one, and open."""
         return channel is self._connection.channel and bool(channel.is_open)

@@ -40,6 +40,7 @@ from launcher.listening.check import Check
 from launcher.rabbit.acknowledgements import Acknowledgements
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.rabbit.connection import IDLE_SECONDS, BrokerConnection
+from launcher.rabbit.ended_consumers import EndedConsumers
 from launcher.rabbit.subscription import Subscription
 from launcher.writing.recurring import Recurring
 
@@ -86,6 +87,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._subscription = Subscription(self._context)
         self._subscription.limit_prefetch(limit, self._acknowledgements.begin_generation)
         self._subscription.declare(driver._get_exchange(target), target, self)
+        EndedConsumers(self._context.connection, self._waiting, self._acknowledgements).follow()
 
     def start(self, on_incoming_callback: Callable[[list[AmqpMessage]], None]) -> None:
         """Begin to hand out calls, one at a time, from the connection's thread."""
@@ -143,7 +145,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         generation = self._acknowledgements.generation_of(message._raw_message.channel)
         incoming = AmqpMessage(self, message, generation)
         if self._unsubscribed.is_set():
-            incoming.delivery.requeue()
+            self._acknowledgements.give_back([incoming])
         elif not self._acknowledgements.absorb_copy(incoming):
             self._waiting.append(incoming)
 
@@ -233,18 +235,13 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             return
         try:
             self._subscription.cancel()
-            self._give_back()
+            self._acknowledgements.give_back(self._waiting)
             self._subscription.delete_fanout_queue()
         except Exception as error:  # noqa: BLE001  # whatever it is, the connection has to end
             LOG.warning("RabbitMQ cannot be told that %s has ended: %s", self._topic, error)
             self._connection.drop()  # the broker then takes back all deliveries
         self._waiting.clear()
         self._unsubscribed.set()
-
-    def _give_back(self) -> None:
-        for message in self._waiting:
-            if self._acknowledgements.is_valid(message):
-                message.delivery.requeue()
 
 
 def listen(transport: Any, target: Any, limit: int, acknowledges_late: Policy) -> AmqpListener:
