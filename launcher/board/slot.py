@@ -20,6 +20,7 @@ from launcher.board.slot_fields import (
     FIELDS,
     NAME_BYTES,
     OF_AN_EMPTY_SLOT,
+    OUTAGE_BYTES,
     PLACE,
     STATES,
     STEPS,
@@ -44,8 +45,10 @@ class Slot:
         """:param memory: shared memory of BYTES bytes."""
         self.number = number
         text, name = WORDS * WORD_BYTES, BYTES - NAME_BYTES
+        outage = name - OUTAGE_BYTES
         self._words = memory[:text].cast(WORD)
-        self._text = memory[text:name]
+        self._text = memory[text:outage]
+        self._outage = memory[outage:name]
         self._name = memory[name:]
         self._lock = threading.Lock()  # two threads of a worker call drain and beat
         self._last: tuple[bytes, SlotView | None] = (b"", None)  # replaced as a whole
@@ -77,6 +80,7 @@ class Slot:
             wanted=WANTED[found.wanted],
             oldest_call=decode(self._name[: words[PLACE["oldest_call_bytes"]]]),
             waiting=WAITS[found.waiting],
+            outage=decode(self._outage[: words[PLACE["outage_bytes"]]]),
             left=bool(found.left),
         )
 
@@ -208,6 +212,15 @@ class Slot:
         self._name[: len(data)] = data
         self.put("oldest_call_since", since)
         self.put("oldest_call_bytes", len(data))
+
+    def show_outage(self, reason: str) -> None:
+        """Called in the worker: why the database is away; "" when it answers again. A reader may
+        see a mixture of two reasons for a moment."""
+        data = reason.encode("utf-8", "replace")[:OUTAGE_BYTES]
+        self.put("outage_bytes", 0)
+        self._outage[: len(data)] = data
+        self.put("outage_reasons", self.get("outage_reasons") + 1)
+        self.put("outage_bytes", len(data))
 
     def explain(self, reason: str) -> None:
         """Called in a worker that gives up: store one sentence for the master."""

@@ -13,6 +13,7 @@ WORD: Final = "q"  # a signed integer: struct, "Format Characters"
 WORD_BYTES = struct.calcsize(WORD)
 TEXT_BYTES = 320  # the sentence of a worker that gives up
 NAME_BYTES = 64  # name of the method of the oldest call
+OUTAGE_BYTES = 128  # why the database is away
 TASK_BITS = 63  # of a word, which is signed
 SECOND = 1_000_000_000  # in nanoseconds
 CENTURY_SECONDS = 3_155_760_000
@@ -44,6 +45,8 @@ FIELDS = (
     "oldest_call_since",  # when the oldest call began
     "oldest_call_bytes",
     "waiting",  # a Wait: why a step waits for bus or database
+    "outage_bytes",  # 0: the database is not away, as far as the worker knows
+    "outage_reasons",  # how often the reason has changed
     "left",  # 1 when the worker has finished its work
     "accused",  # written by the master: pid of the late worker that it ends
     "reports_wanted",  # written by the master: how many reports it has asked for
@@ -54,7 +57,7 @@ FIELDS = (
 OF_AN_EMPTY_SLOT = frozenset({"state", "stepped_at", "deadline", "not_before", "wanted"})
 PLACE = {field: place for place, field in enumerate(FIELDS)}
 WORDS = len(FIELDS)
-BYTES = WORDS * WORD_BYTES + TEXT_BYTES + NAME_BYTES
+BYTES = WORDS * WORD_BYTES + TEXT_BYTES + OUTAGE_BYTES + NAME_BYTES
 
 
 class SlotView(NamedTuple):
@@ -85,16 +88,13 @@ class SlotView(NamedTuple):
     oldest_call: str
     oldest_call_since: int
     waiting: Wait
+    outage: str
     left: bool
 
 
-# Picks the words of a view, in its order; for the name, the number of its bytes.
-pick = itemgetter(
-    *(
-        PLACE["oldest_call_bytes" if name == "oldest_call" else name]
-        for name in SlotView._fields[1:]
-    )
-)
+# Picks the words of a view, in its order; for a text, the number of its bytes.
+_LENGTHS = {"oldest_call": "oldest_call_bytes", "outage": "outage_bytes"}
+pick = itemgetter(*(PLACE[_LENGTHS.get(name, name)] for name in SlotView._fields[1:]))
 STATES, STEPS, WANTED = tuple(WorkerState), tuple(Step), tuple(Wanted)
 WAITS = tuple(Wait)
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update, event
@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from launcher.errors import DatabaseUnavailable, LauncherError
-from launcher.exception_text import reason
 from launcher.registry.faults import Edge, Judgement, Kind
+from launcher.registry.outage import Outage
 from launcher.registry.retries import Retries
 
 WRITES = "launcher_writes"  # execution option: the transaction will write
@@ -41,6 +41,7 @@ class Database:
         self._sleep = sleep
         self._connections = connections
         self.hurry = threading.Event()  # once it is set, nothing is tried again
+        self.outage: Outage | None = None  # says when the database is away; a command says it
 
     @property
     def shown(self) -> str:
@@ -106,40 +107,54 @@ class Database:
         )
 
     def transact(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
-        """The result of `work` in a transaction, which is tried again after a conflict.
+        """The result of `work` in a transaction, which is tried again after a conflict: in number
+        and in time bounded, since a conflict may be the time limit of a lock.
 
         :param options: execution options.
         """
-        pauses = self._retries.pauses()
+        pauses, begun = self._retries.pauses(), time.monotonic()
         while True:
-            try:
-                with (
-                    self._connect() as connection,
-                    connection.execution_options(**options).begin(),
-                ):
-                    return work(connection)
-            except IntegrityError:
-                raise  # an answer for the caller, not a failure
-            except (DBAPIError, PoolTimeoutError) as error:
-                found = self._edge.find(error)
-                pause = next(pauses, None) if found.kind is Kind.TRANSIENT else None
-                if pause is None or self.hurry.is_set():
-                    raise self._edge.translate(found) from error
-                self._sleep(pause)
+            result = self._attempt(work, options)
+            if not isinstance(result, _Failed):
+                if self.outage:
+                    self.outage.is_over(self._edge.shown)
+                return result
+            found = self._edge.find(result.error)
+            pause = next(pauses, None) if found.kind is Kind.TRANSIENT else None
+            late = time.monotonic() - begun > self._retries.seconds
+            if pause is None or late or self.hurry.is_set():
+                raise self._failure(found, result.error) from result.error
+            self._sleep(pause)
 
-    def _connect(self) -> Connection:
-        """A connection of the pool. What a driver's Python code raises for an option of the URL
-        is none of its errors: AttributeError, FileNotFoundError, TypeError, ValueError.
-
-        :raises DBAPIError: an error of the driver. :raises PoolTimeoutError: too many are in use.
-        """
+    def _attempt(
+        self, work: Callable[[Connection], _Result], options: Mapping[str, bool]
+    ) -> "_Result | _Failed":
         try:
-            return self._engine.connect()
-        except (DBAPIError, PoolTimeoutError, LauncherError):
+            connection = self._engine.connect()
+        except LauncherError:
             raise
-        except Exception as error:
-            kind = Kind.AWAY if isinstance(error, OSError) else Kind.UNUSABLE
-            raise self._edge.translate(Judgement(kind, reason(error))) from error
+        except Exception as error:  # noqa: BLE001  # by a driver's code, for an option of the URL
+            return _Failed(error)
+        try:
+            with connection, connection.execution_options(**options).begin():
+                return work(connection)
+        except IntegrityError:
+            raise  # an answer for the caller, not a failure
+        except DBAPIError as error:
+            return _Failed(error)
+
+    def _failure(self, found: Judgement, cause: Exception) -> LauncherError:
+        """Called while no exception is handled: oslo.log would add its text."""
+        error = self._edge.translate(found)
+        if found.kind is Kind.AWAY and isinstance(cause, DBAPIError):
+            self._engine.dispose()  # where it is read only, another one takes over
+        if found.kind is not Kind.UNUSABLE and self.outage:
+            self.outage.goes_on(str(error), self._edge.masked(found))
+        return error
+
+
+class _Failed(NamedTuple):
+    error: Exception
 
 
 def watch_connections(engine: Engine) -> Iterable[Any]:

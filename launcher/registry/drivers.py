@@ -13,6 +13,7 @@ from launcher.exception_text import reason
 from launcher.registry.urls import DRIVERS
 
 SHORTEST_LIMIT_SECONDS = 2  # libpq's shortest connect_timeout
+LONGEST_CONNECT_SECONDS = 10  # though a statement may take longer
 _EXTRAS = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 _NOT_OF_LIBPQ = ("autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory")
 
@@ -24,14 +25,16 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
     :raises ValueError: an option of the URL is no number.
     """
     seconds = max(SHORTEST_LIMIT_SECONDS, math.ceil(limit))
+    connect = min(seconds, LONGEST_CONNECT_SECONDS)
     match _driver(url):
         case "psycopg":
             # PgBouncer gives each transaction another session: prepared statements would be lost.
-            given = {"prepare_threshold": None, "connect_timeout": seconds}
+            given = {"prepare_threshold": None, "connect_timeout": connect}
             if text := url.query.get("prepare_threshold"):
                 return given | {"prepare_threshold": _threshold(text)}
         case "pymysql":
-            given = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), seconds)
+            given = dict.fromkeys(("read_timeout", "write_timeout"), seconds)
+            given |= {"connect_timeout": connect}
         case _:
             given = {}
     return {name: value for name, value in given.items() if name not in url.query}

@@ -13,39 +13,44 @@ from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
 from launcher.registry import drivers, schema, urls
 from launcher.registry.database import WRITES, Database, watch_connections
-from launcher.registry.faults import Edge, judge_server
+from launcher.registry.faults import Edge
 from launcher.registry.interface import Registry
+from launcher.registry.outage import Outage
+from launcher.registry.server_errors import judge_server
 from launcher.registry.store import SqlRegistry
 
 if TYPE_CHECKING:
     from launcher.registry.sqlite import SqliteFile
 
-ANSWER_SECONDS = 5.0  # half a report_interval: two answers may be due in a report, and no more
+ANSWER_SECONDS = 4.0  # a report that waits twice, for two connections, keeps its interval of 10 s
 _POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}  # seconds
 _RECYCLE_SECONDS = 3600  # below the time after which servers and firewalls drop idle connections
 _SERVER_POOL = _POOL | {"pool_recycle": _RECYCLE_SECONDS}
 _inherited: dict[str, Database] = {}  # by URL: made in the master for its workers
 
 
-def open_registry(url: str, hurry: threading.Event | None = None) -> Registry:
+def open_registry(
+    url: str, hurry: threading.Event | None = None, outage: Outage | None = None
+) -> Registry:
     """Open the registry at a SQLAlchemy URL. Called in a worker, after the fork, or in a command.
 
     A missing SQLite file is created, with its tables; an old one gets new tables. Several
     processes may do so at once. A server needs `db upgrade` for that. A relative path counts from
     the current directory.
 
-    :param hurry: once it is set, nothing is tried again.
+    :param hurry: once it is set, nothing is tried again. :param outage: says when it is away.
     :raises DatabaseUnavailable: trying again later may help.
     :raises DatabaseUnusable: trying again cannot help.
     """
-    return SqlRegistry(open_database(url, hurry))
+    return SqlRegistry(open_database(url, hurry, outage))
 
 
-def open_database(url: str, hurry: threading.Event | None = None) -> Database:
+def open_database(
+    url: str, hurry: threading.Event | None = None, outage: Outage | None = None
+) -> Database:
     """The database below `open_registry`, with the same parameters and errors."""
     database = _inherited.pop(url, None) or make_database(url)
-    if hurry is not None:
-        database.hurry = hurry
+    database.hurry, database.outage = hurry or database.hurry, outage
     return reached(database)
 
 

@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
 from launcher.registry import schema
-from launcher.registry.faults import sql_state
 from launcher.registry.repeatable import TableForeign
 from launcher.registry.schema import Fit
+from launcher.registry.server_errors import sql_state
 
 LOCK_SECONDS = 60  # for another upgrade, and for transactions that use a table
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -39,10 +39,14 @@ class Stopped(LauncherError):
 class Backoff:
     """Waits for one worker. Used by the thread that walks the start sequence."""
 
-    def __init__(self, slot: Slot, stop: threading.Event, timeout: float) -> None:
+    def __init__(
+        self, slot: Slot, stop: threading.Event, timeout: float, database: str = ""
+    ) -> None:
+        """:param timeout: seconds. :param database: its URL without secrets."""
         self._slot = slot
         self._stop = stop
         self._timeout = timeout
+        self._database = database
 
     def check(self) -> None:
         """Raise Stopped when a stop has come."""
@@ -50,22 +54,29 @@ class Backoff:
             raise Stopped
 
     def ask_database(self, action: Callable[[], T]) -> T:
-        """Like `retry`, but `action` runs in a separate thread: a stop need not wait for it."""
-        return self.retry(partial(self._unless_stopped, action))
+        """Like `retry`, but `action` runs in a separate thread: a stop need not wait for it, and a
+        database that is silent is not waited for any longer than one that is away."""
+        end = time.monotonic() + self._timeout
+        return self.retry(partial(self._bounded, action, end))
 
-    def _unless_stopped(self, action: Callable[[], T]) -> T:
+    def _bounded(self, action: Callable[[], T], end: float) -> T:
+        """:param end: monotonic seconds."""
         future = deadline.begin(action)
-        while not self._stop.is_set():
+        while not self._stop.is_set() and time.monotonic() < end:
             with suppress(TimeoutError):
                 return future.result(LOOK_SECONDS)
             if future.done():  # meanwhile, or the action itself raised TimeoutError
                 return future.result()
+        if not self._stop.is_set():
+            reason = f"no answer within {self._timeout:g} s"
+            raise DatabaseUnavailable(url=self._database, reason=reason)
         with suppress(TimeoutError):
             return future.result(STOP_SECONDS)
         raise Stopped
 
     def retry(self, action: Callable[[], T]) -> T:
-        """Return the result of `action`. Try it again while the database cannot be reached.
+        """Return the result of `action`. Try it again while the database cannot be reached, which
+        `registry.outage` logs.
 
         :raises DatabaseUnavailable: still the case `timeout` seconds after the first try.
         :raises Stopped: a stop came.
@@ -75,10 +86,10 @@ class Backoff:
             self.check()
             try:
                 return action()
-            except DatabaseUnavailable as error:
+            except DatabaseUnavailable:
                 if time.monotonic() + pause > deadline:
                     raise
-                self._log_wait(str(error))
+                self._slot.put("waiting", Wait.ABSENT)
             self._stop.wait(pause)
         raise AssertionError("the pauses have no end")
 

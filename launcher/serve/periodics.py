@@ -196,7 +196,7 @@ class PeriodicTasks:
         if error is not None:
             self._log_failure(task, error, again)
         if lasted > task.spec.spacing and not (task.logged_long or self._stopping):
-            log_long_run(task, lasted)
+            log_long_run(task, lasted, error)
 
     def _end_run(self, task: Task, failed: bool) -> float:
         """Return the seconds that the run lasted, less those in which the process did not run."""

@@ -33,9 +33,11 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.states import Step
+from launcher.config.masking import mask_url
 from launcher.directories import paths
 from launcher.registry.engine import open_registry
 from launcher.registry.interface import Registry
+from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
 from launcher.serve import profiling, rpc
 from launcher.serve.backdoor import open_backdoor, sockets_at
@@ -86,7 +88,8 @@ class StartSequence:
         self._stop = stop
         self._hurry = hurry
         self._console = console
-        self._backoff = Backoff(slot, stop, settings.start_timeout)
+        database = mask_url(settings.connection)
+        self._backoff = Backoff(slot, stop, settings.start_timeout, database)
         self.tracker = Tracker(slot, counters)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
         self._descriptors = [lead.descriptors]
@@ -137,7 +140,8 @@ class StartSequence:
         profiling.setup(self._conf, self._settings.binary, self._settings.host)
 
     def _open_registry(self, undo: ExitStack) -> Registry:
-        connect = partial(open_registry, self._settings.connection, self._hurry)
+        outage = Outage(self._slot.show_outage)
+        connect = partial(open_registry, self._settings.connection, self._hurry, outage)
         registry = self._backoff.ask_database(connect)
         undo.callback(registry.close)
         self._descriptors.append(registry.descriptors)

@@ -84,7 +84,9 @@ class Parts:
             deaths=self._deaths,
             orphans=self.orphans,
             instance=instance,
-            report_age=ReportAge(lambda: board.reported, partial(holders, lead_lock)),
+            report_age=ReportAge(
+                lambda: board.reported, partial(holders, lead_lock), lambda: _outage(board)
+            ),
             monitor=lambda: self.monitor,
             conf=conf,
         )
@@ -145,3 +147,8 @@ class Parts:
         if pid := slot.get("pid"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
+
+
+def _outage(board: Board) -> str:
+    """Why the database is away, as far as a worker knows; an empty string if it is not."""
+    return next((slot.outage for slot in board.look() if slot.outage), "")

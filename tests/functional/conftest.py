@@ -106,3 +106,11 @@ def database(empty_database: Database) -> Database:
     """The same with its tables."""
     bring_up(empty_database.url)
     return empty_database
+
+
+@pytest.fixture
+def place(server: Server) -> Iterator[Database]:
+    """The same, of servers only."""
+    with server.database() as made:
+        bring_up(made.url)
+        yield made

@@ -73,6 +73,7 @@ class Server(ABC):
     kind: ClassVar[str]
     errors: ClassVar[type[Exception]]  # of its driver
     stop_signal: ClassVar[signal.Signals]  # clients are told, and not waited for
+    though_in_use: ClassVar[str] = ""  # the end of DROP DATABASE
 
     @staticmethod
     @abstractmethod
@@ -96,7 +97,7 @@ class Server(ABC):
         """Runs the server in the foreground."""
 
     @abstractmethod
-    def _disconnect(self, name: str) -> None:
+    def disconnect(self, name: str) -> None:
         """End all connections to a database."""
 
     def __enter__(self) -> Self:
@@ -175,8 +176,8 @@ class Server(ABC):
             yield Database(self.url(name), name, self)
         finally:
             self.start()
-            self._disconnect(name)
-            self.execute(f"DROP DATABASE {name}")
+            self.disconnect(name)
+            self.execute(f"DROP DATABASE {name}{self.though_in_use}")
 
     def execute(self, *statements: str, database: str | None = None) -> list[Sequence[Any]]:
         """Execute each statement by itself; returns the rows of the last."""
@@ -215,6 +216,7 @@ class PostgreSql(Server):
     kind = "postgresql"
     errors = psycopg.Error
     stop_signal = signal.SIGINT  # "fast"
+    though_in_use = " WITH (FORCE)"
 
     @staticmethod
     def program() -> Path | None:
@@ -248,7 +250,8 @@ class PostgreSql(Server):
         set_each = [f"--{name}={value}" for name, value in options.items()]
         return [program, "-D", f"{self.directory}/data", "-p", str(self.port), *set_each]
 
-    def _disconnect(self, name: str) -> None:
+    def disconnect(self, name: str) -> None:
+        """See Server."""
         others = f"datname = '{name}' AND pid <> pg_backend_pid()"
         self.execute(
             f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}"
@@ -310,7 +313,8 @@ class MariaDb(Server):
         )
         return [program, "--no-defaults", *places, *MARIADB_OPTIONS]
 
-    def _disconnect(self, name: str) -> None:
+    def disconnect(self, name: str) -> None:
+        """See Server."""
         here = f"SELECT id FROM information_schema.processlist WHERE db = '{name}'"
         with closing(self.connect(None)) as connection, connection.cursor() as cursor:
             cursor.execute(here)

@@ -12,7 +12,8 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
 
 class Proxy:
     """Between whoever connects to `port` and the port behind it; `cut` resets all connections
-    that there are, and those who come later are let through again."""
+    that there are, and those who come later are let through again. `silence` lets nothing through
+    and tells nobody, as a cable that is pulled, or a server that hangs."""
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
@@ -20,6 +21,8 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
+        self._silences = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
@@ -32,6 +35,17 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
         return len(cut) // 2
+
+    def silence(self) -> None:
+        """What is sent from now on does not arrive. Who comes is accepted, and gets no answer."""
+        with self._lock:
+            self._silences = True
+            self._silent |= self._open
+
+    def heal(self) -> None:
+        """Those who come from now on are let through. The others wait for ever."""
+        with self._lock:
+            self._silences = False
 
     def close(self) -> None:
         """No more."""
@@ -47,15 +61,19 @@ class Proxy:
                 return
             with self._lock:
                 self._open |= {near, far}
+                if self._silences:
+                    self._silent |= {near, far}
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):  # cut, or closed by one side: then the other is told
             while data := source.recv(65536):
-                sink.sendall(data)
+                if source not in self._silent:
+                    sink.sendall(data)
         with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+            if source not in self._silent:
+                sink.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

@@ -107,13 +107,24 @@ def test_another_error_is_not_waited_for(slot: Slot, stop: Waiting) -> None:
     assert stop.pauses == []
 
 
-def test_the_wait_is_shown_and_said_once(
+def test_the_wait_is_shown_and_the_outage_is_said_elsewhere(
     slot: Slot, stop: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     Backoff(slot, stop, 90).retry(failing(5))
 
     assert slot.get("waiting") == 1
-    assert [record.getMessage() for record in caplog.records] == [str(AWAY)]
+    assert not caplog.records
+
+
+def test_a_database_that_never_answers_is_away_when_the_time_is_over(slot: Slot) -> None:
+    """Otherwise the master would kill the worker."""
+    waiting = Backoff(slot, threading.Event(), 0.2, "postgresql://h/n")
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        waiting.ask_database(threading.Event().wait)
+
+    told = "database postgresql://h/n cannot be reached: no answer within 0.2 s"
+    assert str(caught.value) == told
 
 
 def test_a_stop_ends_the_retries(slot: Slot, stop: Waiting) -> None:

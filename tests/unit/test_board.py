@@ -267,14 +267,23 @@ def test_a_word_has_a_bit_for_each_task_that_it_can(board: Board) -> None:
         slot.put("failing_tasks", every + 1)
 
 
+def test_each_reason_of_an_outage_is_seen_though_it_is_as_long_as_the_last(board: Board) -> None:
+    slot = board.slot(0)
+    for reason in ("no route to host", "no such database", ""):
+        slot.show_outage(reason)
+        assert slot.view().outage == reason
+
+
 def test_a_slot_has_room_for_a_sentence_and_a_name(board: Board) -> None:
     slot, next_one = board.slot(0), board.slot(1)
     next_one.put("pid", 4242)
 
     slot.explain("s" * 400)
+    slot.show_outage("o" * 400)
     slot.show_oldest_call("n" * 400, 1)
 
     assert slot.explanation() == "s" * 320
+    assert slot.view().outage == "o" * 128
     assert slot.view().oldest_call == "n" * 64
     assert next_one.get("pid") == 4242
 

@@ -15,7 +15,7 @@ NOW = 1_000 * SECOND
 TASKS = ("probe", "report", "update_available_resource")
 
 
-def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
+def slot(number: int, state: WorkerState = SERVING, **fields: Any) -> SlotView:
     """A healthy slot, changed by `fields`; its step began `ago` seconds before NOW."""
     defaults = {
         "pid": 4000 + number,
@@ -41,9 +41,10 @@ def slot(number: int, state: WorkerState = SERVING, **fields: int) -> SlotView:
         "calls_done": 0,
         "calls_failed": 0,
         "waiting": Wait.NONE,
+        "outage": "",
         "left": False,
     }
-    return SlotView(slot=number, state=state, **{**defaults, **fields})  # type: ignore[arg-type]
+    return SlotView(slot=number, state=state, **{**defaults, **fields})
 
 
 def busy(number: int, state: WorkerState, *, calls: int, oldest: str, ago: int) -> SlotView:
@@ -52,7 +53,7 @@ def busy(number: int, state: WorkerState, *, calls: int, oldest: str, ago: int) 
     return view._replace(oldest_call=oldest)
 
 
-def starting(number: int, step: Step, ago: int, **fields: int) -> SlotView:
+def starting(number: int, step: Step, ago: int, **fields: Any) -> SlotView:
     return slot(number, STARTING, step=step, ago=ago, **fields)
 
 
@@ -132,6 +133,15 @@ def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
             "starting: 2/4 serving; worker 3: init_host 12 s; worker 1: probe 3 s",
         ),
         ([slot(0, EMPTY)], "starting: 0/1 serving; worker 0: fork"),
+        (
+            [starting(1, Step.DATABASE, 12, waiting=Wait.ABSENT, outage="access denied")],
+            "starting: 0/1 serving; worker 1: waiting for the database: access denied",
+        ),
+        (
+            [slot(0, tasks_failing=1, failing_tasks=2, outage="connection refused")],
+            "starting: 1/1 serving; worker 0: 1 periodic task failing "
+            "(report to the database: connection refused)",
+        ),
         *(
             (
                 [starting(1, step, 12, waiting=Wait.ABSENT)],

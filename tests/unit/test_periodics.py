@@ -14,6 +14,7 @@ from launcher.board.board import Board
 from launcher.board.counters import TASK, Counters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
+from launcher.errors import DatabaseUnavailable
 from launcher.serve import host_tasks, task_log
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
@@ -600,6 +601,24 @@ def test_threads_are_named_after_their_tasks(loops: Loops) -> None:
 
     wait_until(lambda: names, SOON, "a run")
     assert names[0] == "task-report"
+
+
+def test_a_task_that_finds_the_database_away_says_nothing(
+    loops: Loops, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The outage was logged where it was met."""
+    runs = threading.Semaphore(0)
+
+    def fail() -> None:
+        runs.release()
+        raise DatabaseUnavailable(url="postgresql://h/n", reason="connection refused")
+
+    tasks = loops.make()
+    tasks.add(0, spec(), fail)
+    tasks.start()
+    for _ in range(3):
+        assert runs.acquire(timeout=SOON)
+    assert not [text for text in caplog.messages if "failed" in text]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
 from launcher.registry.database import Database, watch_connections
 from launcher.registry.engine import bequeath, make_database, open_database, open_registry
-from launcher.registry.faults import Edge, judge_server
+from launcher.registry.faults import Edge
+from launcher.registry.server_errors import judge_server
 from tests.support.users import ALICE, needs_root
 
 REFUSED = {

@@ -20,9 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable, LauncherError
 from launcher.registry.database import Database
-from launcher.registry.faults import Edge, Judgement, Kind, judge_server
+from launcher.registry.faults import Edge, Judgement, Kind
+from launcher.registry.outage import Outage
 from launcher.registry.retries import Retries
+from launcher.registry.server_errors import judge_server
 from launcher.registry.sqlite import SqliteFile
+from tests.support.waiting import elapse
 
 TRANSIENT, AWAY, UNUSABLE = Kind.TRANSIENT, Kind.AWAY, Kind.UNUSABLE
 
@@ -63,6 +66,36 @@ SERVER_ERRORS = [
     pytest.param(wrapped(DriverError(1146, "No table"), ProgrammingError), UNUSABLE, id="table"),
     pytest.param(wrapped(DriverError(pgcode="22001"), DataError), UNUSABLE, id="too long"),
 ]
+
+LIBPQ = 'connection failed: connection to server at "::1", port 5432 failed: '
+# The same on both servers, whatever class the driver gives the error.
+PAIRS = [
+    (AWAY, "28P01", 1045),  # password
+    (AWAY, "3D000", 1049),  # no such database
+    (AWAY, "3D000", 1044),  # no right to the database
+    (UNUSABLE, "42501", 1142),  # no right to the table
+    (UNUSABLE, "42P01", 1146),  # no such table
+    (UNUSABLE, "42703", 1054),  # no such column
+    (AWAY, "25006", 1290),  # read only: a failover
+    (AWAY, "53300", 1040),  # too many connections
+    (AWAY, "53100", 1021),  # disk full
+    (TRANSIENT, "55P03", 1205),  # lock wait
+    (AWAY, "57014", 1969),  # time limit of a statement
+    (AWAY, "57014", 1317),  # cancelled
+    (AWAY, "57P01", 1053),  # shutdown
+    (AWAY, "57P03", 1047),  # not ready yet
+    (TRANSIENT, "40P01", 1213),  # deadlock
+    (AWAY, "08P01", 1927),  # connection ended
+]
+
+
+@pytest.mark.parametrize("wrapper", [OperationalError, ProgrammingError, DBAPIError])
+@pytest.mark.parametrize(("kind", "state", "number"), PAIRS)
+def test_both_servers_get_the_same_verdict(
+    kind: Kind, state: str, number: int, wrapper: type[DBAPIError]
+) -> None:
+    assert judge_server(wrapped(DriverError(sqlstate=state), wrapper)).kind is kind
+    assert judge_server(wrapped(DriverError(number, "text"), wrapper)).kind is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), SERVER_ERRORS)
@@ -111,6 +144,23 @@ def test_a_reason_is_one_line() -> None:
     assert judged.reason == "connection failed: no route to host"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (DriverError(1045, "Access denied"), "Access denied (error 1045)"),
+        (DriverError(f'{LIBPQ}FATAL:  role "u" is not there'), 'role "u" is not there'),
+        (
+            DriverError(f"{LIBPQ}Connection refused\n\tIs the server running on"),
+            "Connection refused",
+        ),
+        (DriverError(f"{LIBPQ}x\n- and {LIBPQ}y"), " ".join(f"{LIBPQ}x - and {LIBPQ}y".split())),
+        (DriverError("connection timeout expired"), "connection timeout expired"),
+    ],
+)
+def test_a_reason_is_what_the_server_says(error: DriverError, told: str) -> None:
+    assert judge_server(wrapped(error)).reason == told
+
+
 @pytest.mark.parametrize(("kind", "raised"), [(AWAY, "Unavailable"), (UNUSABLE, "Unusable")])
 def test_a_password_that_the_driver_repeats_is_masked(kind: Kind, raised: str) -> None:
     edge = Edge("postgresql://u:***@db/x", "s3cret", judge_server)
@@ -127,13 +177,22 @@ class ScriptedEngine:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.begun = 0
+        self.disposed = 0
+
+    def dispose(self) -> None:
+        self.disposed += 1
 
     def execution_options(self, **_options: object) -> "ScriptedEngine":
         return self
 
-    @contextmanager
-    def connect(self) -> Iterator["ScriptedEngine"]:
-        yield self
+    def connect(self) -> "ScriptedEngine":
+        if any(isinstance(error, PoolTimeoutError) for error in self.errors):
+            raise self.errors.pop(0)
+        return self
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
     @contextmanager
     def begin(self) -> Iterator[None]:
@@ -170,6 +229,43 @@ def test_somebody_who_stays_in_the_way_is_given_up() -> None:
 
     assert engine.begun == 4
     assert caught.value.__cause__ is DEADLOCK
+
+
+def test_conflicts_are_given_up_in_time() -> None:
+    """A conflict may be a lock's time limit, and last as long."""
+
+    class SlowEngine(ScriptedEngine):
+        @contextmanager
+        def begin(self) -> Iterator[None]:
+            self.begun += 1
+            elapse(0.2)
+            raise DEADLOCK
+            yield
+
+    engine, pauses = SlowEngine(), list[float]()
+    edge, retries = Edge("postgresql://db", None, judge_server), Retries(1000, seconds=0.3)
+    some: Any = engine
+
+    with pytest.raises(DatabaseUnavailable, match="Deadlock found"):
+        Database(some, edge, retries, sleep=pauses.append).transact(str)
+
+    assert engine.begun == 2
+
+
+def test_an_outage_is_told_once_and_ends_with_the_first_success() -> None:
+    shown: list[str] = []
+    refused = wrapped(DriverError(2003, "refused"))
+    engine = ScriptedEngine(refused, refused)
+    met = database(engine, [])
+    met.outage = Outage(shown.append)
+
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            met.transact(str)
+    assert engine.disposed == 2
+    met.transact(str)
+
+    assert shown == ["refused (error 2003)", ""]
 
 
 NOT_RETRIED: list[tuple[Exception, type[LauncherError]]] = [

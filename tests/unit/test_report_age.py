@@ -69,3 +69,16 @@ def test_while_the_machine_was_away_nobody_could_report(
     assert look(report_age, 500, judged_from=499) == ""
     assert look(report_age, 559, judged_from=499) == ""
     assert look(report_age, 560, judged_from=499) == COMPLAINT
+
+
+def test_what_an_outage_explains_is_not_said_again(
+    reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    report_age = ReportAge(reports, lambda: [], lambda: "connection refused")
+
+    assert [look(report_age, at) for at in (0, 61)] == ["", COMPLAINT]
+    reports.last = 70
+    assert look(report_age, 71) == ""
+
+    assert not caplog.records

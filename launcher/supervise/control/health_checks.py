@@ -103,7 +103,12 @@ def _bus(slot: SlotView, seen: Observation, ttl: float) -> Check:
 def _tasks(slot: SlotView, seen: Observation) -> Check:
     status = WARN if slot.tasks_failing else PASS
     return _check(
-        seen, status, slot, observedValue=slot.tasks_failing, observedUnit="tasks failing"
+        seen,
+        status,
+        slot,
+        observedValue=slot.tasks_failing,
+        observedUnit="tasks failing",
+        output=f"the database: {slot.outage}" if slot.outage else "",
     )
 
 

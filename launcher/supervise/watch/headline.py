@@ -92,14 +92,18 @@ def _failing_tasks(slots: Sequence[SlotView], tasks: Sequence[str]) -> Iterator[
         bits = slot.failing_tasks
         names = [task_name(n + 1, tasks) for n in range(bits.bit_length()) if bits >> n & 1]
         number = slot.tasks_failing - names.count(PROBE)
-        known = [_shown(name) for name in names if name not in {PROBE, ""}]
+        known = [_shown(name, slot.outage) for name in names if name not in {PROBE, ""}]
         if number > 0:
             which = f" ({', '.join(known)})" if known else ""
             yield f"worker {slot.slot}: {_count(number, 'periodic task')} failing{which}"
 
 
-def _shown(task: str) -> str:
-    return "report to the database" if task == REPORT else task
+def _shown(task: str, outage: str) -> str:
+    return f"report to the database{_because(outage)}" if task == REPORT else task
+
+
+def _because(outage: str) -> str:
+    return f": {outage}" if outage else ""
 
 
 def _configured_otherwise(slots: Sequence[SlotView], generation: int) -> Iterator[str]:
@@ -142,6 +146,7 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
     if slot.state is WorkerState.STOPPING:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:
-        place = "bus" if slot.step in BUS_STEPS else "database"
-        return f"worker {slot.slot}: waiting for the {place}{_which(slot.waiting)}"
+        if slot.step in BUS_STEPS:
+            return f"worker {slot.slot}: waiting for the bus{_which(slot.waiting)}"
+        return f"worker {slot.slot}: waiting for the database{_because(slot.outage)}"
     return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"

@@ -11,13 +11,21 @@ LOG = logging.getLogger(__name__)
 class ReportAge:
     """Checked in each round of the monitor, in its thread, once the service is ready."""
 
-    def __init__(self, reported: Callable[[], int], holders: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        reported: Callable[[], int],
+        holders: Callable[[], Iterable[str]],
+        outage: Callable[[], str] = lambda: "",
+    ) -> None:
         """
         :param reported: when the row was last written, monotonic nanoseconds; 0: never.
         :param holders: names the processes that have lead.lock open; called for the warning.
+        :param outage: why the database is away, which a worker has logged; "" if it is not.
         """
         self._reported = reported
         self._holders = holders
+        self._outage = outage
+        self._warned = False
         self._since = 0  # the first check, or the end of the last gap in the master's time
         self.complaint = ""  # shown by STATUS
 
@@ -32,15 +40,20 @@ class ReportAge:
         self._since = max(self._since or now, judged_from)
         last = max(self._since, self._reported())
         if now - last <= down_time * SECOND:
-            if self.complaint:
+            if self._warned:
                 LOG.info("the service is reported to the database again")
-            self.complaint = ""
+            self.complaint, self._warned = "", False
         elif not self.complaint:
             self.complaint = f"nobody has reported to the database for {down_time:g} s"
-            held = ", ".join(self._holders()) or "no process that can be seen"
-            LOG.warning(
-                "%s, so that others take the service for down; lead.lock is open in %s",
-                self.complaint,
-                held,
-            )
+            if not self._outage():
+                self._warn()
         return self.complaint
+
+    def _warn(self) -> None:
+        self._warned = True
+        held = ", ".join(self._holders()) or "no process that can be seen"
+        LOG.warning(
+            "%s, so that others take the service for down; lead.lock is open in %s",
+            self.complaint,
+            held,
+        )

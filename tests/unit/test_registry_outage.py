@@ -1,0 +1,32 @@
+"""An outage is said when it begins and when it is over, however often it is met."""
+
+import pytest
+
+from launcher.registry.outage import Outage
+
+SENTENCE = "database postgresql://h/n cannot be reached: connection refused"
+
+
+def test_an_outage_is_two_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    outage = Outage()
+    for _ in range(2):
+        for _ in range(20):
+            outage.goes_on(SENTENCE, "connection refused")
+        outage.is_over("postgresql://h/n")
+        outage.is_over("postgresql://h/n")
+
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    over = ("INFO", "database postgresql://h/n answers again, after 0 s")
+    assert lines == [("WARNING", SENTENCE), over] * 2
+
+
+def test_each_new_reason_is_shown_until_it_is_over() -> None:
+    shown: list[str] = []
+    outage = Outage(shown.append)
+    outage.is_over("x")
+    for reason in ("refused", "refused", "starting up"):
+        outage.goes_on(SENTENCE, reason)
+    outage.is_over("x")
+
+    assert shown == ["refused", "starting up", ""]
