@@ -107,8 +107,7 @@ class Server(ABC):
             (self.port,) = free_ports(1)
             self.password = secrets.token_hex(8)
             self._log.touch()
-            if os.geteuid() == 0:
-                os.chown(self.directory, _nobody().pw_uid, _nobody().pw_gid)
+            give_to_nobody(self.directory)
             self._lay_out()
             stack.callback(self.stop)
             self.start()
@@ -123,7 +122,7 @@ class Server(ABC):
         if not self.running:
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [*_as_nobody(), *self._command()],
+                    [*as_nobody(), *self._command()],
                     env=self._environment,
                     cwd=self.directory,
                     stdin=subprocess.DEVNULL,
@@ -198,7 +197,7 @@ class Server(ABC):
     def _run(self, *command: str | Path, text: str = "") -> None:
         """Run a command that makes files of the server, with `text` as its input."""
         done = subprocess.run(
-            [*_as_nobody(), *command],
+            [*as_nobody(), *command],
             env=self._environment,
             cwd=self.directory,
             input=text,
@@ -339,7 +338,13 @@ def _nobody() -> pwd.struct_passwd:
     return pwd.getpwnam("nobody")
 
 
-def _as_nobody() -> list[str]:
+def give_to_nobody(directory: Path) -> None:
+    """A directory for what `as_nobody` runs."""
+    if os.geteuid() == 0:
+        os.chown(directory, _nobody().pw_uid, _nobody().pw_gid)
+
+
+def as_nobody() -> list[str]:
     """What goes before a command of a server: it ends with us."""
     if os.geteuid() != 0:
         return list(DIE_WITH_US)
