@@ -41,6 +41,7 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
     :ivar arrived: when, by time.monotonic().
     :ivar generation: number of the channel's life in which it arrived.
     :ivar redelivered: the broker has delivered the call before.
+    :ivar times_back: how often it came back to its queue; 0 if the queue does not count that.
     :ivar settled: it was acknowledged, or never can be.
     :ivar of_one_host: it came by the host's own queue. Hosts share the topic's queue, and do not
         know what another host has executed.
@@ -66,6 +67,8 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
         self.arrived = time.monotonic()
         self.generation = generation
         self.redelivered = bool(self.delivery.delivery_info.get("redelivered"))
+        counted = (self.delivery.headers or {}).get("x-delivery-count")
+        self.times_back = counted if isinstance(counted, int) else 0
         self.settled = False
         queue = str(self.delivery.delivery_info.get("routing_key"))
         self.of_one_host = queue == listener.host_queue

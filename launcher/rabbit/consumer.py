@@ -40,6 +40,7 @@ from launcher.listening.check import Check
 from launcher.rabbit.acknowledgements import Acknowledgements
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.rabbit.connection import IDLE_SECONDS, BrokerConnection
+from launcher.rabbit.delivery_counts import DeliveryCounts
 from launcher.rabbit.ended_consumers import EndedConsumers
 from launcher.rabbit.subscription import Subscription
 from launcher.writing.recurring import Recurring
@@ -62,8 +63,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         """Connect and declare our consumers. Blocks until there is a broker.
 
         :param limit: calls that may be unfinished.
-        :param acknowledges_late: whether the server acknowledges a message after its execution;
-            all others are acknowledged here, before it.
+        :param acknowledges_late: whether the server acknowledges a message after its execution.
         """
         super().__init__(1, None)
         self.driver = driver
@@ -84,6 +84,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._capacity = Capacity(limit, self._connection.bell)
         self._trouble = Recurring()
         self._check = Check(self._connection.ring)
+        self._delivery_counts = DeliveryCounts()
         self._subscription = Subscription(self._context)
         self._subscription.limit_prefetch(limit, self._acknowledgements.begin_generation)
         self._subscription.declare(driver._get_exchange(target), target, self)
@@ -125,8 +126,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         their queues again. The connection's thread does it. Any other thread may call.
 
         :param timeout: seconds.
-        :raises OSError: there was no check in time, there is no connection, or consumers had
-            ended.
+        :raises OSError: no check in time, no connection, or consumers had ended.
         """
         self._check.ask(timeout)
 
@@ -144,6 +144,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._connection.stop_reading()
         generation = self._acknowledgements.generation_of(message._raw_message.channel)
         incoming = AmqpMessage(self, message, generation)
+        self._delivery_counts.look(incoming)
         if self._unsubscribed.is_set():
             self._acknowledgements.give_back([incoming])
         elif not self._acknowledgements.absorb_copy(incoming):

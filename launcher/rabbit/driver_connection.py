@@ -29,7 +29,7 @@ from oslo_utils import netutils
 
 from launcher.errors import ConfigError, ExchangeUnfit, QueueUnfit, TransientQueuesDenied
 from launcher.exception_text import one_line
-from launcher.rabbit.troubles import REFUSED, TAKEN
+from launcher.rabbit.troubles import BLOCKED, CONNECTION, REFUSED, TAKEN, UNBLOCKED
 
 LOG = logging.getLogger(__name__)
 
@@ -94,6 +94,12 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
         ensure = super().ensure
         return self._while_refused(act, waits=retry is None or retry < 0)
 
+    def _on_connection_blocked(self, reason: object) -> None:
+        LOG.error(BLOCKED, reason, extra={CONNECTION: self})
+
+    def _on_connection_unblocked(self) -> None:
+        LOG.warning(UNBLOCKED, extra={CONNECTION: self})
+
     def declare_consumer(self, consumer: Any) -> None:
         """Declare a queue, and note its consumer.
 
@@ -134,7 +140,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
                 if not waits or not self.waits:
                     text = REFUSED % one_line(error)
                     raise oslo_messaging.MessageDeliveryFailure(text) from error
-                LOG.error(REFUSED, one_line(error))
+                LOG.error(REFUSED, one_line(error), extra={CONNECTION: self})
                 was_refused = True
                 time.sleep(pause)
                 pause = min(pause + self.interval_stepping, self.interval_max)
@@ -142,7 +148,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
                     self.connection.maybe_switch_next()
             else:
                 if was_refused:
-                    LOG.warning(TAKEN)
+                    LOG.warning(TAKEN, extra={CONNECTION: self})
                 return result
 
     def _get_quorum_configurations(self, driver_conf: Any) -> Any:

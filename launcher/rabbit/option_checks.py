@@ -5,6 +5,7 @@ Uses private names of the AMQP driver: see `consumer`.
 
 import ssl
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import kombu.compression
@@ -17,9 +18,9 @@ SHORT = 65535  # AMQP 0-9-1 has 16 bits for it
 RANGES = (
     ("heartbeat_timeout_threshold", 0, SHORT),  # seconds
     ("heartbeat_rate", 1, SHORT),
-    ("rabbit_qos_prefetch_count", 0, SHORT),
+    ("rabbit_qos_prefetch_count", -inf, SHORT),  # 0 or less: the driver sets no limit
     ("rabbit_transient_queues_ttl", 0, 4_294_967),  # seconds; RabbitMQ: 32 bits of milliseconds
-    ("conn_pool_ttl", 0, None),  # seconds
+    ("conn_pool_ttl", 0, inf),  # seconds
 )
 QUORUM = ("rabbit_quorum_queue", "rabbit_transient_quorum_queue", "rabbit_stream_fanout")
 
@@ -59,8 +60,9 @@ def _kinds_of_queues(options: Any) -> Iterator[tuple[str, str]]:
 def _numbers(options: Any) -> Iterator[tuple[str, str]]:
     for name, least, most in RANGES:
         value = options[name]
-        if value < least or (most is not None and value > most):
-            bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        if not least <= value <= most:
+            upper = f"{most} or less" if least == -inf else f"{least} to {most}"
+            bounds = f"{least} or more" if most == inf else upper
             yield name, f"{value} is out of its range, {bounds}"
 
 

@@ -5,23 +5,32 @@ change.
 """
 
 import logging
-from typing import Self
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from launcher.board.states import Wait
 from launcher.config.masking import mask_url
 from launcher.errors import BusBlocked, BusUnavailable, LauncherError
+from launcher.writing.recurring import Recurring
 
 LOG = logging.getLogger(__name__)
 
 DRIVER = "oslo.messaging._drivers.impl_rabbit"  # its logger
-BLOCKED = "The broker has blocked the connection: %s"
-UNBLOCKED = "The broker has unblocked the connection"
 RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server"  # the beginning of a line
 LOST = "[%(connection_id)s] AMQP server"  # likewise
+FAILED = "Connection failed: %s"  # likewise; of a connection that has not been there yet
 OURS = (
     "launcher.rabbit.driver_connection"  # its logger; that module is imported with RabbitMQ only
 )
 REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
+BLOCKED, UNBLOCKED = "RabbitMQ blocks publishers: %s", "RabbitMQ blocks publishers no longer"
+CONNECTION = "connection"  # the attribute of our log records that holds the connection
+
+STALE_SECONDS = 120.0  # a connection that is tried again tells more often that it is lost
 
 # Parts of reasons: the broker's codes and words, or the driver's for them.
 REASONS = {
@@ -32,61 +41,122 @@ REASONS = {
     "Basic.cancel": Wait.CANCELLED,
     "delivery acknowledgement on channel": Wait.TIMED_OUT,
 }
+# The first one that any connection has is told. At the first two, an operator has to act.
+WORST_FIRST = (
+    *(Wait.LIMITED, Wait.REFUSED),
+    *(Wait.TIMED_OUT, Wait.CANCELLED, Wait.STOPPING, Wait.ABSENT),
+)
+ADVICE = {
+    Wait.TIMED_OUT: "; set consumer_timeout in RabbitMQ to more than the longest call takes",
+}
 
 
-class Troubles(logging.Handler):
-    """Reads the driver's log lines. Any thread. Without a broker there are no such lines."""
+class Trouble(NamedTuple):
+    """What is wrong with one connection.
 
-    def __init__(self) -> None:
+    :ivar since: when it was last told, by the clock.
+    """
+
+    why: Wait
+    reason: str
+    since: float
+
+
+class Troubles(logging.Filter):
+    """Reads the log lines of the driver's connections, and lets those through that say more than
+    ours. Any thread. Without a broker there are no such lines."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._blocked = ""  # the broker's reason
-        self._lost = ""  # the driver's reason, or the broker's
-        self._why = Wait.ABSENT
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._of: dict[str, Trouble] = {}  # by the connection's ID
+        self._alarms: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the broker's reasons
+        self._told: defaultdict[Wait, Recurring] = defaultdict(lambda: Recurring(clock))
 
     @classmethod
     def watch(cls) -> Self:
         """Follow the connections of this process from here on."""
         troubles = cls()
         for name in (DRIVER, OURS):
-            logging.getLogger(name).addHandler(troubles)
+            logging.getLogger(name).addFilter(troubles)
         return troubles
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Read a line of the driver's log."""
-        text = str(record.msg)
-        if text == BLOCKED:
-            self._blocked = _one_line(record.getMessage().partition(": ")[2])
-        elif text == UNBLOCKED:
-            self._blocked = ""
-        elif text == REFUSED:
-            self._lose(record.getMessage())
-        elif text.startswith(RECONNECTED) or text == TAKEN:
-            self._lost, self._why = "", Wait.ABSENT
-        elif text.startswith(LOST) and isinstance(record.args, dict):
-            self._lose(record.args.get("err_str", ""))
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Read a line; return whether it is to be logged."""
+        text, connection = str(record.msg), getattr(record, CONNECTION, None)
+        facts = record.args if isinstance(record.args, dict) else {}
+        number = str(facts.get("connection_id", getattr(connection, "connection_id", "")))
+        with self._lock:
+            if text == BLOCKED:
+                self._alarms[connection] = _one_line(record.getMessage().partition(": ")[2])
+                return self._told[Wait.BLOCKED].failed()
+            if text == UNBLOCKED:
+                self._alarms.pop(connection, None)
+            elif text == TAKEN or text.startswith(RECONNECTED):
+                self._of.pop(number, None)
+                self._forget_alarm(number)
+            elif text == REFUSED:
+                return self._told[self._lose(number, _one_line(record.getMessage()))].failed()
+            elif text.startswith(LOST):
+                return self._hear_of_loss(number, _one_line(facts.get("err_str", "")))
+            elif text.startswith(FAILED):
+                return self._told[Wait.ABSENT].failed()
+        return True
+
+    def _hear_of_loss(self, number: str, reason: str) -> bool:
+        """Note why a connection is lost. Say what the broker does, once for all connections; if
+        it does nothing, the driver's line is logged at growing intervals."""
+        others = {trouble.why for trouble in self._present()}
+        why = self._lose(number, reason)
+        if why.act and why not in others:
+            LOG.warning("RabbitMQ %s (%s)%s", why.act, mask_url(reason), ADVICE.get(why, ""))
+        return not why.act and self._told[why].failed()
+
+    def _lose(self, number: str, reason: str) -> Wait:
+        why = next((why for part, why in REASONS.items() if part in reason), Wait.ABSENT)
+        self._of[number] = Trouble(why, reason, self._clock())
+        return why
+
+    def _forget_alarm(self, number: str) -> None:
+        """The broker tells a lost connection of no end. If the alarm lasts, it says so again."""
+        for connection in [one for one in self._alarms if one.connection_id == number]:
+            del self._alarms[connection]
+
+    def _present(self) -> list[Trouble]:
+        """Connections that are not tried again tell nothing, and are left out."""
+        oldest = self._clock() - STALE_SECONDS
+        self._of = {one: what for one, what in self._of.items() if what.since >= oldest}
+        return list(self._of.values())
+
+    def _worst(self) -> Trouble | None:
+        with self._lock:
+            return min(self._present(), key=lambda one: WORST_FIRST.index(one.why), default=None)
 
     def error(self, url: str) -> LauncherError | None:
-        """Return the present trouble, if one is known. `url` may hold a password; it is masked."""
+        """Return the worst present trouble, if one is known. `url` may hold a password; it is
+        masked."""
         if alarm := self.alarm(url):
             return alarm
-        if self._lost:
-            return BusUnavailable(url=mask_url(url), reason=mask_url(self._lost))
+        if worst := self._worst():
+            return BusUnavailable(url=mask_url(url), reason=mask_url(worst.reason))
         return None
-
-    def _lose(self, reason: object) -> None:
-        self._lost = _one_line(reason)
-        why = next((why for part, why in REASONS.items() if part in self._lost), Wait.ABSENT)
-        if why != self._why and why.act:
-            LOG.warning("RabbitMQ %s", why.act)
-        self._why = why
 
     def why(self) -> Wait:
         """What the broker does at present, as far as it tells."""
-        return Wait.BLOCKED if self._blocked else self._why
+        if self._reason_of_alarm():
+            return Wait.BLOCKED
+        worst = self._worst()
+        return worst.why if worst else Wait.ABSENT
 
     def alarm(self, url: str) -> BusBlocked | None:
         """Return an error if the broker blocks publishers now (an alarm of memory or disk)."""
-        return BusBlocked(url=mask_url(url), reason=self._blocked) if self._blocked else None
+        reason = self._reason_of_alarm()
+        return BusBlocked(url=mask_url(url), reason=reason) if reason else None
+
+    def _reason_of_alarm(self) -> str:
+        with self._lock:
+            return next(iter(self._alarms.values()), "")
 
 
 def _one_line(text: object) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +195,14 @@ def fanout_queues(rabbit: Vhost) -> int:
     return int(names)
 
 
-@pytest.mark.parametrize("method", ["work", "once"])
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [("work", ""), ("once", ""), ("work", "?rabbit_qos_prefetch_count=-1")],
+)
 def test_no_more_is_taken_than_there_are_threads_and_as_many_again(
-    rabbit: Vhost, side: Callable[..., Side], calls: Calls, method: str
+    rabbit: Vhost, side: Callable[..., Side], calls: Calls, method: str, query: str
 ) -> None:
-    server = side().serve()
+    server = side(query).serve()
     calls.begin(12, method)
     wait_until(lambda: len(server.endpoint.begun) == THREADS, DEADLINE, "two are in hand")
     # Those that may be executed only once are acknowledged, so that as many wait here.
@@ -225,6 +229,33 @@ def test_a_stop_gives_back_what_was_not_begun(
     assert calls.end() == {number: number for number in range(10)}
     both = server.endpoint.begun + successor.endpoint.begun
     assert sorted(both) == list(range(10))
+
+
+def test_a_call_that_comes_back_often_is_warned_of(
+    rabbit: Vhost, side: Callable[..., Side], stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker drops it at last, when a policy says so, and tells no client. RabbitMQ 4.3 does
+    not count what a drain gives back; all versions count what a lost connection does."""
+    query = "?rabbit_quorum_queue=true"
+    calls = Calls(rabbit.url + query)
+    stack.callback(calls.close)
+    server = side(query, threads=8).serve()
+    calls.begin(2)
+    wait_until(lambda: len(server.endpoint.begun) == 2, DEADLINE, "they are in hand")
+    in_hand = list(server.listener._acknowledgements._unacknowledged.values())
+
+    def came_back(times: int) -> bool:
+        headers = [call.delivery.headers or {} for call in in_hand]
+        return all(one.get("x-delivery-count") == times for one in headers)
+
+    told = "call work of queue compute.node-1 has come back 3 times"
+    for times in (1, 2, 3):
+        assert told not in caplog.text
+        server.lose_connection()
+        wait_until(partial(came_back, times), DEADLINE, "they are delivered again")
+    assert caplog.text.count(told) == 1
+    server.endpoint.released.set()
+    assert calls.end() == {0: 0, 1: 1}
 
 
 def test_calls_in_hand_are_acknowledged_in_a_drain(

@@ -40,7 +40,7 @@ def preload(tmp_path: Path, text: str, url: str = URL) -> cfg.ConfigOpts:
         ("heartbeat_timeout_threshold = 65536", "out of its range, 0 to 65535"),
         ("heartbeat_timeout_threshold = -1", "out of its range"),
         ("heartbeat_rate = 0", "out of its range, 1 to"),
-        ("rabbit_qos_prefetch_count = 70000", "out of its range, 0 to 65535"),
+        ("rabbit_qos_prefetch_count = 70000", "out of its range, 65535 or less"),
         ("rabbit_transient_queues_ttl = 4294968", "out of its range, 0 to 4294967"),
         ("conn_pool_ttl = -1", "out of its range, 0 or more"),
         ("rabbit_ha_queues = true\nrabbit_quorum_queue = true", "rabbit_quorum_queue is set"),
@@ -50,9 +50,12 @@ def preload(tmp_path: Path, text: str, url: str = URL) -> cfg.ConfigOpts:
         ),
         ("amqp_auto_delete = true\nrabbit_quorum_queue = true", "never deleted automatically"),
         ("rabbit_stream_fanout = true", "needs rabbit_transient_quorum_queue = true"),
-        (
-            "rabbit_stream_fanout = true\nrabbit_transient_quorum_queue = true",
-            "needs a rabbit_qos_prefetch_count above 0",
+        *(
+            (
+                "rabbit_stream_fanout = true\nrabbit_transient_quorum_queue = true" + more,
+                "needs a rabbit_qos_prefetch_count above 0",
+            )
+            for more in ("", "\nrabbit_qos_prefetch_count = -1")
         ),
         ("kombu_compression = brotly", "there is no 'brotly'"),
         ("ssl_version = sslv9\nssl = true", "there is no 'sslv9'"),
@@ -68,6 +71,13 @@ def test_a_value_that_cannot_work_is_named(tmp_path: Path, text: str, words: str
     assert text.partition(" ")[0] in str(caught.value)
     assert "<secret>" not in str(caught.value)
     assert caught.value.exit_status == 78
+
+
+@pytest.mark.parametrize("count", [-70000, -1, 0, 1, 65535])
+def test_a_prefetch_of_no_limit_is_what_the_driver_takes(tmp_path: Path, count: int) -> None:
+    """Ours is never more than a server has threads: see `launcher.rabbit.subscription`."""
+    conf = preload(tmp_path, f"rabbit_qos_prefetch_count = {count}")
+    assert conf.oslo_messaging_rabbit.rabbit_qos_prefetch_count == count
 
 
 def test_a_pool_that_cannot_be(tmp_path: Path) -> None:
