@@ -66,6 +66,7 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
         return command(_control_client(binary, args), args)
     load()
     if args.command.startswith(("services ", "db ")):
+        db_command.preload(args.command)
         services.become_owner(cfg.CONF)
         return _ask_database(args)
     try:

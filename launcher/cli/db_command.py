@@ -1,6 +1,7 @@
 """`db`: create or upgrade the tables in the database, check them, list the schemas."""
 
 import argparse
+from functools import cache
 from typing import NamedTuple
 
 from oslo_config import cfg
@@ -86,13 +87,26 @@ def history(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     return 0
 
 
-def _steps(current: str | None) -> list[Step]:
-    from alembic.script import ScriptDirectory  # noqa: PLC0415  # only for this command
+def preload(command: str) -> None:
+    """Import what a command needs of alembic. Called before root becomes the owner of a database,
+    who may not be able to read the modules."""
+    if command in {"db upgrade", "db history"}:
+        _revisions()
+
+
+@cache
+def _revisions() -> list[tuple[str, str]]:
+    """The name of each schema that this program knows, the newest first, and what it brings."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # only for these commands
 
     from launcher.registry import schema_upgrade  # noqa: PLC0415  # imports SQLAlchemy
 
-    known = ScriptDirectory.from_config(schema_upgrade.config()).walk_revisions()
-    steps = [Step(one.revision, _state(one.revision, current), one.doc) for one in known]
+    directory = ScriptDirectory.from_config(schema_upgrade.config())
+    return [(one.revision, one.doc) for one in directory.walk_revisions()]
+
+
+def _steps(current: str | None) -> list[Step]:
+    steps = [Step(name, _state(name, current), doc) for name, doc in _revisions()]
     if current and current not in {step.schema for step in steps}:
         steps.insert(0, Step(current, "current", "(this program does not know it)"))
     return steps

@@ -9,6 +9,7 @@ The lock lets one process upgrade; the others wait, and then find nothing to do:
 - SQLite: the write lock of the file, taken by the caller. As PostgreSQL.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,15 +23,21 @@ from launcher.errors import DatabaseUnavailable, DatabaseUnusable
 from launcher.registry import schema
 from launcher.registry.repeatable import TableForeign
 from launcher.registry.schema import Fit
-from launcher.registry.server_errors import sql_state
+from launcher.registry.server_errors import number, sql_state
 
-LOCK_SECONDS = 60  # for another upgrade, and for transactions that use a table
+LOCK_SECONDS = 60  # for another upgrade
+TABLE_SECONDS = 10  # for transactions that use a table: all reports wait meanwhile
 MIGRATIONS = Path(__file__).parent / "migrations"
 _KEY = 0x6C61756E63686572  # "launcher", the number of PostgreSQL's advisory lock
-_NAME = text("SELECT GET_LOCK(CONCAT('launcher ', SHA1(DATABASE())), :seconds)")
-_LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
+_GET_LOCK = text("SELECT GET_LOCK(CONCAT('launcher ', SHA1(DATABASE())), :seconds)")
+_LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE of PostgreSQL
+_LOCK_WAIT_TIMEOUT = 1205  # of MariaDB
 
-Lock = Callable[[Engine, str], AbstractContextManager[Connection]]
+Lock = Callable[[Engine], AbstractContextManager[Connection]]
+
+
+class LockBusy(Exception):
+    """GET_LOCK has waited in vain."""
 
 
 def upgrade_server(engine: Engine, shown: str) -> str | None:
@@ -44,8 +51,17 @@ def upgrade_server(engine: Engine, shown: str) -> str | None:
     if lock is None:
         reason = "there are migrations for SQLite, PostgreSQL and MariaDB only"
         raise DatabaseUnusable(url=shown, reason=reason)
-    with lock(engine, shown) as connection:
-        return upgrade(connection, shown)
+    try:
+        with lock(engine) as connection:
+            return upgrade(connection, shown)
+    except (LockBusy, DBAPIError) as error:
+        if isinstance(error, DBAPIError) and not _is_lock_wait(error):
+            raise
+        reason = (
+            "its schema, or a table, stays locked by another upgrade, or a long transaction; "
+            "try again later"
+        )
+        raise DatabaseUnavailable(url=shown, reason=reason) from error
 
 
 def upgrade(connection: Connection, shown: str) -> str | None:
@@ -56,6 +72,9 @@ def upgrade(connection: Connection, shown: str) -> str | None:
     if fit in {Fit.TOO_NEW, Fit.FOREIGN}:
         raise DatabaseUnusable(url=shown, reason=schema.fault(found))
     if fit is not Fit.FITS:
+        if not os.access(MIGRATIONS, os.R_OK | os.X_OK, effective_ids=True):
+            reason = f"uid {os.geteuid()} may not read {MIGRATIONS}, which has to be executed"
+            raise DatabaseUnusable(url=shown, reason=reason)
         try:
             _run(connection)
         except TableForeign as error:
@@ -79,35 +98,30 @@ def _run(connection: Connection) -> None:
 
 
 @contextmanager
-def _lock_postgresql(engine: Engine, shown: str) -> Iterator[Connection]:
+def _lock_postgresql(engine: Engine) -> Iterator[Connection]:
     """READ COMMITTED: what is read after the lock was waited for is what the others have left."""
     level = engine.execution_options(isolation_level="READ COMMITTED")
     with level.begin() as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        try:
-            connection.execute(select(func.pg_advisory_xact_lock(_KEY)))
-        except DBAPIError as error:
-            if sql_state(error) != _LOCK_NOT_AVAILABLE:
-                raise
-            raise _busy(shown) from error
+        connection.execute(select(func.pg_advisory_xact_lock(_KEY)))
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'")
         yield connection
 
 
 @contextmanager
-def _lock_mariadb(engine: Engine, shown: str) -> Iterator[Connection]:
+def _lock_mariadb(engine: Engine) -> Iterator[Connection]:
     """The lock ends with the connection."""
     with engine.connect() as connection:
         connection.detach()  # from the pool: it is closed at the end
-        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
-        if connection.scalar(_NAME, {"seconds": LOCK_SECONDS}) != 1:
-            raise _busy(shown)
+        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_SECONDS}")
+        if connection.scalar(_GET_LOCK, {"seconds": LOCK_SECONDS}) != 1:
+            raise LockBusy
         connection.commit()
         yield connection
 
 
-def _busy(shown: str) -> DatabaseUnavailable:
-    reason = f"another process has been upgrading its schema for {LOCK_SECONDS} s; try again later"
-    return DatabaseUnavailable(url=shown, reason=reason)
+def _is_lock_wait(error: DBAPIError) -> bool:
+    return sql_state(error) == _LOCK_NOT_AVAILABLE or number(error) == _LOCK_WAIT_TIMEOUT
 
 
 _LOCKS: dict[str, Lock] = {

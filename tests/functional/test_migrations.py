@@ -341,15 +341,47 @@ def test_another_upgrade_is_waited_for_and_then_told(
         other = engine.make_database(made.url)
 
         def meanwhile(held: Any, shown: str) -> None:
-            with schema_upgrade._LOCKS[held.dialect.name](held, shown):
+            with schema_upgrade._LOCKS[held.dialect.name](held):
                 bring_up(made.url)
 
-        with pytest.raises(DatabaseUnavailable, match="another process has been upgrading its"):
+        with pytest.raises(DatabaseUnavailable, match="stays locked by another upgrade"):
             other.upgrade(meanwhile)
         other.close()
         assert bring_up(made.url) is None  # the lock ended with its holder
         with server.database() as neighbour:
             assert bring_up(neighbour.url) is None
+
+
+def test_a_transaction_that_uses_a_table_is_waited_for_and_then_told(
+    server: Server, next_env: dict[str, str]
+) -> None:
+    """MariaDB would wait for a day, and nobody could read the table meanwhile."""
+    code = (
+        "import sys; from launcher.cli.db_command import bring_up; "
+        "from launcher.registry import schema_upgrade; schema_upgrade.TABLE_SECONDS = 1\n"
+        "try: bring_up(sys.argv[1])\n"
+        "except Exception as error: print(error)"
+    )
+    command = [sys.executable, "-P", "-c", code]
+    with server.database() as made:
+        bring_up(made.url)
+        with connected(made.url) as connection:
+            connection.execute(text("SELECT * FROM services"))
+            done = run([*command, made.url], env={**os.environ, **next_env}, deadline=DEADLINE)
+
+    assert "stays locked by another upgrade, or a long transaction" in done.stdout, done.stderr
+
+
+def test_revisions_that_cannot_be_read_are_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a program in a directory of root's, for instance."""
+    monkeypatch.setattr(schema_upgrade, "MIGRATIONS", tmp_path / "hidden")
+    with (
+        server.database() as made,
+        pytest.raises(DatabaseUnusable, match=f"uid [0-9]+ may not read {tmp_path}/hidden, which"),
+    ):
+        bring_up(made.url)
 
 
 def test_who_may_create_no_table_is_told(server: Server, db: Db) -> None:

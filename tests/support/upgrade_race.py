@@ -12,6 +12,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from launcher.cli.db_command import bring_up
+from launcher.registry import engine, schema_upgrade, sqlite  # noqa: F401  # before the barrier
 
 DEADLINE = 100.0  # seconds
 _fork = multiprocessing.get_context("fork")
@@ -20,6 +21,7 @@ _fork = multiprocessing.get_context("fork")
 def main() -> None:
     """Fork, wait for all at a barrier, upgrade."""
     url, count = sys.argv[1], int(sys.argv[2])
+    engine.make_database(url)  # imports the driver
     barrier, results = _fork.Barrier(count, timeout=DEADLINE), _fork.SimpleQueue()
     children = [_fork.Process(target=upgrade, args=(url, barrier, results)) for _ in range(count)]
     for child in children:
