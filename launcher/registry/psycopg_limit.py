@@ -2,7 +2,8 @@
 and is silent would be waited for until somebody cuts the connection.
 
 This module alone stands on `Connection.wait`, through which each wait for the server goes, and on
-the generators that it is given. tests/functional/test_silent_servers.py notices a change.
+the generators that it is given; before psycopg 3.2.11 its C code did not resume them while nothing
+came. tests/functional/test_server_errors.py notices a change.
 """
 
 import time

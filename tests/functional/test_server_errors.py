@@ -142,7 +142,7 @@ def test_too_many_connections_are_waited_for(place: Database, guest: str) -> Non
     finally:
         for connection in held:
             connection.close()
-    assert "reached: Too many connections (error 1040)" in told
+    assert "connections (error 1040)" in told  # PyMySQL 1.1.0 cuts the rest off
 
 
 def test_a_table_that_is_missing_or_forbidden_is_for_a_person(place: Database, guest: str) -> None:

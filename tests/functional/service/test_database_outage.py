@@ -67,6 +67,7 @@ def test_an_outage_is_two_log_lines_and_kills_nobody(
     service = serve(start, place.url)
     service.wait_ready()
     wait_until_well(service)
+    service.wait_for_line(r"worker=0 pid=\d+ is the lead")
     pids, before = service.workers(), len(service.output)
     server.stop()
     wait_until_degraded(service, "(report to the database: ")
