@@ -25,6 +25,11 @@ class Subscription:
         lower one: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. A higher one would only add
         to what a drain gives back, and a quorum queue counts how often that happens.
 
+        The limit does not follow the threads that are free: RabbitMQ applies another one to new
+        consumers only. So under a backlog a drain gives back as many ordinary calls of a queue as
+        there are threads, and no idempotent ones, which are unacknowledged until they are done.
+        That is far from DELIVERY_LIMIT, and RabbitMQ 4.3 does not count it.
+
         The broker closes a channel when a delivery is not acknowledged within consumer_timeout.
         amqp reopens it: the same object, with delivery tags from 1 on, without a limit.
 
