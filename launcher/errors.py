@@ -179,6 +179,16 @@ class ServiceNotFound(LauncherError):
     """no service {binary} on host {host}; 'services list' shows all services"""
 
 
+class ServiceReports(LauncherError):
+    """{binary} on host {host} is {state}: it reported {age} s ago; stop it first, or use
+    --force, after which it registers again"""
+
+
+class ServiceTooOld(ConfigError):
+    """{binary} on host {host} has service version {ours}, and {other} works with {needed} or newer
+    only; upgrade this host, or delete that service if it is gone"""
+
+
 class UsageError(LauncherError):
     """{problem}"""
 

@@ -86,7 +86,9 @@ class ComputeManager(Manager):
         self.registry.save_compute_node(self._measure())
 
     def _measure(self) -> ComputeNode:
-        return to_node(measure(self.context.state_path), self.host, socket.gethostname())
+        found = measure(self.context.state_path)
+        node = to_node(found, self.host, socket.gethostname())
+        return node._replace(binary=self.context.binary)
 
 
 def to_node(found: HostResources, host: str, hypervisor_hostname: str) -> ComputeNode:

@@ -55,7 +55,9 @@ class Database:
         except (DBAPIError, PoolTimeoutError) as error:
             raise self._edge.translate(self._edge.find(error)) from error
 
-    def read(self, query: Select[Any], values: Values | None = None) -> Sequence[Row[Any]]:
+    def read(
+        self, query: Select[*tuple[Any, ...]], values: Values | None = None
+    ) -> Sequence[Row[Any]]:
         """All rows of a query, in a transaction of its own."""
         return self.transact(lambda connection: connection.execute(query, values).all())
 
@@ -70,6 +72,18 @@ class Database:
         """
         key = self._write(statement, values).inserted_primary_key
         return int(key[0]) if key else 0
+
+    def change_both(self, first: Update | Delete, second: Update | Delete, values: Values) -> int:
+        """Execute both in one transaction, the second one only if the first matched a row; returns
+        the number of rows that the first matched."""
+
+        def work(connection: Connection) -> int:
+            matched = connection.execute(first, values).rowcount
+            if matched:
+                connection.execute(second, values)
+            return matched
+
+        return self.transact(work, **{WRITES: True})
 
     def race(self, what: str, attempt: Callable[[], _Result | None]) -> _Result:
         """Call `attempt` until its result is not false; return that result.

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -72,6 +73,17 @@ services = Table(
     Column("disabled_reason", String(255)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
+    # Since schema 0002. A program that needs 0001 inserts rows without them, hence the defaults.
+    Column("state_detail", String(16)),  # in place of "up"; that program knows no other states
+    Column("service_version", Integer, nullable=False, server_default="1"),
+    Column("oldest_version", Integer, nullable=False, server_default="1"),
+    Column("forced_down", Boolean, nullable=False, server_default=false()),
+    Column("start_id", String(32), nullable=False, server_default=""),
+    Column("started_on", String(NAME_LENGTH), nullable=False, server_default=""),
+    Column("started_at", UtcDateTime),
+    Column("rival_on", String(NAME_LENGTH)),
+    Column("rival_since", UtcDateTime),
+    Column("rival_seen_at", UtcDateTime),
     UniqueConstraint("host", "binary", name="uniq_services_host_binary"),
     sqlite_autoincrement=True,  # no id is used twice, as in other databases
 )
@@ -97,6 +109,7 @@ compute_nodes = Table(
     Column("cpu_info", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime),
+    Column("binary", String(NAME_LENGTH), nullable=False, server_default=""),  # since schema 0002
     UniqueConstraint("host", "hypervisor_hostname", name="uniq_compute_nodes_host_hypervisor"),
     sqlite_autoincrement=True,  # no id is used twice, as in other databases
 )

@@ -19,7 +19,7 @@ from sqlalchemy import (
     select,
 )
 
-NEEDED = "0001_from_0001"  # by this program: the last one in migrations/versions
+NEEDED = "0002_from_0001"  # by this program: the last one in migrations/versions
 _NAME = re.compile(r"(\d{4})_from_(\d{4})")
 
 VERSION_TABLE = Table(

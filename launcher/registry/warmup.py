@@ -7,7 +7,7 @@ start and four megabytes.
 from launcher.config.masking import mask_url
 from launcher.registry import engine, schema, statements, urls
 from launcher.registry.database import Database
-from launcher.registry.records import ComputeNode, ServiceState
+from launcher.registry.records import Belief, ComputeNode, ServiceState, Start
 from launcher.registry.store import SqlRegistry
 
 
@@ -29,7 +29,10 @@ def warm_up(url: str) -> None:
     else:
         database = engine.make_database(url)
         database.compile(
-            schema.VERSION, statements.SERVICE, statements.REPORT_SERVICE, statements.CHANGE_NODE
+            schema.VERSION,
+            statements.SERVICE,
+            statements.REPORT_AS_BELIEVED,
+            statements.CHANGE_NODE,
         )
     engine.bequeath(url, database)
 
@@ -37,12 +40,19 @@ def warm_up(url: str) -> None:
 def _play(database: Database) -> None:
     registry = SqlRegistry(engine.reached(database))
     for _ in ("inserted", "found"):
-        registry.register_service("host", "binary", topic="topic", version="0", workers=1)
+        row = registry.register_service(
+            "host", "binary", topic="topic", version="0", workers=1, start=_START
+        )
         registry.save_compute_node(_NODE)
-    registry.report_service("host", "binary", state=ServiceState.UP, workers=1, workers_serving=1)
+    belief = Belief(_START, None, False, None, row.as_of, row.as_of, 60)
+    registry.report_service(
+        "host", "binary", state=ServiceState.UP, workers=1, workers_serving=1, belief=belief
+    )
+    registry.newest_version()
     registry.close()
 
 
+_START = Start("id", "place")
 _NODE = ComputeNode(
     host="host",
     hypervisor_hostname="host",

@@ -32,6 +32,7 @@ ROW = ServiceRecord(
     disabled=False,
     disabled_reason=None,
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    as_of=datetime(2026, 1, 1, tzinfo=UTC),
     updated_at=None,
 )
 

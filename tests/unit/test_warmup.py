@@ -1,6 +1,7 @@
 """The master runs a worker's first statements, and opens nothing."""
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from launcher.errors import DatabaseUnusable
 from launcher.registry.engine import open_database, open_registry
-from launcher.registry.records import ServiceState
+from launcher.registry.records import Belief, ServiceState, Start
 from launcher.registry.warmup import warm_up
 from tests.unit.test_registry_store import NODE
 
@@ -60,9 +61,17 @@ def test_a_start_compiles_nothing_that_was_rehearsed(
         return make(of, statement, **options)
 
     monkeypatch.setattr(dialect, "statement_compiler", note)
-    registry.register_service("h", "b", topic="t", version="1", workers=2)
+    start = Start("id", "place")
+    row = registry.register_service(
+        "h", "b", topic="t", version="1", workers=2, start=start, remembered=None
+    )
     registry.save_compute_node(NODE)
-    registry.report_service("h", "b", state=ServiceState.UP, workers=2, workers_serving=1)
+    day = timedelta(days=1)
+    belief = Belief(start, row.started_at, False, None, row.as_of - day, row.as_of + day, 60)
+    registry.report_service(
+        "h", "b", state=ServiceState.UP, workers=2, workers_serving=1, belief=belief
+    )
+    assert registry.newest_version() == 1
     registry.close()
 
     assert bool(compiled) is not rehearsed
