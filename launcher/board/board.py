@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from launcher.board.detaching import detacher
 from launcher.board.last_tries import LastTries
+from launcher.board.note import Note
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import BYTES, WORD_BYTES, SlotView
 from launcher.board.states import Wanted, WorkerState
@@ -35,19 +36,23 @@ class Board:
         self._slots: dict[int, Slot] = {}  # made on first use
         self.capacity = capacity
         self.last_tries = LastTries()
+        self.row_remark = Note()  # of the lead
         self._lock = os.memfd_create("board")
         self.appoint(NO_LEAD)
         self._write("seed", random.getrandbits(62))
 
     def detacher(self) -> Callable[[], None]:
         """Called in a worker; the result is called in its child, to detach that from the board."""
-        parts = [detacher(memory) for memory in (self._memory, self.last_tries.memory)]
+        parts = [detacher(memory) for memory in self._memories()]
 
         def detach() -> None:
             for part in parts:
                 part()
 
         return detach
+
+    def _memories(self) -> tuple[memoryview, ...]:
+        return self._memory, self.last_tries.memory, self.row_remark.memory
 
     def slot(self, number: int) -> Slot:
         """Return the slot `number`."""
@@ -137,6 +142,11 @@ class Board:
 
     def _write(self, field: str, value: int) -> None:
         self._words[_HEADER_FIELDS.index(field)] = value
+
+    @property
+    def start_id(self) -> str:
+        """A random text, the same in all workers of this start."""
+        return f"{self._read('seed'):016x}"
 
     def first_delay(self, task: int, spread: float) -> float:
         """Return the delay of a worker's first look at a host-wide task: 0 to `spread` seconds.

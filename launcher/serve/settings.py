@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     topic: str
     manager: type[Manager]
     report_interval: float
+    service_down_time: float
     timing: Timing
     start_timeout: float
     graceful_shutdown_timeout: float
@@ -69,6 +70,7 @@ class Settings(NamedTuple):
             topic=take("topic", lambda: loading.default_topic(binary)),
             manager=manager,
             report_interval=take("report_interval"),
+            service_down_time=conf.service_down_time,
             timing=Timing(
                 enabled=take("periodic_enable"),
                 fuzzy_delay=take("periodic_fuzzy_delay"),

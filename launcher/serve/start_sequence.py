@@ -161,8 +161,16 @@ class StartSequence:
 
     def _make_group(self, registry: Registry) -> ServiceGroup:
         settings, slot = self._settings, self._slot.number
-        names = {"host": settings.host, "binary": settings.binary, "topic": settings.topic}
-        return ServiceGroup(registry, self._board, slot, **names)
+        return ServiceGroup(
+            registry,
+            self._board,
+            slot,
+            host=settings.host,
+            binary=settings.binary,
+            topic=settings.topic,
+            report_interval=settings.report_interval,
+            service_down_time=settings.service_down_time,
+        )
 
     def _prepare_host(self, manager: Manager, row: ServiceRecord) -> None:
         name = Step.PRE_START_HOOK.label

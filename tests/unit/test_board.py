@@ -1,6 +1,7 @@
 """The board: a process sees what another one writes, and never half of it."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -456,3 +457,8 @@ def test_a_drain_has_its_time_and_0_is_without_end(board: Board, timeout: float)
     assert before <= slot.get("deadline_since") <= time.monotonic_ns()
     expected = slot.get("deadline_since") + seconds(timeout) if timeout else 0
     assert slot.get("deadline") == expected
+
+
+def test_each_start_has_an_id_of_its_own(board: Board) -> None:
+    assert re.fullmatch("[0-9a-f]{16}", board.start_id)
+    assert board.start_id == board.start_id != Board().start_id

@@ -63,6 +63,7 @@ def test_a_service_that_is_well_passes() -> None:
         ([slot(0)], {"remark": "reload failed: option x"}, {"master:reload": WARN}),
         ([slot(0)], {"starved": True}, {"master:rounds": WARN}),
         ([slot(0)], {"unreported": "nobody has reported"}, {"service:report": WARN}),
+        ([slot(0)], {"row_remark": "another one runs"}, {"service:row": WARN}),
     ],
 )
 def test_what_is_wrong_is_told_by_the_check_that_it_concerns(
@@ -171,6 +172,7 @@ def test_how_long_a_worker_has_been_out_of_reach_is_told() -> None:
         ([slot(0)], {"remark": "x"}, False),
         ([slot(0)], {"starved": True}, False),
         ([slot(0)], {"unreported": "x"}, False),
+        ([slot(0)], {"row_remark": "x"}, False),
         ([slot(0)], {"activity": "reloading"}, True),
     ],
 )
@@ -188,6 +190,7 @@ def test_a_service_is_well_when_there_is_nothing_to_remark(
     [
         ({}, "1/1 workers serving"),
         ({"unreported": "nobody reports"}, "degraded: 1/1 workers serving; nobody reports"),
+        ({"row_remark": "another runs"}, "degraded: 1/1 workers serving; another runs"),
         (
             {"starved": True, "unreported": "nobody reports", "gave_up": "no forks"},
             "degraded: 1/1 workers serving; the master is starved; nobody reports; no forks",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,11 +17,32 @@ from launcher.errors import (
     LauncherError,
     ServiceNotFound,
 )
-from launcher.registry.records import ServiceState
+from launcher.registry.records import Belief, ServiceRecord, ServiceState, Start
+from launcher.registry.service_version import SERVICE_VERSION
 from launcher.serve import servicegroup
 from launcher.serve.servicegroup import ServiceGroup
 
 UP, DRAINING, DOWN = ServiceState.UP, ServiceState.DRAINING, ServiceState.DOWN
+DEGRADED = ServiceState.DEGRADED
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROW = ServiceRecord(
+    id=1,
+    host="node-1",
+    binary="compute-launcher",
+    topic="compute",
+    version="0.2.0",
+    report_count=7,
+    last_seen_up=NOW,
+    state=UP,
+    workers=3,
+    workers_serving=3,
+    disabled=False,
+    disabled_reason=None,
+    created_at=NOW,
+    as_of=NOW,
+    updated_at=None,
+    started_at=NOW,
+)
 
 
 class Registry:
@@ -29,26 +51,53 @@ class Registry:
     def __init__(self) -> None:
         self.reports: list[tuple[ServiceState, int]] = []
         self.wanted = 0
+        self.found: list[ServiceRecord | None] = []  # what the next reports find
+        self.beliefs: list[Belief] = []
+        self.remembered: list[ServiceRecord | None] = []
+        self.newest = SERVICE_VERSION
         self.error: LauncherError | None = None
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
 
     def report_service(
-        self, host: str, binary: str, *, state: ServiceState, workers: int, workers_serving: int
-    ) -> None:
+        self,
+        host: str,
+        binary: str,
+        *,
+        state: ServiceState,
+        workers: int,
+        workers_serving: int,
+        belief: Belief,
+    ) -> ServiceRecord | None:
         assert (host, binary) == ("node-1", "compute-launcher")
+        self.beliefs.append(belief)
         self.entered.set()
         assert state is DOWN or self.gate.wait(5)
         if self.error:
             raise self.error
         self.reports.append((state, workers_serving))
         self.wanted = workers
+        return self.found.pop(0) if self.found else None
 
     def register_service(
-        self, host: str, binary: str, *, topic: str, version: str, workers: int
-    ) -> None:
+        self,
+        host: str,
+        binary: str,
+        *,
+        topic: str,
+        version: str,
+        workers: int,
+        start: Start,
+        remembered: ServiceRecord | None,
+    ) -> ServiceRecord:
         assert (host, binary, topic) == ("node-1", "compute-launcher", "compute")
+        assert start.service_version == SERVICE_VERSION
         self.error = None
+        self.remembered.append(remembered)
+        return ROW._replace(start_id=start.id)
+
+    def newest_version(self) -> int:
+        return self.newest
 
     @property
     def states(self) -> list[ServiceState]:
@@ -80,6 +129,9 @@ def groups(board: Board, registry: Registry) -> list[ServiceGroup]:
             host="node-1",
             binary="compute-launcher",
             topic="compute",
+            report_interval=10,
+            service_down_time=60,
+            now=lambda: NOW,
         )
         for number in range(3)
     ]
@@ -127,7 +179,7 @@ def test_a_report_tells_how_many_serve(
 
     groups[0].report()
 
-    assert registry.reports == [(UP, 2)]
+    assert registry.reports == [(DEGRADED, 2)]
 
 
 def test_in_a_stop_the_service_drains(
@@ -370,3 +422,119 @@ def test_the_board_knows_when_the_row_was_written(
     groups[0].report()
 
     assert 0 < board.reported <= time.monotonic_ns()
+
+
+def test_a_row_that_is_made_anew_remembers_what_an_operator_had_set(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
+    group = groups[0]
+    start_id = group.register().start_id
+    group.join()
+    disabled = ROW._replace(start_id=start_id, disabled=True, disabled_reason="new disks")
+    registry.found = [disabled]
+    group.report()  # finds that an operator disabled it
+    registry.error = ServiceNotFound(binary="compute-launcher", host="node-1")
+
+    group.report()
+
+    assert registry.remembered == [None, disabled]
+
+
+def test_a_report_expects_what_the_last_one_found(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
+    """So a change is found once, by one statement more."""
+    group = groups[0]
+    start_id = group.register().start_id
+    group.join()
+    registry.found = [ROW._replace(start_id=start_id, disabled=True, disabled_reason="x")]
+
+    group.report()
+    group.report()
+
+    believed = [(one.disabled, one.disabled_reason) for one in registry.beliefs]
+    assert believed == [(False, None), (True, "x")]
+    first = registry.beliefs[0]
+    assert (first.start.id, first.since, first.down_time) == (start_id, NOW, 60)
+    assert (first.earliest, first.latest) == (
+        NOW - timedelta(seconds=10),
+        NOW + timedelta(seconds=10),
+    )
+
+
+def test_a_row_whose_owner_no_longer_reports_is_taken(
+    groups: list[ServiceGroup], registry: Registry
+) -> None:
+    group = groups[0]
+    group.register()
+    group.join()
+    registry.found = [ROW._replace(start_id="other", last_seen_up=NOW - timedelta(seconds=61))]
+
+    group.report()
+
+    assert len(registry.remembered) == 2  # it has registered again
+    assert len(registry.reports) == 2
+
+
+def test_another_service_of_this_name_is_said_once_and_its_end_too(
+    groups: list[ServiceGroup],
+    registry: Registry,
+    board: Board,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    group, told = groups[0], "another service of this name runs on elsewhere (pid 7) since"
+    group.register()
+    group.join()
+    other = ROW._replace(start_id="other", started_on="elsewhere (pid 7)")
+    registry.found = [other, other]
+
+    group.report()
+    group.report()
+
+    assert len(registry.remembered) == 1  # it does not take the row
+    assert board.row_remark.read() == f"{told} 2026-01-02 03:04:05 UTC"
+    assert caplog.text.count(told) == 1
+
+    group.report()
+
+    assert board.row_remark.read() == ""
+    assert caplog.text.count("no other service of this name reports any more") == 1
+
+
+def test_a_service_that_is_older_than_others_says_so_once(
+    groups: list[ServiceGroup], registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.newest = SERVICE_VERSION + 1
+    groups[0].join()
+
+    groups[0].report()
+    groups[0].report()
+
+    told = f"this service has service version {SERVICE_VERSION} and others have up to"
+    assert caplog.text.count(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        (("probe_failing_since", 1), DEGRADED),
+        (("failing_tasks", 0b100), DEGRADED),
+        (("failing_tasks", 0b011), UP),  # the report itself, which works again
+    ],
+)
+def test_a_service_with_a_problem_is_degraded(
+    groups: list[ServiceGroup],
+    registry: Registry,
+    board: Board,
+    word: tuple[str, int],
+    state: ServiceState,
+) -> None:
+    groups[0].join()
+    groups[0].report()
+    board.slot(1).put(*word)
+
+    assert groups[0].stale() == (state is DEGRADED)
+    groups[0].report()
+
+    assert registry.states == [UP, state]

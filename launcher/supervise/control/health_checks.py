@@ -43,6 +43,7 @@ def examine(
         "service:report": [
             _check(seen, WARN if seen.unreported else PASS, output=seen.unreported)
         ],
+        "service:row": [_check(seen, WARN if seen.row_remark else PASS, output=seen.row_remark)],
         "master:reload": [_check(seen, WARN if seen.remark else PASS, output=seen.remark)],
     }
     return {

@@ -185,6 +185,7 @@ class Monitor:
             activity=self.activity,
             starved=self._clock_gaps.is_starved,
             unreported=self.unreported,
+            row_remark=self._board.row_remark.read(),
         )
 
     @property

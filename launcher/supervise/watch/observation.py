@@ -19,6 +19,7 @@ class Observation(NamedTuple):
     :ivar activity: the operation that runs, such as a reload, or "".
     :ivar starved: whether the master runs less than half of the time.
     :ivar unreported: the complaint that the row in the database is old, or "".
+    :ivar row_remark: what the last report found wrong with the row or the clock, or "".
     """
 
     at: datetime
@@ -31,11 +32,12 @@ class Observation(NamedTuple):
     activity: str = ""
     starved: bool = False
     unreported: str = ""
+    row_remark: str = ""
 
     @property
     def well(self) -> bool:
         """Whether all workers serve and there is no problem."""
-        remarks = self.gave_up, self.remark, self.starved, self.unreported
+        remarks = self.gave_up, self.remark, self.starved, self.unreported, self.row_remark
         quiet = not (self.verdict.remarkable or any(remarks))
         return self.was_ready and self.verdict.all_serve and quiet
 
@@ -43,7 +45,8 @@ class Observation(NamedTuple):
     def summary(self) -> str:
         """The line that STATUS= shows."""
         headline = self.verdict.headline
-        if reasons := "; ".join(filter(None, (self.starvation, self.unreported, self.gave_up))):
+        told = self.starvation, self.unreported, self.row_remark, self.gave_up
+        if reasons := "; ".join(filter(None, told)):
             prefix = "degraded: " if self.was_ready else ""
             headline = f"{prefix}{headline.removeprefix('degraded: ')}; {reasons}"
         return "; ".join(filter(None, (headline, self.activity, self.remark)))
