@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[[cfg.ConfigOpts, argparse.Namespace], int]] = {
     "services list": services.show_list,
     "services enable": services.enable,
     "services disable": services.disable,
+    "services force-down": services.force_down,
     "services delete": services.delete,
     "db upgrade": db_command.upgrade,
     "db check": db_command.check,
@@ -82,6 +83,10 @@ def _ask_database(args: argparse.Namespace) -> int:
     if args.command == "db upgrade":
         within(DATABASE_SECONDS, partial(db_command.found, cfg.CONF), _silent_database)
         return _command(args)
+    if args.command == "services list" and args.watch:
+        return services.watch_list(
+            cfg.CONF, args, lambda look: within(DATABASE_SECONDS, look, _silent_database)
+        )
     return within(DATABASE_SECONDS, partial(_command, args), _silent_database)
 
 

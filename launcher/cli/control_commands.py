@@ -4,12 +4,11 @@ import argparse
 import os
 import signal
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from launcher.cli.control_client import ANSWER_SECONDS, ControlClient, error_text
 from launcher.cli.output import (
     complain,
-    output_lost,
     print_block,
     print_json,
     print_line,
@@ -24,6 +23,9 @@ from launcher.errors import (
     ReloadFailed,
     ServiceStopping,
 )
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
@@ -148,17 +150,10 @@ def _watch(client: ControlClient) -> int:
     """Show the workers until Ctrl-C."""
     from launcher.cli import screen  # noqa: PLC0415  # imports rich
 
-    def look() -> dict[str, Any] | str:
+    def look() -> "RenderableType":
         try:
-            return _status(client)
+            return screen.render(_status(client))
         except (NotRunning, NotAnswering) as error:
-            return str(error)
+            return screen.plain([str(error)])
 
-    try:
-        screen.watch(look)
-    except KeyboardInterrupt:
-        return EXIT_HEALTHY
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise output_lost(error) from error
+    return screen.watch(look)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from launcher import __version__
-from launcher.cli import argument_types
+from launcher.cli import argument_types, services_grammar
 from launcher.cli.common_options import AFTER, BETWEEN, add_common
 from launcher.cli.suggesting_parser import SuggestingParser
 
@@ -19,9 +19,10 @@ EXAMPLES = {
     "ping": "--count 10 --timeout 2",
     "call": "set_host_enabled enabled=false reason=disks --worker 0",
     "methods": "--json",
-    "services list": "--host node-1",
+    "services list": "--state down --sort age:desc",
     "services enable": "--binary compute-launcher",
     "services disable": '--reason "new disks"',
+    "services force-down": "--host node-1",
     "services delete": "--host node-1",
     "db upgrade": "--config-dir ./conf.d",
     "db check": "--config-file new.conf",
@@ -205,18 +206,7 @@ def _add_services(commands: Any) -> None:
     services = commands.add_parser("services", help="show or change services in the database")
     add_common(services, BETWEEN)
     verbs = services.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    show = _command(verbs, "list", "services list", "show all services and whether they are up")
-    _add_json(show)
-    effects = {
-        "enable": "mark a service as enabled again",
-        "disable": "mark a service as disabled; it goes on serving",
-        "delete": "delete the row of a service that is gone",
-    }
-    for verb, effect in effects.items():
-        parser = _command(verbs, verb, f"services {verb}", effect)
-        parser.add_argument("--binary", help="which service; default: this script's name")
-        if verb == "disable":
-            parser.add_argument("--reason", help="shown by 'services list'; default: none")
+    services_grammar.add(lambda verb, help_: _command(verbs, verb, f"services {verb}", help_))
 
 
 def _add_db(commands: Any) -> None:

@@ -5,7 +5,7 @@ rich draws it: it knows when not to colour, and refreshes without flicker. Impor
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -15,6 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.board.states import Wanted
+from launcher.cli.output import output_lost
+from launcher.cli.short_numbers import age, amount
+from launcher.errors import ExitStatus
 from launcher.foreign_text import fit
 
 WIDTH = 80  # unless stdout is a terminal
@@ -34,7 +37,6 @@ COLUMNS = (  # name, width in characters, whether it is a number
     ("CPU%", 4, True),
 )
 STYLES = {"serving": "green", "starting": "yellow", "stopping": "yellow", "empty": "red"}
-AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def show(answer: dict[str, Any]) -> str:
@@ -45,20 +47,36 @@ def show(answer: dict[str, Any]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def watch(look: Callable[[], dict[str, Any] | str]) -> NoReturn:
-    """Show the answer of `look` each second until Ctrl-C. A terminal's whole screen is used.
+def watch(look: Callable[[], RenderableType], pause: float = REFRESH_SECONDS) -> int:
+    """Show what `look` returns until Ctrl-C; return the exit status. A terminal's whole screen is
+    used.
 
-    :param look: returns an answer of GET /status, or a text to show instead.
+    :param pause: seconds between two looks. :raises OutputLost: stdout cannot be written.
     """
-    console = make_console()
+    try:
+        _watch(make_console(), look, pause)
+    except KeyboardInterrupt:
+        return ExitStatus.STOPPED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise output_lost(error) from error
+
+
+def _watch(console: Console, look: Callable[[], RenderableType], pause: float) -> NoReturn:
     if not console.is_terminal:
         while True:
-            console.print(_screen(look()), "")
-            time.sleep(REFRESH_SECONDS)
+            console.print(look(), "", crop=False)
+            time.sleep(pause)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_screen(look()), refresh=True)
-            time.sleep(REFRESH_SECONDS)
+            live.update(look(), refresh=True)
+            time.sleep(pause)
+
+
+def plain(lines: Iterable[str]) -> Text:
+    """Lines that are not wrapped: a terminal cuts them."""
+    return Text("\n".join(map(fit, lines)), no_wrap=True, overflow="ignore")
 
 
 # What is wanted of a slot, unless it is a worker.
@@ -79,10 +97,6 @@ def make_console(file: TextIO | None = None) -> Console:
     if Console().is_terminal:
         return Console(file=file, force_terminal=True, highlight=False)
     return Console(file=file, highlight=False, width=WIDTH)
-
-
-def _screen(found: dict[str, Any] | str) -> RenderableType:
-    return Text(fit(found)) if isinstance(found, str) else render(found)
 
 
 def render(answer: dict[str, Any]) -> RenderableType:
@@ -148,27 +162,3 @@ def _end(end: dict[str, Any]) -> RenderableType:
 
 def _remark(text: str) -> RenderableType:
     return Padding(Text(fit(text), style="dim"), (0, 0, 0, 5), expand=False)
-
-
-def age(seconds: float | None) -> str:
-    """Seconds as at most four characters: 59s, 99m, 47h, 999d. "-" for None."""
-    if seconds is None:
-        return "-"
-    for size, unit in AGES:
-        if seconds >= 2 * size or size == 1:
-            return f"{seconds // size:.0f}{unit}"
-    return "0s"
-
-
-def amount(number: int | None, base: int = 1000) -> str:
-    """A number as at most five characters: 9999, 12.3M. "-" for None."""
-    if number is None:
-        return "-"
-    if number < 10_000 and base == 1000:
-        return str(number)
-    value = float(number)
-    for unit in ("", "K", "M", "G", "T"):
-        if value < base or unit == "T":
-            return f"{value:.0f}{unit}" if value >= 100 or not unit else f"{value:.1f}{unit}"
-        value /= base
-    return str(number)

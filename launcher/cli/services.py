@@ -1,21 +1,22 @@
-"""`services`: list, enable, disable and delete services in the registry."""
+"""`services`: list, enable, disable, force down and delete services in the registry."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
-from launcher.cli import owner
-from launcher.cli.output import print_json, print_line
-from launcher.foreign_text import fit
+from launcher.cli import owner, services_table
+from launcher.cli.output import print_json, print_line, print_text
+from launcher.cli.services_table import Fields
+from launcher.errors import DatabaseUnavailable
 from launcher.registry.interface import Registry
-from launcher.registry.records import ServiceRecord
-from launcher.serve.servicegroup import is_up
 
-HEADINGS = ("binary", "host", "status", "state", "workers", "last seen", "reason")
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WATCH_SECONDS = 2.0  # between two looks
 
 
 def become_owner(conf: cfg.ConfigOpts) -> None:
@@ -32,80 +33,95 @@ def become_owner(conf: cfg.ConfigOpts) -> None:
 
 
 def show_list(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Print services as a table or as JSON."""
-    now = datetime.now(UTC)
-    with _registry(conf) as registry:
-        found = registry.list_services(getattr(args, "host", None))
-    rows = [describe(service, now, conf.service_down_time) for service in found]
-    if args.json:
+    """Print services as a table, as values for scripts or as JSON."""
+    rows = _look(conf, args)
+    if args.format == "json":
         print_json(rows)
         return 0
-    for line in table(rows):
-        print_line(line)
+    columns = services_table.columns_of(rows, args.column)
+    form = services_table.values if args.format == "value" else services_table.table
+    if lines := form(rows, columns):
+        print_text("\n".join(lines))
     return 0
+
+
+def watch_list(
+    conf: cfg.ConfigOpts,
+    args: argparse.Namespace,
+    bounded: Callable[[Callable[[], list[Fields]]], list[Fields]],
+) -> int:
+    """Show the table until Ctrl-C. A database that cannot be reached is said, and asked again.
+
+    :param bounded: calls its argument within a time limit.
+    """
+    from launcher.cli import screen  # noqa: PLC0415  # imports rich
+
+    def look() -> "RenderableType":
+        try:
+            rows = bounded(lambda: _look(conf, args))
+        except DatabaseUnavailable as error:
+            return screen.plain([str(error)])
+        columns = services_table.columns_of(rows, args.column)
+        return screen.plain(services_table.table(rows, columns))
+
+    return screen.watch(look, WATCH_SECONDS)
+
+
+def _look(conf: cfg.ConfigOpts, args: argparse.Namespace) -> list[Fields]:
+    with _registry(conf) as registry:
+        found = registry.list_services(getattr(args, "host", None), args.binary)
+    described = (services_table.describe(one, conf.service_down_time) for one in found)
+    rows = services_table.choose(described, args.state)
+    services_table.sort(rows, args.sort)
+    return rows
 
 
 def enable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Mark a service as enabled again."""
-    binary = args.binary or conf.prog
     with _registry(conf) as registry:
-        registry.set_service_disabled(conf.host, binary, disabled=False, reason=None)
-    print_line(f"{binary} on host {conf.host} is enabled")
-    return 0
+        registry.set_service_disabled(conf.host, _binary(conf, args), disabled=False, reason=None)
+    return _say(conf, args, "is enabled")
 
 
 def disable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Mark a service as disabled, with a reason. It goes on serving."""
-    binary = args.binary or conf.prog
     with _registry(conf) as registry:
-        registry.set_service_disabled(conf.host, binary, disabled=True, reason=args.reason)
+        registry.set_service_disabled(
+            conf.host, _binary(conf, args), disabled=True, reason=args.reason
+        )
     reason = f" ({args.reason})" if args.reason else ""
-    print_line(f"{binary} on host {conf.host} is disabled{reason}")
-    return 0
+    return _say(conf, args, f"is disabled{reason}")
+
+
+def force_down(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    """Have a service count as down, whatever it reports; or have its reports count again."""
+    with _registry(conf) as registry:
+        registry.set_service_forced_down(
+            conf.host, _binary(conf, args), forced_down=not args.unset
+        )
+    if args.unset:
+        return _say(conf, args, "is not forced down any more; its reports count again")
+    return _say(conf, args, "is forced down, until 'services force-down --unset'")
 
 
 def delete(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Delete a service's row. A service that runs registers again."""
-    binary = args.binary or conf.prog
+    """Delete a service's row and its compute nodes.
+
+    :raises ServiceReports: it is up, and `--force` is not given.
+    """
+    within = None if args.force else conf.service_down_time
     with _registry(conf) as registry:
-        registry.delete_service(conf.host, binary)
-    print_line(f"{binary} on host {conf.host} is deleted; a running service registers again")
+        registry.delete_service(conf.host, _binary(conf, args), unless_seen_within=within)
+    return _say(conf, args, "is deleted, with its compute nodes; if it runs, it registers again")
+
+
+def _binary(conf: cfg.ConfigOpts, args: argparse.Namespace) -> str:
+    return str(args.binary or conf.prog)
+
+
+def _say(conf: cfg.ConfigOpts, args: argparse.Namespace, what: str) -> int:
+    print_line(f"{_binary(conf, args)} on host {conf.host} {what}")
     return 0
-
-
-def describe(service: ServiceRecord, now: datetime, down_time: float) -> dict[str, Any]:
-    """The fields of a service to show, as table or JSON."""
-    up = is_up(service, now, down_time)
-    return {
-        "binary": service.binary,
-        "host": service.host,
-        "status": "disabled" if service.disabled else "enabled",
-        "state": str(service.state) if up else "down",
-        "workers": service.workers,
-        "workers_serving": service.workers_serving if up else 0,
-        "last_seen": service.last_seen_up.isoformat() if service.last_seen_up else None,
-        "reason": service.disabled_reason,
-        "topic": service.topic,
-        "version": service.version,
-        "report_count": service.report_count,
-    }
-
-
-def table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of a table: headings, then a row for each service."""
-    cells = [list(HEADINGS), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    seen = (row["last_seen"] or "never").partition(".")[0].partition("+")[0]
-    workers = f"{row['workers_serving']}/{row['workers']}"
-    first = [row["binary"], row["host"], row["status"], row["state"]]
-    return [fit(str(cell)) for cell in (*first, workers, seen, row["reason"] or "")]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from launcher.board.states import Wanted
-from launcher.cli import screen
+from launcher.cli import screen, short_numbers
 
 
 def worker(slot: int, **facts: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_there_is_no_colour_but_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -
     [(None, "-"), (0.4, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (1e6, "11d")],
 )
 def test_ages(seconds: float | None, text: str) -> None:
-    assert screen.age(seconds) == text
+    assert short_numbers.age(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_ages(seconds: float | None, text: str) -> None:
     ],
 )
 def test_amounts(number: int | None, base: int, text: str) -> None:
-    assert screen.amount(number, base) == text
+    assert short_numbers.amount(number, base) == text

@@ -29,6 +29,7 @@ ROW = ServiceRecord(
     disabled=False,
     disabled_reason=None,
     created_at=NOW,
+    as_of=NOW + timedelta(seconds=4),
     updated_at=None,
 )
 
@@ -50,19 +51,22 @@ class Registry:
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
 
-    def list_services(self, host: str | None) -> list[ServiceRecord]:
-        self.done.append(("list", host))
-        return [ROW._replace(last_seen_up=datetime.now(UTC))]
+    def list_services(self, host: str | None, binary: str | None) -> list[ServiceRecord]:
+        self.done.append(("list", host, binary))
+        return [ROW]
 
     def set_service_disabled(
         self, host: str, binary: str, *, disabled: bool, reason: str | None
     ) -> None:
         self.done.append((host, binary, disabled, reason))
 
-    def delete_service(self, host: str, binary: str) -> None:
+    def set_service_forced_down(self, host: str, binary: str, *, forced_down: bool) -> None:
+        self.done.append(("forced", host, binary, forced_down))
+
+    def delete_service(self, host: str, binary: str, *, unless_seen_within: float | None) -> None:
         if binary != "old":
             raise ServiceNotFound(host=host, binary=binary)
-        self.done.append(("delete", host, binary))
+        self.done.append(("delete", host, binary, unless_seen_within))
 
 
 @pytest.fixture
@@ -77,72 +81,49 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return registry
 
 
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({}, ("enabled", "up", 3)),
-        ({"disabled": True}, ("disabled", "up", 3)),
-        ({"state": ServiceState.DRAINING}, ("enabled", "draining", 3)),
-        ({"state": ServiceState.DOWN}, ("enabled", "down", 0)),
-        ({"last_seen_up": None}, ("enabled", "down", 0)),
-        ({"last_seen_up": NOW - timedelta(seconds=60)}, ("enabled", "up", 3)),
-        ({"last_seen_up": NOW - timedelta(seconds=61)}, ("enabled", "down", 0)),
-    ],
-)
-def test_a_service_that_was_not_seen_lately_is_down(
-    changes: dict[str, Any], shown: tuple[str, str, int]
-) -> None:
-    seen = services.describe(ROW._replace(**changes), NOW, 60)
-
-    assert (seen["status"], seen["state"], seen["workers_serving"]) == shown
-
-
-def test_the_table_is_aligned() -> None:
-    rows = [
-        services.describe(ROW, NOW, 60),
-        services.describe(
-            ROW._replace(
-                host="a-longer-name",
-                disabled=True,
-                disabled_reason="broken",
-                last_seen_up=None,
-            ),
-            NOW,
-            60,
-        ),
-    ]
-
-    assert services.table(rows) == [
-        "binary            host           status    state  workers  last seen            reason",
-        "compute-launcher  node-1         enabled   up     3/4      2026-01-02T03:04:05",
-        "compute-launcher  a-longer-name  disabled  down   0/4      never                broken",
-    ]
-
-
-def test_an_empty_table_has_its_headings() -> None:
-    assert services.table([]) == [
-        "binary  host  status  state  workers  last seen  reason",
-    ]
+def listing(**given: Any) -> argparse.Namespace:
+    """The arguments of `services list`."""
+    usual: dict[str, Any] = {
+        "format": "table",
+        "binary": None,
+        "state": [],
+        "sort": [],
+        "column": [],
+    }
+    return argparse.Namespace(**usual | given)
 
 
 def test_the_list_is_a_table_of_all_hosts(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert services.show_list(CONF, argparse.Namespace(json=False)) == 0
+    assert services.show_list(CONF, listing()) == 0
 
-    assert registry.done == [("list", None)]
-    assert capsys.readouterr().out.splitlines()[1].startswith("compute-launcher  node-1")
+    assert registry.done == [("list", None, None)]
+    assert capsys.readouterr().out.splitlines() == [
+        "host    binary            state  workers  age  version  service version",
+        "node-1  compute-launcher  up     3/4      4s   0.1.0    1",
+    ]
 
 
 def test_the_list_is_json_of_one_host(
     registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    services.show_list(CONF, argparse.Namespace(json=True, host="node-1"))
+    services.show_list(CONF, listing(format="json", host="node-1", binary="b"))
 
-    assert registry.done == [("list", "node-1")]
+    assert registry.done == [("list", "node-1", "b")]
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["binary"], row["state"], row["workers_serving"]) == ("compute-launcher", "up", 3)
     assert datetime.fromisoformat(row["last_seen"]).tzinfo is not None
+    assert row["age"] == 4.0
+
+
+def test_the_list_for_a_script_has_no_headings(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.show_list(CONF, listing(format="value", column=["host", "workers", "age"]))
+    services.show_list(CONF, listing(format="value", state=["down"]))
+
+    assert capsys.readouterr().out == "node-1 3/4 4.0\n"
 
 
 def test_enabling_and_disabling_say_what_they_did(
@@ -151,23 +132,32 @@ def test_enabling_and_disabling_say_what_they_did(
     services.enable(CONF, argparse.Namespace(binary=None))
     services.disable(CONF, argparse.Namespace(binary="other", reason="broken"))
     services.disable(CONF, argparse.Namespace(binary=None, reason=None))
-    services.delete(CONF, argparse.Namespace(binary="old"))
+    services.force_down(CONF, argparse.Namespace(binary=None, unset=False))
+    services.force_down(CONF, argparse.Namespace(binary=None, unset=True))
+    services.delete(CONF, argparse.Namespace(binary="old", force=False))
+    services.delete(CONF, argparse.Namespace(binary="old", force=True))
 
     assert capsys.readouterr().out.splitlines() == [
         "compute-launcher on host node-1 is enabled",
         "other on host node-1 is disabled (broken)",
         "compute-launcher on host node-1 is disabled",
-        "old on host node-1 is deleted; a running service registers again",
+        "compute-launcher on host node-1 is forced down, until 'services force-down --unset'",
+        "compute-launcher on host node-1 is not forced down any more; its reports count again",
+        *["old on host node-1 is deleted, with its compute nodes; if it runs, it registers again"]
+        * 2,
     ]
 
     assert registry.done == [
         ("node-1", "compute-launcher", False, None),
         ("node-1", "other", True, "broken"),
         ("node-1", "compute-launcher", True, None),
-        ("delete", "node-1", "old"),
+        ("forced", "node-1", "compute-launcher", True),
+        ("forced", "node-1", "compute-launcher", False),
+        ("delete", "node-1", "old", 60),
+        ("delete", "node-1", "old", None),
     ]
 
 
 def test_deleting_what_is_not_there_is_one_sentence(registry: Registry) -> None:
     with pytest.raises(ServiceNotFound, match="no service compute-launcher on host node-1"):
-        services.delete(CONF, argparse.Namespace(binary=None))
+        services.delete(CONF, argparse.Namespace(binary=None, force=False))

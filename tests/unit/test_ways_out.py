@@ -21,7 +21,8 @@ from oslo_log import handlers
 from oslo_log.formatters import ContextFormatter, JSONFormatter
 
 from launcher.board.counters import CALL, Sample
-from launcher.cli import bus_client, output, screen, services
+from launcher.cli import bus_client, output, screen, services_table
+from launcher.cli.services_grammar import ALL_COLUMNS
 from launcher.config import loader
 from launcher.errors import LauncherError
 from launcher.foreign_text import CONTINUED
@@ -42,7 +43,7 @@ from tests.unit.test_bus_client import ANSWER, CONF, Bus
 from tests.unit.test_foreign_text import ANY_TEXT, unfit
 from tests.unit.test_metrics import scrape_text
 from tests.unit.test_screen import worker
-from tests.unit.test_services import NOW, ROW
+from tests.unit.test_services import ROW
 
 FORGED = "ping\n2026-11-28 12:00:00.000 1 ERROR launcher.x master forged line\x1b[2J\u202e\udcff"
 COLOUR_END = "\x1b[0m"
@@ -199,11 +200,13 @@ def test_what_ping_and_call_print(text: str) -> None:
 
 @try_each
 def test_services_list(text: str) -> None:
-    row = services.describe(
-        ROW._replace(host=text, binary=text, disabled_reason=text, last_seen_up=NOW), NOW, 60
+    row = services_table.describe(
+        ROW._replace(host=text, binary=text, disabled_reason=text, started_on=text), 60
     )
+    columns = ALL_COLUMNS
 
-    assert unfit("".join(services.table([row]))) == []
+    for form in (services_table.table, services_table.values):
+        assert unfit("".join(form([row], columns))) == []
     with printed() as out:
         output.print_json([row])
     assert json.loads(out())[0]["reason"] == json.loads(json.dumps(text))

@@ -5,11 +5,10 @@ import re
 import signal
 import threading
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from launcher.cli.services import describe
+from launcher.cli.services_table import describe
 from launcher.registry.engine import open_registry
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import put_text, status, with_options
@@ -29,7 +28,7 @@ def row(service: Launcher) -> dict[str, Any]:
         (found,) = registry.list_services()
     finally:
         registry.close()
-    return describe(found, datetime.now(UTC), float(said[1]) if said else 60)
+    return describe(found, float(said[1]) if said else 60)
 
 
 def test_reports_are_written_once_an_interval_however_many_workers_there_are(start: Start) -> None:

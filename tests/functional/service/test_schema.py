@@ -45,7 +45,7 @@ def listed(service: Launcher) -> list[tuple[str, str]]:
     done = service.run_command("services", "list")
     assert done.status == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()[1:]]
-    return [(line[1], line[3]) for line in lines]
+    return [(line[0], line[2]) for line in lines]
 
 
 @pytest.mark.parametrize("found", ["missing", "old", "newer"])
@@ -92,7 +92,7 @@ def test_old_and_new_workers_share_a_schema(
         os.kill(old.workers()[0], signal.SIGKILL)
         old.wait_for_line("serving after", since=since)  # its successor has read the new schema
         both = [("new", "up"), ("old", "up")]
-        assert listed(old) == listed(new) == both
+        wait_until(lambda: listed(old) == listed(new) == both, SOON, "both are up")
         reports = "SELECT report_count FROM services ORDER BY host"
         before = made.execute(reports)
         wait_until(
@@ -126,8 +126,7 @@ def test_alembic_is_imported_where_an_old_file_is_upgraded_and_nowhere_else(
     assert "launcher.registry.schema" in service.output
     assert imported == (made_by == "before alembic")
     assert (f"schema {NEEDED}, was without a name" in service.output) == imported
-    rows = dict(listed(service))
-    assert rows["node-1"] == "up"
+    wait_until(lambda: dict(listed(service))["node-1"] == "up", SOON, "it is up")
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
 
