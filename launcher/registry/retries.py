@@ -11,7 +11,7 @@ class Retries(NamedTuple):
     attempts: int = 8
     first_pause: float = 0.02
     longest_pause: float = 0.5
-    seconds: float = 5.0  # after which nothing is tried again
+    seconds: float = 15.0  # after which nothing is tried again: a conflict may itself take long
 
     def pauses(self) -> Iterator[float]:
         """The pauses between the attempts: one fewer than attempts."""

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from launcher.errors import DatabaseUnavailable, ServiceNotFound
-from launcher.registry.engine import open_registry
+from launcher.registry.engine import make_database, reached
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceState
+from launcher.registry.store import SqlRegistry
 from tests.support.databases import Database
 
 SIBLINGS = 64
@@ -51,6 +52,11 @@ def run_together(count: int, work: Callable[[Barrier], Any]) -> list[Any]:
         for process in processes:
             process.kill()
             process.join()
+
+
+def open_registry(url: str) -> Registry:
+    """As a worker does, but with all the time that 64 processes on one machine may need."""
+    return SqlRegistry(reached(make_database(url, DEADLINE)))
 
 
 def register(registry: Registry, host: str) -> int:
