@@ -135,16 +135,19 @@ def test_a_host_whose_clock_is_off_is_told_the_database_time(
         assert abs(wrong - row.as_of) > HOUR
 
 
-def test_what_an_operator_has_changed_is_found_by_the_next_report(fleet: Fleet) -> None:
+@pytest.mark.parametrize("reason", [None, "new disks"])
+def test_what_an_operator_has_changed_is_found_by_the_next_report(
+    fleet: Fleet, reason: str | None
+) -> None:
     fleet.start()
-    fleet.registry.set_service_disabled("h", "b", disabled=True, reason="new disks")
+    fleet.registry.set_service_disabled("h", "b", disabled=True, reason=reason)
 
     row = fleet.report()
 
     assert row is not None
-    assert (row.disabled, row.disabled_reason) == (True, "new disks")
+    assert (row.disabled, row.disabled_reason) == (True, reason)
     assert fleet.statements == ["UPDATE", "SELECT", "UPDATE"]
-    assert fleet.report(disabled=True, disabled_reason="new disks") is None
+    assert fleet.report(disabled=True, disabled_reason=reason) is None
     assert fleet.row.report_count == 2
 
 
