@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import secrets
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
 from launcher.cli.db_command import bring_up
@@ -23,6 +25,7 @@ from tests.support import next_release
 from tests.support.commands import Completed, run, run_script
 from tests.support.databases import Database, Server
 from tests.support.next_release import FAIL, NEXT
+from tests.support.pgbouncer import PROGRAM, pgbouncer
 
 PROCESSES = 16
 DEADLINE = 120.0
@@ -30,6 +33,8 @@ BEFORE_ALEMBIC = Path(__file__).parent / "before_alembic.sql"
 CHECKOUT = Path(__file__).parents[2]
 
 Db = Callable[..., Completed]
+
+pytestmark = pytest.mark.timeout(4 * DEADLINE)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +188,16 @@ def test_a_server_that_reads_old_snapshots_is_upgraded_once(postgresql: Server) 
         made.execute(f"ALTER DATABASE {made.name} SET {level}")
 
         found = race(made.url)
+
+    assert sorted(map(str, found)) == [NEEDED] * (PROCESSES - 1) + ["None"]
+
+
+def test_16_processes_at_once_upgrade_through_pgbouncer(postgresql: Server) -> None:
+    """In transaction mode, with fewer sessions than processes."""
+    if not PROGRAM.exists():
+        pytest.skip("pgbouncer is not installed; `make test` installs it")
+    with postgresql.database() as made, pgbouncer(made) as through:
+        found = race(through)
 
     assert sorted(map(str, found)) == [NEEDED] * (PROCESSES - 1) + ["None"]
 
@@ -384,23 +399,60 @@ def test_revisions_that_cannot_be_read_are_told(
         bring_up(made.url)
 
 
-def test_who_may_create_no_table_is_told(server: Server, db: Db) -> None:
-    with server.database() as made:
-        url = limited_user(server, made)
-
-        done = db("upgrade", url)
-
-        assert done.status in {69, 78}
-        assert done.stderr.count("\n") == 1
-        assert "denied" in done.stderr
+def statements(server: Server, name: str) -> list[str]:
+    """Those by which the manual creates a database and its user, here with another name."""
+    page = (CHECKOUT / "etc/man/compute-launcher.7").read_text().replace("\\(aq", "'")
+    kind = "PostgreSQL" if server.kind == "postgresql" else "MariaDB"
+    found = re.search(rf"^{kind}:\n\.PP\n\.in \+4n\n\.EX\n(.*?)^\.EE$", page, re.M | re.S)
+    assert found
+    return [line.replace("launcher", name).rstrip(";") for line in found[1].splitlines()]
 
 
-def limited_user(server: Server, made: Database) -> str:
-    """A user who may connect."""
-    server.execute("DROP USER IF EXISTS limited")
-    if server.kind == "postgresql":
-        server.execute("CREATE USER limited PASSWORD 'limited'")
-    else:
-        grant = f"GRANT SELECT ON {made.name}.* TO limited@'%'"
-        server.execute("CREATE USER limited@'%' IDENTIFIED BY 'limited'", grant)
-    return server.url(made.name, user="limited", password="limited")
+@pytest.fixture
+def manuals(server: Server) -> Iterator[str]:
+    """The URL of a database that the manual's statements have made."""
+    name = f"manuals_{secrets.token_hex(4)}"
+    for statement in statements(server, name):
+        server.execute(statement)
+    try:
+        yield server.url(name, user=name, password="password")
+    finally:
+        server.execute(f"DROP DATABASE {name}", f"DROP USER {name}")
+
+
+def test_what_the_manual_creates_will_do(manuals: str) -> None:
+    bring_up(manuals)
+
+    with closing(engine.open_registry(manuals)) as registry:
+        assert registry.register_service("h", "b", topic="t", version="1", workers=1).id == 1
+
+
+def test_a_service_needs_no_more_rights_than_the_manual_says(
+    server: Server, manuals: str, db: Db
+) -> None:
+    name = make_url(manuals).database
+    few = f"few_{name}"
+    user, tables = few, "ALL TABLES IN SCHEMA public"
+    if server.kind == "mariadb":
+        user, tables = f"{few}@'%'", f"{name}.*"
+    password = "PASSWORD" if server.kind == "postgresql" else "IDENTIFIED BY"
+    url = server.url(str(name), user=few, password="few")
+    server.execute(f"CREATE USER {user} {password} 'few'")
+    try:
+        server.execute(f"GRANT SELECT ON {tables} TO {user}", database=name)
+        refused = db("upgrade", url)
+        assert (refused.status, refused.stderr.count("\n")) == (78, 1)
+        assert "denied" in refused.stderr
+        bring_up(manuals)
+        server.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {user}", database=name
+        )
+        if server.kind == "postgresql":
+            grant = f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {user}"
+            server.execute(grant, database=name)
+        with closing(engine.open_registry(url)) as registry:
+            registry.register_service("h", "b", topic="t", version="1", workers=1)
+            registry.delete_service("h", "b")
+    finally:
+        owned = [f"DROP OWNED BY {few}"] if server.kind == "postgresql" else []
+        server.execute(*owned, f"DROP USER {user}", database=name)
