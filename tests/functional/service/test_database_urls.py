@@ -30,7 +30,7 @@ def test_a_service_serves_on_it(start: Start, database: Database) -> None:
     service.wait_ready()
     shown = service.run_command("services", "list")
     assert shown.status == 0
-    assert " enabled  up " in shown.stdout
+    assert " up  " in shown.stdout
 
 
 @pytest.mark.parametrize(
