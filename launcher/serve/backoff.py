@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 from launcher import deadline
@@ -57,10 +56,21 @@ class Backoff:
         """Like `retry`, but `action` runs in a separate thread: a stop need not wait for it, and a
         database that is silent is not waited for any longer than one that is away."""
         end = time.monotonic() + self._timeout
-        return self.retry(partial(self._bounded, action, end))
+        reason = f"no answer within {self._timeout:g} s"
+        fault = DatabaseUnavailable(url=self._database, reason=reason)
 
-    def _bounded(self, action: Callable[[], T], end: float) -> T:
-        """:param end: monotonic seconds."""
+        def ask() -> T:
+            nonlocal fault
+            try:
+                return self._bounded(action, end, fault)
+            except DatabaseUnavailable as error:
+                fault = error
+                raise
+
+        return self.retry(ask)
+
+    def _bounded(self, action: Callable[[], T], end: float, fault: DatabaseUnavailable) -> T:
+        """:param end: monotonic seconds. :param fault: raised then: what the last answer was."""
         future = deadline.begin(action)
         while not self._stop.is_set() and time.monotonic() < end:
             with suppress(TimeoutError):
@@ -68,8 +78,7 @@ class Backoff:
             if future.done():  # meanwhile, or the action itself raised TimeoutError
                 return future.result()
         if not self._stop.is_set():
-            reason = f"no answer within {self._timeout:g} s"
-            raise DatabaseUnavailable(url=self._database, reason=reason)
+            raise fault
         with suppress(TimeoutError):
             return future.result(STOP_SECONDS)
         raise Stopped

@@ -91,6 +91,16 @@ class BusProcess:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """SIGSTOP, and wait until each of its threads has stopped: one may be at work."""
+        self.signal(signal.SIGSTOP)
+        tasks = list(Path(f"/proc/{self.pid}/task").glob("*/stat"))
+
+        def states() -> set[str]:
+            return {task.read_text().rpartition(")")[2].split()[0] for task in tasks}
+
+        wait_until(lambda: states() == {"T"}, DEADLINE, "it has stopped", show=states)
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

@@ -104,7 +104,7 @@ def test_a_stopped_server_keeps_what_it_has_until_it_dies(
     call = pool.submit(bus.client().call, {}, "echo", value=1)
     holder.wait_for("held")
     claimed = bus.messages()
-    holder.signal(signal.SIGSTOP)
+    holder.stop()
 
     server = bus.server()  # cleans up after the dead
     bus.client("s1").call({}, "who")
@@ -118,7 +118,7 @@ def test_a_stopped_server_keeps_what_it_has_until_it_dies(
 
 def test_a_stopped_server_does_not_keep_calls_from_the_others(bus: Bus) -> None:
     stopped, _ = bus.server("stopped"), bus.server("going")
-    stopped.signal(signal.SIGSTOP)
+    stopped.stop()
     client = bus.client(timeout=DEADLINE)
 
     assert [client.call({}, "who")[0] for _ in range(10)] == ["going"] * 10
@@ -134,7 +134,7 @@ def test_a_stopped_caller_keeps_no_server_from_others(bus: Bus) -> None:
     server.wait_for("note", 4)
     wait_until(lambda: len(bus.waiting()) == 56, DEADLINE, "all others wait", show=bus.waiting)
 
-    caller.signal(signal.SIGSTOP)
+    caller.stop()
     gate.touch()
 
     assert bus.client().call({}, "echo", value=1) == 1  # behind all of the caller's

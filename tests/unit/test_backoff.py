@@ -182,6 +182,27 @@ def test_a_database_is_asked_in_a_thread_of_its_own(slot: Slot) -> None:
         asked.ask_database(lambda: 1 / 0)
 
 
+def test_the_last_answer_is_the_reason_though_the_last_try_got_none(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.01)
+    answers: list[DatabaseUnavailable] = [unreachable("access denied")]
+    silent = threading.Event()
+
+    def ask() -> None:
+        if answers:
+            raise answers.pop()
+        silent.wait()
+
+    waiting = Backoff(slot, threading.Event(), 0.5, "postgresql://h/n")
+    with pytest.raises(DatabaseUnavailable, match="access denied"):
+        waiting.ask_database(ask)
+
+
+def unreachable(reason: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(url="postgresql://h/n", reason=reason)
+
+
 def test_a_stop_does_not_wait_for_a_database_that_is_silent(
     slot: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
