@@ -5,7 +5,7 @@ The docstring of an error is its message. The constructor's keyword arguments fi
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
@@ -35,6 +35,13 @@ class LauncherError(Exception):
         template = " ".join((type(self).__doc__ or "").split())
         told = {name: _plain(fact) for name, fact in facts.items()}
         super().__init__(fit(" ".join(template.format(**told).splitlines())))
+
+    @classmethod
+    def said(cls, sentence: str) -> Self:
+        """An error of this class with the sentence that another process made of its facts."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, fit(" ".join(sentence.splitlines())))
+        return error
 
 
 class ConfigError(LauncherError):
@@ -103,6 +110,15 @@ class DatabaseUnavailable(LauncherError):
 
 class DatabaseUnusable(ConfigError):
     """database {url} cannot be used: {reason}"""
+
+
+class ConductorUnavailable(DatabaseUnavailable):
+    """no conductor answers on bus {url}: {reason}"""
+
+
+class ConductorTooOld(ConfigError):
+    """the conductor {which} does not take calls of version {ours}, which this host makes; upgrade
+    every conductor-launcher before the hosts that use it"""
 
 
 class BusUnavailable(LauncherError):

@@ -14,6 +14,7 @@ umask 022 # the service's own user has to read what root installs
 PREFIX=${PREFIX:-/opt/compute-launcher}
 PYTHON=${PYTHON:-/usr/bin/python3}
 NAME=compute-launcher
+CONDUCTOR=conductor-launcher
 # Not /etc/systemd/system, which is the administrator's: files there override ours and survive an
 # uninstall, and `systemctl mask` works.
 UNITS=/usr/local/lib/systemd/system
@@ -67,7 +68,7 @@ uninstall_all() {
     remove_manual
     if [ -e "$MARK" ]; then rm -rf "$PREFIX"; fi
     reload_systemd
-    echo "uninstalled; configuration is left in $CONFIG*, state in /var/lib/$NAME*"
+    echo "uninstalled; configuration is left in $CONFIG* and /etc/$CONDUCTOR, state in /var/lib/*-launcher*"
 }
 
 fail() {
@@ -141,7 +142,10 @@ copy_units() {
 copy_configuration() {
     mkdir -p "$CONFIG"
     install -m 0644 "$checkout/etc/$NAME.conf.sample" "$here/instance.conf.example" "$CONFIG/"
-    [ -e "$CONFIG/$NAME.conf" ] || install -m 0644 "$here/$NAME.conf" "$CONFIG/"
+    for name in $NAME $CONDUCTOR; do
+        mkdir -p "/etc/$name"
+        [ -e "/etc/$name/$name.conf" ] || install -m 0644 "$here/$name.conf" "/etc/$name/"
+    done
 }
 
 copy_manual() {
@@ -166,7 +170,9 @@ units() {
 
 stop_units() {
     running || return 0
-    systemctl disable --now --quiet "$NAME.service" 2>/dev/null || true # was never installed
+    for name in $NAME $CONDUCTOR; do
+        systemctl disable --now --quiet "$name.service" 2>/dev/null || true # was never installed
+    done
     systemctl list-units --all --plain --no-legend "$NAME@*.service" | while read -r unit _; do
         systemctl disable --now --quiet "$unit"
     done

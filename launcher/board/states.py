@@ -48,17 +48,18 @@ class Step(IntEnum):
     FORK = 0
     CONFIGURATION = 1
     DATABASE = 2
-    MANAGER = 3
-    INIT_HOST = 4
-    SERVICE_ROW = 5
-    PRE_START_HOOK = 6
-    RPC_SERVER = 7
-    ALT_SERVER = 8
-    POST_START_HOOK = 9
-    SERVICE_GROUP = 10
-    PERIODIC_TASKS = 11
-    PROBE = 12
-    DONE = 13
+    CONDUCTOR = 3  # in place of DATABASE, on a host without one
+    MANAGER = 4
+    INIT_HOST = 5
+    SERVICE_ROW = 6
+    PRE_START_HOOK = 7
+    RPC_SERVER = 8
+    ALT_SERVER = 9
+    POST_START_HOOK = 10
+    SERVICE_GROUP = 11
+    PERIODIC_TASKS = 12
+    PROBE = 13
+    DONE = 14
 
     @property
     def label(self) -> str:

@@ -137,7 +137,7 @@ def _client(
     try:
         yield ask
     finally:
-        _close(transport)
+        close(transport)
 
 
 def _late(timeout: float) -> Exception:
@@ -146,7 +146,7 @@ def _late(timeout: float) -> Exception:
     return late
 
 
-def _close(transport: Any) -> None:
+def close(transport: Any) -> None:
     """Close the transport. A broker may hang, and the process ends anyway: so with a limit."""
     with suppress(TimeoutError):
         within(CLOSE_SECONDS, transport.cleanup, TimeoutError)

@@ -25,7 +25,7 @@ from launcher.config import loader
 from launcher.config.masking import mask_url
 from launcher.deadline import within
 from launcher.directories import paths
-from launcher.errors import ConfigError, DatabaseUnavailable, NoAnswer
+from launcher.errors import ConductorUnavailable, ConfigError, DatabaseUnavailable, NoAnswer
 
 DATABASE_SECONDS = 30.0  # for a command; longer than the wait for a locked SQLite file
 
@@ -66,6 +66,8 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
     if command := CONTROL.get(args.command):
         return command(_control_client(binary, args), args)
     load()
+    if args.command.startswith("db "):
+        db_command.require_database(cfg.CONF)
     if args.command.startswith(("services ", "db ")):
         db_command.preload(args.command)
         services.become_owner(cfg.CONF)
@@ -95,8 +97,10 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def _silent_database() -> DatabaseUnavailable:
-    url = mask_url(cfg.CONF.database.connection)
-    return DatabaseUnavailable(url=url, reason=f"no answer within {DATABASE_SECONDS:g} s")
+    why = f"no answer within {DATABASE_SECONDS:g} s"
+    if cfg.CONF.database.use_conductor:
+        return ConductorUnavailable(url=mask_url(cfg.CONF.transport_url), reason=why)
+    return DatabaseUnavailable(url=mask_url(cfg.CONF.database.connection), reason=why)
 
 
 def _control_client(binary: str, args: argparse.Namespace) -> ControlClient:

@@ -30,6 +30,7 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     Raises the errors of a start.
     """
     manager = loading.manager_class(conf.manager, conf.prog)
+    loading.check_use_of_conductor(conf, manager)
     loading.preload(conf)
     unknown = _unknown(file_contents.read(conf.prog, common_options.config_args(args)))
     _check_directories(conf)

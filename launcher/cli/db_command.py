@@ -8,7 +8,7 @@ from oslo_config import cfg
 
 from launcher.cli.output import print_json, print_line
 from launcher.config.masking import mask_url
-from launcher.errors import DatabaseUnusable
+from launcher.errors import DatabaseUnusable, OptionError
 
 OPERATION_SECONDS = 600.0  # in which a server does each operation of an upgrade
 
@@ -19,6 +19,13 @@ class Step(NamedTuple):
     schema: str
     state: str
     description: str
+
+
+def require_database(conf: cfg.ConfigOpts) -> None:
+    """Raise OptionError on a host without a database."""
+    if conf.database.use_conductor:
+        problem = "this host has no database; run the command where a conductor-launcher runs"
+        raise OptionError(option="[database] use_conductor", problem=problem)
 
 
 def found(conf: cfg.ConfigOpts) -> str | None:

@@ -3,15 +3,20 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
 from launcher.cli import owner, services_table
+from launcher.cli.bus_client import close
 from launcher.cli.output import print_json, print_line, print_text
 from launcher.cli.services_table import Fields
+from launcher.conductor.remote_registry import RemoteRegistry
 from launcher.errors import DatabaseUnavailable
+from launcher.rabbit.troubles import Troubles
 from launcher.registry.interface import Registry
+from launcher.serve import rpc
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,12 +25,17 @@ WATCH_SECONDS = 2.0  # between two looks
 
 
 def become_owner(conf: cfg.ConfigOpts) -> None:
-    """As root, become the owner of an embedded database. Called before a thread is started, and
-    after the imports, since the owner may not be able to read the modules.
+    """As root, become the owner of an embedded database, or of the embedded bus with a conductor
+    on it. Called before a thread is started, and after the imports, since the owner may not be
+    able to read the modules.
 
     :raises ConfigError: the URL of the database is wrong.
-    :raises DatabaseUnusable, PlaceUntrusted, OwnerUnreachable: see `owner.become_database_owner`.
+    :raises DatabaseUnusable, BusUnavailable, PlaceUntrusted, OwnerUnreachable: see `owner`.
     """
+    if conf.database.use_conductor:
+        rpc.get_transport(conf, passing=True)  # imports the driver
+        owner.become_bus_owner(conf)
+        return
     from launcher.registry import engine, store  # noqa: F401, PLC0415  # imports SQLAlchemy
 
     engine.make_database(conf.database.connection)  # checks the URL
@@ -126,6 +136,10 @@ def _say(conf: cfg.ConfigOpts, args: argparse.Namespace, what: str) -> int:
 
 @contextmanager
 def _registry(conf: cfg.ConfigOpts) -> Iterator[Registry]:
+    if conf.database.use_conductor:
+        with _conductor(conf) as registry:
+            yield registry
+        return
     from launcher.registry import engine, store  # noqa: PLC0415  # imports SQLAlchemy
 
     database = engine.make_database(conf.database.connection)
@@ -134,3 +148,16 @@ def _registry(conf: cfg.ConfigOpts) -> Iterator[Registry]:
         yield registry
     finally:
         registry.close()
+
+
+@contextmanager
+def _conductor(conf: cfg.ConfigOpts) -> Iterator[Registry]:
+    """The registry behind a conductor, which answers."""
+    transport, troubles = rpc.get_transport(conf, passing=True), Troubles.watch()
+    why = partial(troubles.error, conf.transport_url)
+    registry = RemoteRegistry(transport, conf.transport_url, why=why)
+    try:
+        registry.check()
+        yield registry
+    finally:
+        close(transport)

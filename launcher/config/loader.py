@@ -175,12 +175,36 @@ def check_values(conf: cfg.ConfigOpts) -> None:
             problem=f"{conf.service_down_time} s has to be larger than report_interval "
             f"({conf.report_interval} s), or every service counts as down",
         )
+    _check_conductor(conf)
     for name, seconds in conf.periodic_tasks.spacing.items():
         if not _is_number(seconds):
             raise OptionError(
                 option=f"[periodic_tasks] spacing, task {name}",
                 problem=f"{seconds!r} is not a number of seconds",
             )
+
+
+def _check_conductor(conf: cfg.ConfigOpts) -> None:
+    """Whether a conductor answers, only a call can tell. But there is no need for a database's
+    password here, and no other service can be on a bus below our own runtime directory."""
+    if not conf.database.use_conductor:
+        return
+    if _is_set(conf, "connection", "database"):
+        problem = "it is set, and so is use_conductor; a host has the one or the other, unset one"
+        raise OptionError(option="[database] connection", problem=problem)
+    if not _is_set(conf, "transport_url"):
+        problem = (
+            "it is not set, and the embedded bus of this service has no conductor on it; with "
+            "[database] use_conductor = true, name the bus of the conductors"
+        )
+        raise OptionError(option="transport_url", problem=problem)
+
+
+def _is_set(conf: cfg.ConfigOpts, name: str, group: str | None = None) -> bool:
+    """Whether an option has another value than our default."""
+    found = conf.get_location(name, group)
+    defaults = {cfg.Locations.opt_default, cfg.Locations.set_default}
+    return found is not None and found.location not in defaults
 
 
 def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:

@@ -104,6 +104,12 @@ DATABASE_OPTS = [
         help="SQLAlchemy URL of the registry. A start makes the tables of a SQLite file; "
         "'db upgrade' makes those of a server.",
     ),
+    cfg.BoolOpt(
+        "use_conductor",
+        default=False,
+        help="This host has no database: a conductor-launcher on the same bus reads and writes "
+        "the registry for it. connection must be unset, and transport_url set.",
+    ),
 ]
 
 HEALTH_OPTS = [

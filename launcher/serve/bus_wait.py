@@ -7,7 +7,7 @@ import oslo_messaging
 
 from launcher.board.states import Wait
 from launcher.config.masking import mask_url
-from launcher.errors import BusUnavailable
+from launcher.errors import BusUnavailable, LauncherError
 from launcher.exception_text import one_line
 from launcher.rabbit.troubles import Troubles
 from launcher.serve.backoff import Backoff
@@ -28,6 +28,10 @@ class BusWait:
     def why(self) -> Wait:
         """Why the bus does not answer, as far as it tells."""
         return self._troubles.why()
+
+    def trouble(self) -> LauncherError | None:
+        """Why the bus does not work, as an error; None: it works, or does not tell."""
+        return self._troubles.error(self._url)
 
     def listen(self, server: Server) -> None:
         """Start a server.

@@ -132,6 +132,15 @@ def _is_machinery(file: str) -> bool:
     return ours or file.startswith("<frozen") or Path(file).parent.name == "importlib"
 
 
+def check_use_of_conductor(conf: cfg.ConfigOpts, manager: type[Manager]) -> None:
+    """Raise OptionError if a manager that serves the database is to have none itself."""
+    if conf.database.use_conductor and manager.needs_database:
+        problem = (
+            f"{manager.__name__} serves the database to others and needs one itself; unset it"
+        )
+        raise OptionError(option="[database] use_conductor", problem=problem)
+
+
 def preload(conf: cfg.ConfigOpts) -> None:
     """Import the drivers of bus and database, so that workers share their memory and start faster.
     Opens no descriptor. Called in the master, before the first fork.
@@ -139,7 +148,8 @@ def preload(conf: cfg.ConfigOpts) -> None:
     :raises ConfigError: transport_url or connection names a driver that is not installed.
     """
     _preload_bus(conf)
-    _preload_database(conf.database.connection)
+    if not conf.database.use_conductor:
+        _preload_database(conf.database.connection)
     importlib.import_module("oslo_messaging.rpc.server")
 
 

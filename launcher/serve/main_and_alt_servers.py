@@ -18,8 +18,6 @@ from launcher.serve.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 5.0
-
 
 class Servers:
     """`main` is shared by all workers of the host, `alt` belongs to this worker. Neither listens
@@ -36,12 +34,6 @@ class Servers:
         last_tries: LastTries,
     ) -> None:
         """:param redelivered: called with the method of a call that comes for the second time."""
-        self.descriptors: Callable[[], list[int]] = list  # the unix:// driver closes its own
-        if rpc.speaks_amqp(transport.conf):
-            from launcher.rabbit import transport as amqp  # noqa: PLC0415  # only with RabbitMQ
-
-            amqp.wait_without_polling(transport)
-            self.descriptors = amqp.watch_connections(transport)
         shared = rpc.main_target(settings.topic, settings.host)
         self.transport = transport
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
@@ -56,20 +48,6 @@ class Servers:
         prove nothing: a sibling may answer it."""
         self.main.verify(timeout)
         self.alt.verify(timeout)
-
-    def leave_bus(self) -> None:
-        """Close the connections: within LEAVE_SECONDS, since the broker may be away. If the main
-        server never started, do nothing: its start still waits for the broker."""
-        if not self.main.ever_started:
-            return
-        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
-        thread.start()
-        thread.join(LEAVE_SECONDS)
-
-    def _leave(self) -> None:
-        self.transport.cleanup()
-        self.main.leave()
-        self.alt.leave()
 
     def shut_down(self, manager: Manager) -> None:
         """After the last call was taken: have the manager wait for its work, for at most

@@ -7,6 +7,7 @@ group `launcher.managers` or with `--manager package.module:Class`.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
@@ -63,6 +64,8 @@ def expected_exceptions(*exceptions: type[BaseException]) -> Callable[[_Method],
 
     def mark(method: _Method) -> _Method:
         marked: Any = functools.wraps(method)(decorate(method))
+        # Wrong arguments are refused by it.
+        marked.__signature__ = inspect.signature(method, follow_wrapped=False)
         return cast(_Method, marked)
 
     return mark
@@ -119,6 +122,7 @@ class Manager:
     the server's pool, and each run of a periodic task in a separate thread."""
 
     target: ClassVar[oslo_messaging.Target] = oslo_messaging.Target(version="1.0")
+    needs_database: ClassVar[bool] = False  # True: refused where [database] use_conductor is set
 
     @classmethod
     def preload(cls, state_path: str) -> None:

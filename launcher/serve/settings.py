@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from oslo_config import cfg
 
+from launcher.config.masking import mask_url
 from launcher.registry.interface import Registry
 from launcher.serve import loading
 from launcher.serve.manager import Manager, ManagerContext, Track
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     state_path: str
     transport_url: str
     connection: str
+    use_conductor: bool
     backdoor: bool
 
     @classmethod
@@ -89,8 +91,14 @@ class Settings(NamedTuple):
             state_path=conf.state_path,
             transport_url=conf.transport_url,
             connection=conf.database.connection,
+            use_conductor=conf.database.use_conductor,
             backdoor=conf.backdoor,
         )
+
+    @property
+    def shown_database(self) -> str:
+        """Where the registry is, without secrets."""
+        return "through a conductor" if self.use_conductor else mask_url(self.connection)
 
     def manager_context(
         self, conf: cfg.ConfigOpts, slot: int, registry: Registry, track: Track

@@ -9,10 +9,10 @@ stack, so the last thing started is the first one stopped:
 4. The drain waits for tracked work that these calls left behind, until the manager's time is over.
 5. The alt server, which only this worker has, takes no more calls. It finishes its calls in hand,
    and the drain waits for tracked work that they left behind.
-6. The worker leaves the bus.
-7. The periodic tasks stop. Reports went on until here, so the host counted as up.
-8. The worker leaves the service group. The last one marks the row in the registry as down.
-9. The manager's `cleanup_host` undoes `init_host`, and the database is closed.
+6. The periodic tasks stop. Reports went on until here, so the host counted as up.
+7. The worker leaves the service group. The last one marks the row in the registry as down.
+8. The manager's `cleanup_host` undoes `init_host`, and the registry is closed.
+9. The worker leaves the bus: on a host without a database, 6 to 8 need it.
 
 Every ten seconds the log says what the drain waits for. If the drain takes longer than
 `graceful_shutdown_timeout`, the master kills the worker; the worker does not end it.
@@ -33,9 +33,7 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.states import Step
-from launcher.config.masking import mask_url
 from launcher.directories import paths
-from launcher.registry.engine import open_registry
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
@@ -54,10 +52,12 @@ from launcher.serve.probe import FirstProof, Probe, RepeatedProof
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
 from launcher.serve.task_list import add_manager_tasks, add_own_tasks
+from launcher.serve.worker_bus import WorkerBus
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
+CONDUCTOR_SECONDS = 2.0  # for one question whether a conductor is there
 JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
 
 
@@ -88,11 +88,12 @@ class StartSequence:
         self._stop = stop
         self._hurry = hurry
         self._console = console
-        database = mask_url(settings.connection)
-        self._backoff = Backoff(slot, stop, settings.start_timeout, database)
+        self._outage = Outage(slot.show_outage)
+        self._backoff = Backoff(slot, stop, settings.start_timeout, settings.shown_database)
         self.tracker = Tracker(slot, counters)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
-        self._descriptors = [lead.descriptors]
+        self._worker_bus = WorkerBus(conf)
+        self._descriptors = [lead.descriptors, self._worker_bus.descriptors]
         self.tasks = PeriodicTasks(board, slot, lead, settings.timing, counters)
         self._bus = BusWait(settings.transport_url, self._backoff, settings.start_timeout)
 
@@ -105,7 +106,8 @@ class StartSequence:
         """
         step, begun = self._step, time.monotonic()
         step(Step.CONFIGURATION, self._check_configuration)
-        registry = step(Step.DATABASE, self._open_registry, undo)
+        undo.callback(self._worker_bus.leave)
+        registry = self._find_registry(undo)
         manager = step(Step.MANAGER, self._make_manager, registry)
         step(Step.INIT_HOST, self._init_host, undo, manager, registry)
         group = self._make_group(registry)
@@ -139,9 +141,23 @@ class StartSequence:
         paths.prepare_temporary()
         profiling.setup(self._conf, self._settings.binary, self._settings.host)
 
+    def _find_registry(self, undo: ExitStack) -> Registry:
+        if self._settings.use_conductor:
+            return self._step(Step.CONDUCTOR, self._wait_for_conductor, undo)
+        return self._step(Step.DATABASE, self._open_registry, undo)
+
+    def _wait_for_conductor(self, undo: ExitStack) -> Registry:
+        timeout, why = self._settings.start_timeout, self._bus.trouble
+        registry = self._worker_bus.registry(timeout, why, self._outage)
+        host = self._backoff.ask_database(partial(registry.check, CONDUCTOR_SECONDS))
+        LOG.debug("a conductor answers, on %s", host)
+        undo.callback(registry.close)
+        return registry
+
     def _open_registry(self, undo: ExitStack) -> Registry:
-        outage = Outage(self._slot.show_outage)
-        connect = partial(open_registry, self._settings.connection, self._hurry, outage)
+        from launcher.registry.engine import open_registry  # noqa: PLC0415  # imports SQLAlchemy
+
+        connect = partial(open_registry, self._settings.connection, self._hurry, self._outage)
         registry = self._backoff.ask_database(connect)
         undo.callback(registry.close)
         self._descriptors.append(registry.descriptors)
@@ -183,17 +199,14 @@ class StartSequence:
         undo.callback(self._hurry.set)
 
     def _start_main_server(self, undo: ExitStack, manager: Manager) -> Servers:
-        """The undoing is steps 1 to 6 of the drain, the last of them first."""
-        servers = Servers(
-            rpc.get_transport(self._conf),
+        """The undoing is steps 1 to 5 of the drain, the last of them first."""
+        servers = self._worker_bus.make_servers(
             self._settings,
             self._slot.number,
             self._endpoints(manager),
             self.tracker.counters.count_redelivery,
             last_tries=self._board.last_tries,
         )
-        self._descriptors.append(servers.descriptors)
-        undo.callback(servers.leave_bus)
         undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `alt`
         undo.callback(servers.alt.finish)
         undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `main`

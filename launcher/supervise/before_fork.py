@@ -8,7 +8,6 @@ from pathlib import Path
 from oslo_config import cfg
 
 from launcher.directories import paths
-from launcher.registry import warmup
 from launcher.serve import loading
 from launcher.serve.settings import Settings
 
@@ -23,8 +22,12 @@ def prepare(conf: cfg.ConfigOpts, binary: str) -> None:
     paths.check_socket_room("runtime_path", Path(conf.runtime_path))
     paths.prepare_temporary()
     manager = loading.manager_class(conf.manager, binary)
+    loading.check_use_of_conductor(conf, manager)
     loading.preload(conf)
     loading.check_bus(conf)
     loading.preload_manager(manager, conf.state_path)
-    warmup.warm_up(conf.database.connection)
+    if not conf.database.use_conductor:
+        from launcher.registry import warmup  # noqa: PLC0415  # imports SQLAlchemy
+
+        warmup.warm_up(conf.database.connection)
     Settings.fill_in(conf, manager=manager)  # oslo.config caches the values

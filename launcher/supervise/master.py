@@ -108,7 +108,9 @@ class Master:
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         LOG.info("bus %s", mask_url(conf.transport_url))
-        LOG.info("database %s", mask_url(conf.database.connection))
+        through = conf.database.use_conductor
+        database = "through a conductor" if through else mask_url(conf.database.connection)
+        LOG.info("database %s", database)
         self._board.want(conf.workers, conf.start_timeout)
         LOG.info("starting %d workers", conf.workers)
 

@@ -14,6 +14,7 @@ from tests.systemd.wheelhouse import CHECKOUT
 CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
 STATE_AND_CONFIGURATION = (
     "/etc/compute-launcher",
+    "/etc/conductor-launcher",
     "/var/lib/compute-launcher",
     "/var/lib/private",
 )

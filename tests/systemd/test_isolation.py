@@ -12,7 +12,11 @@ from tests.systemd.unit import Unit
 
 BINDINGS = "/srv/systemd-python"  # inside
 UNITS = "/usr/local/lib/systemd/system"
-SHIPPED = ["compute-launcher.service", "compute-launcher@red.service"]
+SHIPPED = [
+    "compute-launcher.service",
+    "compute-launcher@red.service",
+    "conductor-launcher.service",
+]
 WORST_EXPOSURE = 1.5
 OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 TRACEBACK = re.compile(r"Traceback|File \"|raise |ValueError: on purpose$|ERROR managers *$")

@@ -142,6 +142,10 @@ def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
             "starting: 1/1 serving; worker 0: 1 periodic task failing "
             "(report to the database: connection refused)",
         ),
+        (
+            [starting(1, Step.CONDUCTOR, 12, waiting=Wait.ABSENT, outage="no conductor answers")],
+            "starting: 0/1 serving; worker 1: waiting for the conductor: no conductor answers",
+        ),
         *(
             (
                 [starting(1, step, 12, waiting=Wait.ABSENT)],

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 # package. `x.*` is every module of a package that has no place of its own.
 LAYERS = (
     """
-    launcher launcher.board launcher.cli launcher.compute launcher.config launcher.dev
-    launcher.directories launcher.listening launcher.rabbit launcher.registry launcher.serve
-    launcher.supervise launcher.supervise.watch launcher.supervise.processes
+    launcher launcher.board launcher.cli launcher.compute launcher.conductor launcher.config
+    launcher.dev launcher.directories launcher.listening launcher.rabbit launcher.registry
+    launcher.serve launcher.supervise launcher.supervise.watch launcher.supervise.processes
     launcher.supervise.operations launcher.supervise.control launcher.unixbus launcher.writing
     """,
     """
@@ -32,6 +32,7 @@ LAYERS = (
     "launcher.config.*",
     "launcher.registry.* launcher.rabbit.* launcher.unixbus.*",
     "launcher.registry.migrations.* launcher.registry.migrations.versions.*",
+    "launcher.conductor.encoding launcher.conductor.remote_registry",
     """
     launcher.serve.rpc launcher.serve.forked_children launcher.serve.calls_in_hand
     launcher.serve.lead
@@ -40,7 +41,7 @@ LAYERS = (
     """,
     "launcher.serve.manager launcher.serve.rpc_server launcher.serve.redelivery",
     "launcher.serve.task launcher.serve.manager_checks",
-    "launcher.serve.* launcher.compute.*",
+    "launcher.serve.* launcher.compute.* launcher.conductor.conductor_manager",
     "launcher.serve.worker",
     "launcher.supervise.policy",
     "launcher.supervise.watch.*",

@@ -18,6 +18,7 @@ from launcher.registry.interface import Registry
 from launcher.registry.records import ComputeNode, ReasonUnusable, ServiceRecord, ServiceState
 from launcher.registry.retries import Retries
 from launcher.registry.store import SqlRegistry
+from tests.support.conductor import through_conductor
 
 NODE = ComputeNode(
     host="h",
@@ -97,11 +98,16 @@ def database(url: str) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def registry(database: Database) -> Iterator[Registry]:
-    """An empty registry; rows are deleted after each test."""
+@pytest.fixture(params=["directly", "through a conductor"])
+def registry(request: pytest.FixtureRequest, database: Database) -> Iterator[Registry]:
+    """An empty registry; rows are deleted after each test. As a host with a database has it, and
+    as one without: over a real bus."""
     registry = SqlRegistry(database)
-    yield registry
+    if request.param == "directly":
+        yield registry
+    else:
+        with through_conductor(registry) as remote:
+            yield remote
     for row in registry.list_services():
         registry.delete_service(row.host, row.binary)
 

@@ -19,6 +19,7 @@ from launcher.board.last_tries import LastTries
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.serve import rpc
 from launcher.serve.calls_in_hand import TrackedEndpoint
+from launcher.serve.manager import expected_exceptions
 from launcher.serve.redelivery import CallServer
 from launcher.serve.rpc import (
     MethodFinder,
@@ -63,6 +64,17 @@ class Endpoint:
     def wrapped(self, context: Any, name: str, key: int) -> str:
         self.log.append("wrapped")
         return name * key
+
+    @expose
+    @expected_exceptions(KeyError)
+    @adds_a_key
+    def expecting(self, context: Any, name: str, key: int) -> str:
+        raise KeyError(name * key)
+
+    @expose
+    @expected_exceptions(KeyError)
+    def strict(self, context: Any, name: str) -> str:
+        raise KeyError(name)
 
     @idempotent
     def hidden(self, context: Any) -> None:
@@ -284,7 +296,8 @@ def test_which_buses_speak_amqp(url: str, amqp_spoken: bool) -> None:
     [
         (
             {"method": "nope"},
-            "no method nope of version 1.0 can be called; there are: safe, unsafe, wrapped",
+            "no method nope of version 1.0 can be called; there are: expecting, safe, strict, "
+            "unsafe, wrapped",
         ),
         ({"method": "hidden"}, "no method hidden of version 1.0 can be called"),
         ({"method": ["safe"]}, r"no method \['safe'\] of version 1.0 can be called"),
@@ -294,6 +307,7 @@ def test_which_buses_speak_amqp(url: str, amqp_spoken: bool) -> None:
         ({"method": "n\nope\x1b[2J"}, r"no method n\\nope\\x1b\[2J of version"),
         ({"method": "safe", "args": {"a": 1}}, "safe: got an unexpected keyword argument 'a'"),
         ({"method": "safe", "args": {"a": 1}}, "its arguments are: none"),
+        ({"method": "strict", "args": {"a": 1}}, "strict: missing a required argument: 'name'"),
         ({"method": "safe", "args": [1]}, "the arguments of safe are not given by name"),
         ({"method": "safe", "args": None}, "the arguments of safe are not given by name"),
     ],
@@ -329,6 +343,15 @@ def test_a_decorator_may_add_arguments(server: CallServer, endpoint: Endpoint) -
 
     assert call.failure is None
     assert endpoint.log == ["acknowledge", "wrapped", "reply"]
+
+
+def test_so_may_one_below_expected_exceptions(server: CallServer, endpoint: Endpoint) -> None:
+    call = Message({"method": "expecting", "args": {"name": "a"}}, endpoint.log)
+
+    server._process_incoming([call])
+
+    assert call.failure is not None
+    assert isinstance(call.failure[1], KeyError)
 
 
 @pytest.mark.parametrize("timeout", [[1], {"a": 1}, "soon", float("inf")])

@@ -148,5 +148,6 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
     if slot.waiting:
         if slot.step in BUS_STEPS:
             return f"worker {slot.slot}: waiting for the bus{_which(slot.waiting)}"
-        return f"worker {slot.slot}: waiting for the database{_because(slot.outage)}"
+        place = "conductor" if slot.step is Step.CONDUCTOR else "database"
+        return f"worker {slot.slot}: waiting for the {place}{_because(slot.outage)}"
     return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"

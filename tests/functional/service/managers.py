@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from launcher.compute.compute_manager import ComputeManager
 from launcher.registry.records import ServiceRecord
 from launcher.serve import servicegroup
 from launcher.serve.manager import Manager, ManagerContext, expose, idempotent, periodic_task
@@ -348,3 +349,12 @@ class Fast(Traced):
 
 class NotAManager:
     """No Manager."""
+
+
+class Importing(ComputeManager):
+    """Says what its worker has imported."""
+
+    @expose
+    def imported(self, context: Any, names: list[str]) -> list[str]:
+        """The modules of these packages."""
+        return sorted(name for name in sys.modules if name.split(".")[0] in names)

@@ -12,7 +12,8 @@ from tests.functional.service.traces import put, trace
 from tests.support.notify_socket import NotifySocket
 from tests.support.waiting import wait_until
 
-STEPS = [step.label for step in Step if step not in (Step.FORK, Step.DONE)]
+OTHERS = (Step.FORK, Step.CONDUCTOR, Step.DONE)
+STEPS = [step.label for step in Step if step not in OTHERS]
 
 
 @pytest.mark.usefixtures("transport")

@@ -1,0 +1,76 @@
+"""The bus as one worker uses it: one transport for its servers, its probes and, on a host without
+a database, its calls to a conductor."""
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from oslo_config import cfg
+
+from launcher.conductor.remote_registry import ANSWER_SECONDS, RemoteRegistry
+from launcher.errors import LauncherError
+from launcher.registry.outage import Outage
+from launcher.serve import rpc
+from launcher.serve.main_and_alt_servers import Servers
+
+LEAVE_SECONDS = 5.0
+TRIES = 3  # calls that fit into start_timeout
+
+
+class WorkerBus:
+    """Made in a worker, after the fork. It connects when it is first used."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._conf = conf
+        self._servers: Servers | None = None
+        self._asks_conductor = False
+        self._watched: Callable[[], list[int]] = list  # the unix:// driver closes its own
+
+    @cached_property
+    def transport(self) -> Any:
+        """The transport. Used first by the thread that walks the start sequence."""
+        transport = rpc.get_transport(self._conf)
+        if rpc.speaks_amqp(self._conf):
+            from launcher.rabbit import transport as amqp  # noqa: PLC0415  # only with RabbitMQ
+
+            amqp.wait_without_polling(transport)
+            self._watched = amqp.watch_connections(transport)
+        return transport
+
+    def descriptors(self) -> list[int]:
+        """Called in a forked child: the sockets to the broker, which it must close."""
+        return self._watched()
+
+    def make_servers(self, *args: Any, **kwargs: Any) -> Servers:
+        """Make the servers, with the arguments of `Servers` behind the transport."""
+        self._servers = Servers(self.transport, *args, **kwargs)
+        return self._servers
+
+    def registry(
+        self, start_timeout: float, why: Callable[[], LauncherError | None], outage: Outage
+    ) -> RemoteRegistry:
+        """The registry behind a conductor; nobody is asked yet.
+
+        :param start_timeout: seconds. :param why: returns why the bus does not work, if it knows.
+        """
+        self._asks_conductor = True
+        timeout = min(ANSWER_SECONDS, start_timeout / TRIES)
+        url = self._conf.transport_url
+        return RemoteRegistry(self.transport, url, timeout=timeout, why=why, outage=outage)
+
+    def leave(self) -> None:
+        """Close the connections: within LEAVE_SECONDS, since the broker may be away. If the main
+        server never started, do nothing: its start still waits for the broker."""
+        started = self._servers is not None and self._servers.main.ever_started
+        if not (started or (self._asks_conductor and self._servers is None)):
+            return
+        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
+        thread.start()
+        thread.join(LEAVE_SECONDS)
+
+    def _leave(self) -> None:
+        self.transport.cleanup()
+        if self._servers is not None:
+            self._servers.main.leave()
+            self._servers.alt.leave()
