@@ -183,7 +183,8 @@ def test_an_older_host_works_with_a_newer_conductor(store: Registry) -> None:
 
         found = remote.get_service("h", "b")
 
-        assert found == made._replace(state=ServiceState.UP)  # it lives, whatever it does
+        assert found is not None
+        assert found == made._replace(state=ServiceState.UP, as_of=found.as_of)  # it lives
         assert [node.host for node in remote.list_compute_nodes()] == ["h"]
 
 
