@@ -99,7 +99,7 @@ def test_a_start_waits_for_a_conductor_and_says_so(compute: Start, conductor: St
 
     assert listed(host)["workers"] == 2
     wait_until(lambda: listed(host)["workers_serving"] == 2, SOON, "both are counted")
-    changing = {"last_seen": None, "report_count": None}
+    changing = {"last_seen": None, "report_count": None, "age": None}
     assert listed(control) | changing == listed(host) | changing
     host.signal(signal.SIGTERM)
     assert host.wait() == 0
