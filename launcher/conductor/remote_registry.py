@@ -33,7 +33,7 @@ from launcher.exception_text import one_line, reason
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
 
-ANSWER_SECONDS = 15.0  # more than a conductor waits for its database
+ANSWER_SECONDS = 15.0  # more than a conductor waits for a silent database; three fit into a report
 SEND_SECONDS = 1.0  # to send a call; the driver counts the rest from then on
 MOST_UNANSWERED = 8  # calls of this process that hang in the driver
 UNREACHED = " cannot be reached: "  # in the sentence of DatabaseUnavailable
