@@ -21,6 +21,7 @@ BINARY = "compute-launcher"
 PAGES = Path(__file__).parent
 NAMES = (f"{BINARY}.1", f"{BINARY}.conf.5", f"{BINARY}.7")
 WIDTH = 75  # of a line in the source
+BREAK = r"|\:"  # between choices; groff may begin a new line there
 ESCAPES = str.maketrans(
     {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
 )
@@ -105,7 +106,7 @@ def _invocation(action: argparse.Action) -> str:
     if action.nargs == 0:
         return names
     if action.choices is not None:
-        return f"{names} {'|'.join(map(bold, action.choices))}".strip()
+        return f"{names} {BREAK.join(map(bold, action.choices))}".strip()
     value = italic(str(action.metavar or action.dest.upper()))
     return f"{names} {value}{' ...' if action.nargs == '*' else ''}".strip()
 

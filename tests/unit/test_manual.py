@@ -35,7 +35,7 @@ REQUESTS = {
     *("TH", "SH", "SS", "PP", "TP", "IP", "RS", "RE", "EX", "EE"),
     *("B", "I", "BR", "IR", "RB", "ad", "br", "in", "nh", "nr"),
 }
-ESCAPES = r"\\(f[BIR]|-|e|&|\((aq|ga|ha|ti))"
+ESCAPES = r"\\(f[BIR]|-|e|&|:|\((aq|ga|ha|ti))"
 
 
 @cache
@@ -49,7 +49,7 @@ def section(name: str, heading: str) -> str:
         rf"^\.SH {heading}\n(.*?)(?=^\.SH |\Z)", page(name), re.DOTALL | re.MULTILINE
     )
     assert found
-    return re.sub(r"\\f[BIR]", "", found[1]).replace(r"\-", "-")
+    return re.sub(r"\\(f[BIR]|:)", "", found[1]).replace(r"\-", "-")
 
 
 @pytest.mark.parametrize("name", pages.NAMES)

@@ -190,6 +190,7 @@ def test_commands_go_through_the_conductor(compute: Start, conductor: Start) -> 
 
 def test_a_command_without_a_conductor_ends_with_69(compute: Start) -> None:
     host = compute()
+    host.wait_for_line("no conductor answers on bus")  # which is there then
     answer = host.run_command("services", "list")
     assert (answer.status, answer.stdout) == (69, "")
     assert answer.stderr.startswith("compute-launcher: error: no conductor answers on bus ")
