@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
+from oslo_config import cfg
+
 MASK = "***"
 Span = tuple[int, int]  # of a text: begin and end
 _SECRET_IN_QUERY = re.compile(
@@ -16,6 +18,15 @@ _HOST = rf"(?:{_PART}+|\[[^\]]*\])(?::\d*)?"
 _CREDENTIALS = re.compile(
     rf"{_PART}*(?::{_PART}*)?|(?:{_PART}+:{_PART}*@{_HOST},)+{_PART}+:{_PART}*"
 )
+
+
+def shown_database(conf: cfg.ConfigOpts) -> str:
+    """Where the registry is, without secrets."""
+    return (
+        "through a conductor"
+        if conf.database.use_conductor
+        else mask_url(conf.database.connection)
+    )
 
 
 def mask_url(url: str) -> str:

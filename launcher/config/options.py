@@ -1,4 +1,4 @@
-"""Our options, each with its unit, minimum and help."""
+"""Our options, each with its unit, minimum and help. The module is long: it is one list."""
 
 import os
 from collections.abc import Sequence

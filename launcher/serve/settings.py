@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from oslo_config import cfg
 
-from launcher.config.masking import mask_url
+from launcher.config.masking import shown_database
 from launcher.registry.interface import Registry
 from launcher.serve import loading
 from launcher.serve.manager import Manager, ManagerContext, Track
@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     transport_url: str
     connection: str
     use_conductor: bool
+    shown_database: str
     backdoor: bool
 
     @classmethod
@@ -92,13 +93,9 @@ class Settings(NamedTuple):
             transport_url=conf.transport_url,
             connection=conf.database.connection,
             use_conductor=conf.database.use_conductor,
+            shown_database=shown_database(conf),
             backdoor=conf.backdoor,
         )
-
-    @property
-    def shown_database(self) -> str:
-        """Where the registry is, without secrets."""
-        return "through a conductor" if self.use_conductor else mask_url(self.connection)
 
     def manager_context(
         self, conf: cfg.ConfigOpts, slot: int, registry: Registry, track: Track

@@ -25,7 +25,7 @@ from oslo_config import cfg
 from launcher import __version__
 from launcher.board.board import Board
 from launcher.board.counters import Counters
-from launcher.config.masking import mask_url
+from launcher.config.masking import mask_url, shown_database
 from launcher.core_dumps import limit_core
 from launcher.errors import ExitStatus
 from launcher.serve import loading, manager_checks
@@ -108,9 +108,7 @@ class Master:
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         LOG.info("bus %s", mask_url(conf.transport_url))
-        through = conf.database.use_conductor
-        database = "through a conductor" if through else mask_url(conf.database.connection)
-        LOG.info("database %s", database)
+        LOG.info("database %s", shown_database(conf))
         self._board.want(conf.workers, conf.start_timeout)
         LOG.info("starting %d workers", conf.workers)
 
