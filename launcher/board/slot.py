@@ -217,10 +217,9 @@ class Slot:
         """Called in the worker: why the database is away; "" when it answers again. A reader may
         see a mixture of two reasons for a moment."""
         data = reason.encode("utf-8", "replace")[:OUTAGE_BYTES]
-        self.put("outage_bytes", 0)
         self._outage[: len(data)] = data
-        self.put("outage_reasons", self.get("outage_reasons") + 1)
         self.put("outage_bytes", len(data))
+        self.put("outage_told", time.monotonic_ns())  # so that `view` looks anew
 
     def explain(self, reason: str) -> None:
         """Called in a worker that gives up: store one sentence for the master."""

@@ -46,7 +46,7 @@ FIELDS = (
     "oldest_call_bytes",
     "waiting",  # a Wait: why a step waits for bus or database
     "outage_bytes",  # 0: the database is not away, as far as the worker knows
-    "outage_reasons",  # how often the reason has changed
+    "outage_told",  # when the reason was last told
     "left",  # 1 when the worker has finished its work
     "accused",  # written by the master: pid of the late worker that it ends
     "reports_wanted",  # written by the master: how many reports it has asked for

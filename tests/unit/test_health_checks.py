@@ -74,6 +74,14 @@ def test_what_is_wrong_is_told_by_the_check_that_it_concerns(
     assert answer["status"] == worst(expected.values())
 
 
+def test_the_check_of_a_workers_tasks_says_why_the_database_is_away() -> None:
+    answer = look(slot(0), slot(1, tasks_failing=1, outage="no route to host"))
+
+    well, away = answer["checks"]["worker:tasks"]
+    assert "output" not in well
+    assert away["output"] == "the database: no route to host"
+
+
 def test_a_service_whose_workers_die_is_warned_of_though_all_serve() -> None:
     deaths = RecentDeaths(1, 3, 5, 120, 7, "ended by the master: task x late by 0 s")
     answer = look(slot(0), slot(1), recent_deaths=[deaths])
