@@ -14,7 +14,7 @@ from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Step, WorkerState
 from launcher.supervise.policy import Policy
-from launcher.supervise.watch.clock_gaps import OVERSLEPT_SECONDS
+from launcher.supervise.watch.clock_gaps import OVERSLEPT_SECONDS, RESPITE_SECONDS
 from launcher.supervise.watch.monitor import (
     EXTENSION_SECONDS,
     FAST_ROUND_SECONDS,
@@ -276,6 +276,24 @@ def test_a_pause_of_a_second_or_so_is_one_too(world: World) -> None:
     assert world.ended == []
 
 
+def test_a_deadline_that_passes_while_the_monitor_sleeps_gets_a_respite(world: World) -> None:
+    """All may have been stopped for a part of that sleep, and nothing shows it."""
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now + seconds(0.2), 2)
+    world.clock.move(OVERSLEPT_SECONDS - 0.1)
+
+    pause = world.monitor.round()
+
+    assert pause == FAST_ROUND_SECONDS
+    assert world.monitor.well
+    world.clock.move(RESPITE_SECONDS - 0.05)
+    world.monitor.round()
+    assert world.ended == []
+    world.clock.move(0.06)
+    world.monitor.round()
+    assert world.ended == [(4001, SHOW)]
+
+
 def test_several_pauses_add_up(world: World) -> None:
     world.be_ready()
     world.board.slot(0).beat(world.clock.now + seconds(5), 1)
@@ -426,7 +444,7 @@ def test_the_next_one_in_the_slot_is_judged_anew(world: World) -> None:
     assert world.ended == [(4001, SHOW)]
 
     world.board.slot(1).beat(world.clock.now - 1, 2)
-    world.monitor.round()
+    world.go_on(RESPITE_SECONDS + FAST_ROUND_SECONDS)
 
     assert world.ended[1:] == [(5001, SHOW)]
 

@@ -1,11 +1,29 @@
 """STOPPING=1 is final for systemd: it is sent once, when a stop has begun."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from launcher.board.board import Board
 from launcher.errors import LauncherError
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.policy import Policy
+
+# Writes its stacks into a file, in two parts and with some time between them.
+STUCK = """
+import os, select, signal, sys
+def abort(*_):
+    with open(sys.argv[1], "ab", buffering=0) as file:
+        file.write(b"begin ")
+        select.select([], [], [], 0.05)
+        file.write(b"end ")
+    os._exit(1)
+signal.signal(signal.SIGABRT, abort)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
 
 
 class Notifier:
@@ -30,3 +48,26 @@ def test_stopping_is_said_once_and_when_nothing_calls_it_off() -> None:
     stop.end()
 
     assert notifier.said == [("SIGTERM received", True)]
+
+
+def test_workers_that_do_not_stop_show_their_stacks_one_after_the_other(tmp_path: Path) -> None:
+    stacks = tmp_path / "stacks"
+    program = [sys.executable, "-c", STUCK, str(stacks)]
+    workers = [subprocess.Popen(program, stdout=subprocess.PIPE) for _ in range(3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        with worker.stdout as output:
+            assert output.readline() == b"ready\n"
+    board = Board()
+    notifier: Any = Notifier(board)
+    stop = Stop(board, notifier, lambda: Policy(graceful_seconds=0.01))
+    stop.is_worker = {worker.pid for worker in workers}.__contains__
+
+    stop.begin("SIGTERM received")
+    for worker in workers:
+        worker.wait()
+    stop.end()
+
+    found = stacks.read_text()
+    assert found.startswith("begin ")
+    assert "begin begin" not in found

@@ -24,6 +24,7 @@ STACKS_SECONDS = (
 )
 FAILED_START_SECONDS = 5.0  # for the workers of a failed start to undo it
 LOOK_SECONDS = 0.05
+ABORT_LOOK_SECONDS = 0.005
 STOPPED, STOPPED_HARD = "stopped", "stopped; a worker had to be killed, or died"  # the last STATUS
 LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
 
@@ -178,12 +179,19 @@ class Stop:
         return pids
 
     def _have_stacks_shown(self, children: Sequence[int]) -> None:
-        unlogged = self._unlogged(children)
-        for pid in unlogged:
+        """One after the other, while there is time: together, their stacks would be one jumble."""
+        for pid in children:
+            self._abort(pid)
+            while not _has_ended(pid):
+                if time.monotonic() >= self._kill_at:
+                    return
+                time.sleep(ABORT_LOOK_SECONDS)
+
+    def _abort(self, pid: int) -> None:
+        for _ in self._unlogged([pid]):
             self._killed = True
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGABRT)
-        for pid in unlogged:
             LOG.error("worker pid %d does not stop; it is aborted", pid)
 
     def _end_at_once(self) -> None:

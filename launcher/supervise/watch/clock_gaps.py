@@ -3,6 +3,10 @@
 The workers were most likely stopped as well: the machine was suspended, the whole control group
 got SIGSTOP, or there was no processor time. A starved master must still find a stuck worker, so
 it extends each deadline only once.
+
+A stop that lies within the monitor's own sleep is not seen as a gap: the monitor wakes when it
+planned to. So a deadline that passed in that sleep gets a respite, in which a worker that is well
+moves it.
 """
 
 import logging
@@ -15,6 +19,8 @@ from launcher.board.slot_fields import SlotView, seconds
 LOG = logging.getLogger(__name__)
 
 OVERSLEPT_SECONDS = 0.5  # a round that begins later than planned by more follows a gap
+SLEPT_SECONDS = 0.1  # a deadline that passes in a longer sleep gets the respite
+RESPITE_SECONDS = 0.25  # from the end of the sleep; workers that were stopped run again
 LONG_SECONDS = 5.0  # a longer gap is a warning; a busy machine has short ones
 LOOKED_AT = 5  # pauses; the last few decide whether the master is starved
 
@@ -34,6 +40,7 @@ class ClockGaps:
         self.is_starved = False  # as of the last round; any thread
         self._credits: dict[int, tuple[int, int]] = {}  # slot: (deadline as it was, nanoseconds)
         self._last: deque[_Pause] = deque(maxlen=LOOKED_AT)
+        self.respite_until = 0  # monotonic nanoseconds; the monitor looks often until then
         self.until = 0  # end of the last pause that extended deadlines, monotonic nanoseconds
 
     def plan(self, pause: float) -> None:
@@ -42,13 +49,16 @@ class ClockGaps:
 
     def begin_round(self, slots: Sequence[SlotView], now: int) -> list[SlotView]:
         """Return the slots with extended deadlines; log a gap since the last round."""
-        away, self._last_round = now - self._last_round, now
+        before, self._last_round = self._last_round, now
+        away = now - before
         if away > seconds(self._planned + OVERSLEPT_SECONDS):
             self.forgive(slots, away, now)
             if not self.is_starved:  # starvation is logged once, not for each pause
                 level = logging.WARNING if away > seconds(LONG_SECONDS) else logging.INFO
                 words = "no worker is judged by the last %.1f s: the master did not run"
                 LOG.log(level, words, away / 1e9)
+        elif away > seconds(SLEPT_SECONDS):
+            self._give_respite(slots, before, now)
         self._note_starvation(self.starved(now))
         return self.adjusted(slots)
 
@@ -69,6 +79,13 @@ class ClockGaps:
             credit = self._credit(slot)
             if not (starved and credit):
                 self._credits[slot.slot] = (slot.deadline, credit + pause)
+
+    def _give_respite(self, slots: Sequence[SlotView], before: int, now: int) -> None:
+        """Extend the deadlines that have passed since the last round, at `before`."""
+        for slot in slots:
+            if slot.deadline and before <= slot.deadline + self._credit(slot) < now:
+                self.respite_until = now + seconds(RESPITE_SECONDS)
+                self._credits[slot.slot] = (slot.deadline, self.respite_until - slot.deadline)
 
     def starved(self, now: int) -> bool:
         """Whether the last few pauses fill more than half of the time since the first of them.

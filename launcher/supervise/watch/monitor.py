@@ -244,7 +244,8 @@ class Monitor:
             self._notifier.extend_timeout(EXTENSION_SECONDS)
 
     def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
-        if verdict.late or any(slot.state is not WorkerState.SERVING for slot in slots):
+        doubtful = verdict.late or self._seen.now < self._clock_gaps.respite_until
+        if doubtful or any(slot.state is not WorkerState.SERVING for slot in slots):
             return FAST_ROUND_SECONDS
         watchdog = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
         return min(ROUND_SECONDS, watchdog or ROUND_SECONDS)
