@@ -349,16 +349,22 @@ def test_a_door_without_descriptors_answers_and_does_not_spin(
 ) -> None:
     """A spare descriptor is used first; then the server pauses, and logs that once."""
     with ExitStack() as stack:
-        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
-        stack.enter_context(exhausted())
-        clients[0].settimeout(SOON)
-        clients[0].connect(str(directory / CONTROL_SOCKET))
-        clients[0].sendall(b"GET /health HTTP/1.1\r\n\r\n")
-        assert clients[0].recv(100).startswith(b"HTTP/1.1 200"), "by the one in reserve"
+        clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(30)]
+        take_freed = stack.enter_context(exhausted())
+        client = clients.pop()
+        client.settimeout(SOON)
+        client.connect(str(directory / CONTROL_SOCKET))
+        client.sendall(b"GET /health HTTP/1.1\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200"), "by the one in reserve"
         before = time.process_time()
-        for client in clients[1:]:
-            client.connect(str(directory / CONTROL_SOCKET))
-        wait_until(lambda: "no connection can be accepted" in caplog.text, SOON, "it complains")
+
+        def complains() -> bool:
+            take_freed()
+            if "no connection can be accepted" not in caplog.text and clients:
+                clients.pop().connect(str(directory / CONTROL_SOCKET))
+            return "no connection can be accepted" in caplog.text
+
+        wait_until(complains, SOON, "it complains")
         elapse(1.0)
         assert time.process_time() - before < 0.5, "seconds of processor time: it spins"
     assert caplog.text.count("no connection can be accepted") == 1
@@ -366,16 +372,21 @@ def test_a_door_without_descriptors_answers_and_does_not_spin(
 
 
 @contextmanager
-def exhausted() -> Iterator[None]:
-    """This process has no free descriptor."""
+def exhausted() -> Iterator[Callable[[], None]]:
+    """This process has no free descriptor. What is yielded takes those that are free again: what
+    earlier tests have left may be closed at any moment."""
     taken = []
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 8, limit[1]))
-    try:
+
+    def take_freed() -> None:
         with suppress(OSError):
             while True:
                 taken.append(os.open(os.devnull, os.O_RDONLY))
-        yield
+
+    try:
+        take_freed()
+        yield take_freed
     finally:
         for descriptor in taken:
             os.close(descriptor)
