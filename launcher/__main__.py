@@ -6,13 +6,12 @@ import os
 import sys
 from typing import NoReturn
 
-from launcher import native_threads
-from launcher.supervise.processes import signals
+from launcher import blocked_signals, native_threads
 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
-    signals.block()  # a signal that arrives during the imports is handled later
+    blocked_signals.block()  # a signal that arrives during the imports is handled later
     gc.disable()  # imports make almost no garbage; a command or worker enables it again
     native_threads.require()
     from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.messaging

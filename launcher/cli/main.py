@@ -10,12 +10,12 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from launcher import blocked_signals
 from launcher.cli import common_options, parser
 from launcher.cli.output import complain
 from launcher.config import file_contents, loader
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve import profiling
-from launcher.supervise.processes import signals
 from launcher.supervise.watch.notify import Notifier
 from launcher.writing import log, outlet
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
             return restarter.run(binary, partial(run, binary, args))
         if args.command is None:
             return run(binary, args)
-        signals.unblock()
+        blocked_signals.unblock()
         from launcher.cli import commands  # noqa: PLC0415  # the service needs none of it
 
         gc.enable()

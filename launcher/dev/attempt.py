@@ -19,12 +19,12 @@ from typing import NoReturn
 
 from oslo_config import cfg
 
+from launcher import blocked_signals
 from launcher.dev import sources
 from launcher.errors import ExitStatus, LauncherError, SourceWrong
 from launcher.exception_text import reason
 from launcher.foreign_text import fit_block
 from launcher.serve import loading
-from launcher.supervise.processes import signals
 from launcher.writing.outlet import ERRORS
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -118,7 +118,7 @@ class _Beginning:
         """Before the configuration is read."""
         os.setsid()  # what is typed at the terminal is for the watcher, and for it alone
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        while signal.sigtimedwait(signals.TAKEN, 0):
+        while signal.sigtimedwait(blocked_signals.TAKEN, 0):
             pass  # it was typed before that, and the watcher has it too
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != self._watcher:

@@ -18,11 +18,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher import blocked_signals
 from launcher.dev.attempt import Attempt, Serve
 from launcher.dev.sources import Watch, fingerprint, imported
 from launcher.errors import ExitStatus, UsageError
 from launcher.foreign_text import fit
-from launcher.supervise.processes import signals, terminal
+from launcher.supervise.processes import terminal
 from launcher.writing import log
 from launcher.writing.log_handlers import coloured
 from launcher.writing.outlet import ERRORS
@@ -98,7 +99,7 @@ class Watcher:
 
     def _take_signal(self) -> None:
         busy = self._attempt is not None or self._told
-        taken = {*signals.TAKEN, signal.SIGCHLD}
+        taken = {*blocked_signals.TAKEN, signal.SIGCHLD}
         found = signal.sigtimedwait(taken, BUSY_SECONDS if busy else LOOK_SECONDS)
         if found is None or found.si_signo == signal.SIGCHLD:
             return

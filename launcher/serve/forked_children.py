@@ -20,21 +20,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from launcher.blocked_signals import TAKEN
+
 LOG = logging.getLogger(__name__)
 
 Descriptors = Callable[[], Iterable[int]]
 # Signals that the master, cotyledon or a worker handles. A child gets the default action.
-HANDLED = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGALRM,
-    signal.SIGCHLD,
-)
+HANDLED = TAKEN | {signal.SIGALRM, signal.SIGCHLD}
 _STANDARD = 2  # a child keeps the descriptors up to this one: the standard streams
 
 
@@ -90,7 +82,7 @@ class ForkedChildren:
             for action in self._actions:
                 action()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old - {*HANDLED})
+            signal.pthread_sigmask(signal.SIG_SETMASK, old - HANDLED)
 
     def _close_descriptors(self) -> None:
         """Replace the descriptors with /dev/null. Their numbers stay taken: objects that the fork

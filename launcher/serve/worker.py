@@ -17,6 +17,7 @@ from typing import Any
 import cotyledon
 from oslo_config import cfg
 
+from launcher import blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.board.slot import Slot
@@ -39,13 +40,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STACKS_SECONDS = 0.2  # for writing the stacks; the master aborts the worker soon after
 
 # Signals that a terminal or an operator sends to the whole group: only the master acts on them.
-IGNORED = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
+IGNORED = blocked_signals.TAKEN - {signal.SIGTERM, signal.SIGUSR1}
 
 
 @dataclass(slots=True)
@@ -239,8 +234,7 @@ def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
 
 
 def _listen_to_signals(on_call: Callable[..., None]) -> None:
-    """Unblock signals. The master blocked them before the fork, since a signal to a new worker
-    would go to the master's wake-up pipe. By now cotyledon has made a pipe for the worker."""
+    """Unblock signals: by now cotyledon has made a wake-up pipe for the worker."""
     ignore_signals(IGNORED)
     signal.signal(signal.SIGUSR1, on_call)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*IGNORED, signal.SIGUSR1, signal.SIGTERM})
+    blocked_signals.unblock()

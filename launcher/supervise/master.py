@@ -22,7 +22,7 @@ from functools import partial
 
 from oslo_config import cfg
 
-from launcher import __version__
+from launcher import __version__, blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.config.masking import mask_url, shown_database
@@ -91,7 +91,7 @@ class Master:
             self._notifier.flush_until(time.monotonic() + LAST_MESSAGE_SECONDS)
 
     def _brace(self) -> None:
-        signals.block()
+        blocked_signals.block()
         limit_core(wanted=self._conf.supervision.core_dumps)
         # For SIGABRT from systemd's watchdog; workers inherit the handler, for the monitor's
         # SIGABRT. The handler stops no thread. A thread that runs during the dump may crash it:

@@ -35,7 +35,7 @@ def wired() -> int:
     """Have a handler and a wake-up pipe, as cotyledon's workers have: the end to read from."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writing)
-    for number in {*forked_children.HANDLED} - {signal.SIGCHLD}:
+    for number in forked_children.HANDLED - {signal.SIGCHLD}:
         signal.signal(number, lambda *_: None)
     return reading
 

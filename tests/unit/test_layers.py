@@ -21,8 +21,7 @@ LAYERS = (
     """,
     """
     launcher.native_threads launcher.core_dumps launcher.deadline launcher.foreign_text
-    launcher.exception_text
-    launcher.peer_credentials
+    launcher.exception_text launcher.peer_credentials launcher.blocked_signals
     """,
     "launcher.errors",
     """

@@ -6,11 +6,11 @@ from functools import cache
 import pytest
 
 from etc.man import generate as pages
+from launcher import blocked_signals
 from launcher.board.states import Step, WorkerState
 from launcher.cli import commands
 from launcher.config.options import GROUPS
 from launcher.errors import ExitStatus
-from launcher.supervise.processes import signals
 from tests.unit.test_health import slot
 from tests.unit.test_metrics import scrape_text
 
@@ -96,7 +96,7 @@ def test_every_command_is_told_with_its_options() -> None:
 def test_every_exit_status_and_signal_is_told() -> None:
     told = re.findall(r"^\.B (\d+)$", section(COMMANDS, "EXIT STATUS"), re.MULTILINE)
     assert [int(number) for number in told] == sorted(ExitStatus)
-    assert {one.name for one in signals.TAKEN} <= set(
+    assert {one.name for one in blocked_signals.TAKEN} <= set(
         re.findall(r"SIG\w+", section(COMMANDS, "SIGNALS"))
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from launcher import blocked_signals
 from launcher.supervise.processes import signals
 from tests.support.waiting import wait_until
 
@@ -28,7 +29,7 @@ def in_child(action: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-@pytest.mark.parametrize("number", sorted(signals.TAKEN))
+@pytest.mark.parametrize("number", sorted(blocked_signals.TAKEN))
 def test_every_signal_reaches_its_handler(number: signal.Signals) -> None:
     def check() -> None:
         seen, came = list[signal.Signals](), threading.Event()
@@ -37,7 +38,7 @@ def test_every_signal_reaches_its_handler(number: signal.Signals) -> None:
             seen.append(which)
             came.set()
 
-        signals.block()
+        blocked_signals.block()
         signals.start_threads({number: handle})
         os.kill(os.getpid(), number)
         assert came.wait(SOON)
@@ -49,7 +50,7 @@ def test_every_signal_reaches_its_handler(number: signal.Signals) -> None:
 def test_a_signal_without_a_handler_is_ignored_and_the_next_one_taken() -> None:
     def check() -> None:
         came = threading.Event()
-        signals.block()
+        blocked_signals.block()
         signals.start_threads({signal.SIGHUP: lambda _: came.set()})
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGTTIN)
@@ -62,7 +63,7 @@ def test_a_signal_without_a_handler_is_ignored_and_the_next_one_taken() -> None:
 def test_a_signal_that_comes_before_the_thread_is_kept() -> None:
     def check() -> None:
         came = threading.Event()
-        signals.block()
+        blocked_signals.block()
         os.kill(os.getpid(), signal.SIGTERM)
         signals.start_threads({signal.SIGTERM: lambda _: came.set()})
         assert came.wait(SOON)
@@ -72,10 +73,10 @@ def test_a_signal_that_comes_before_the_thread_is_kept() -> None:
 
 def test_what_is_blocked_stays_so_across_a_fork() -> None:
     def check_mask() -> None:
-        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= signals.TAKEN
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= blocked_signals.TAKEN
 
     def check() -> None:
-        signals.block()
+        blocked_signals.block()
         in_child(check_mask)
 
     in_child(check)
@@ -90,7 +91,7 @@ def test_a_handler_that_gets_no_thread_ends_nothing() -> None:
         def fail(_: signal.Signals) -> None:
             raise RuntimeError("can't start new thread")
 
-        signals.block()
+        blocked_signals.block()
         signals.start_threads({signal.SIGHUP: fail, signal.SIGTERM: lambda _: came.set()})
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -110,7 +111,7 @@ def test_a_second_signal_is_not_lost_while_the_first_is_on_its_way() -> None:
             release.wait(2 * SOON)
             seen.release()
 
-        signals.block()
+        blocked_signals.block()
         signals.start_threads({signal.SIGTERM: handle})
         os.kill(os.getpid(), signal.SIGTERM)
         assert entered.wait(SOON)

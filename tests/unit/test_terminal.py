@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.supervise.processes import signals, terminal
+from launcher import blocked_signals
+from launcher.supervise.processes import terminal
 from launcher.supervise.processes.terminal import own_process_group
 
 
@@ -45,7 +46,7 @@ def in_session(action: Callable[[], object], *, stdin: str | None = None) -> Non
             _, status = os.waitpid(script, 0)
             os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
         signal.alarm(10)
-        signals.block()
+        blocked_signals.block()
         if stdin is not None:
             os.dup2(os.open(stdin, os.O_RDONLY), 0)
         _exit_after(action)

@@ -17,7 +17,7 @@ def own_process_group() -> Iterator[None]:
 
     cotyledon calls setsid(), which would detach the master from the terminal: Ctrl-C would not
     reach it. For the leader of a group setsid() fails, harmlessly. SIGTTOU must be blocked, as
-    `signals.block` does: a background process that sets the foreground group gets it.
+    `blocked_signals.block` does: a background process that sets the foreground group gets it.
     """
     before = os.getpgrp()
     in_foreground = foreground_group() == before
