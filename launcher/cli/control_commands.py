@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from launcher.cli.control_client import ANSWER_SECONDS, ControlClient, error_text
@@ -17,7 +18,6 @@ from launcher.cli.output import (
 from launcher.errors import (
     CommandFailed,
     ExitStatus,
-    LauncherError,
     NotAnswering,
     NotRunning,
     ReloadFailed,
@@ -87,19 +87,7 @@ def status(client: ControlClient, args: argparse.Namespace) -> int:
     answer, 3 when it does not run."""
     if args.watch:
         return _watch(client)
-    try:
-        if args.report is not None:
-            return _report(client, args.report)
-        answer = _status(client)
-    except NotRunning as error:
-        return _complain(client, error, EXIT_NOT_RUNNING)
-    except NotAnswering as error:
-        return _complain(client, error, EXIT_DEGRADED)
-    if args.json:
-        print_json(answer)
-    else:
-        print_text(_table(answer))
-    return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
+    return _judged(client, lambda: _show_status(client, args))
 
 
 def health(client: ControlClient, args: argparse.Namespace) -> int:
@@ -108,12 +96,31 @@ def health(client: ControlClient, args: argparse.Namespace) -> int:
     Return 0 when the service serves, also with a warning. Return 1 when it does not serve or does
     not answer, 3 when it does not run.
     """
+    return _judged(client, lambda: _show_health(client, args))
+
+
+def _judged(client: ControlClient, show: Callable[[], int]) -> int:
+    """Show an answer, or say that there is none; return the exit status."""
     try:
-        _, answer = client.ask("GET", "/health", timeout=ANSWER_SECONDS)
-    except NotRunning as error:
-        return _complain(client, error, EXIT_NOT_RUNNING)
-    except NotAnswering as error:
-        return _complain(client, error, EXIT_DEGRADED)
+        return show()
+    except (NotRunning, NotAnswering) as error:
+        complain(client.binary, error)
+        return EXIT_NOT_RUNNING if isinstance(error, NotRunning) else EXIT_DEGRADED
+
+
+def _show_status(client: ControlClient, args: argparse.Namespace) -> int:
+    if args.report is not None:
+        return _report(client, args.report)
+    answer = _status(client)
+    if args.json:
+        print_json(answer)
+    else:
+        print_text(_table(answer))
+    return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
+
+
+def _show_health(client: ControlClient, args: argparse.Namespace) -> int:
+    _, answer = client.ask("GET", "/health", timeout=ANSWER_SECONDS)
     if args.json:
         print_json(answer)
     else:
@@ -139,11 +146,6 @@ def _table(answer: dict[str, Any]) -> str:
 
 def _status(client: ControlClient) -> dict[str, Any]:
     return client.ask("GET", "/status", timeout=ANSWER_SECONDS)[1]
-
-
-def _complain(client: ControlClient, error: LauncherError, status: int) -> int:
-    complain(client.binary, error)
-    return status
 
 
 def _watch(client: ControlClient) -> int:

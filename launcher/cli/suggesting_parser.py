@@ -1,12 +1,23 @@
 """An ArgumentParser that refuses a wrong command line in one sentence, with a suggestion."""
 
 import argparse
+import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from launcher.cli.suggestions import unknown_command, unknown_option
 from launcher.errors import UsageError
+
+# Commands of other launchers. `{binary}` is the name of the service.
+INSTEAD = {
+    "run": "without a command the service runs, in the foreground",
+    "start": "without a command the service runs, in the foreground; under systemd: "
+    "systemctl start {binary}",
+    "stop": "press Ctrl-C where it runs, or send SIGTERM to the pid in 'status --json'; under "
+    "systemd: systemctl stop {binary}",
+    "restart": "'reload' takes a new configuration, 'restart-worker SLOT' replaces a worker; new "
+    "code needs a stop and a start; under systemd: systemctl restart {binary}",
+}
 
 
 class SuggestingParser(argparse.ArgumentParser):
@@ -45,14 +56,14 @@ class SuggestingParser(argparse.ArgumentParser):
             if action is None and word.startswith("--"):
                 others = self.root._option_string_actions if self.root else ()
                 known = [one for one in self._option_string_actions if one.startswith("--")]
-                self.error(unknown_option(name, known, others))
+                self.error(_unknown_option(name, known, others))
             if action is not None and action.nargs is None and not equals:
                 next(rest, None)  # its value
 
     def _check_command(self, word: str) -> None:
         if word not in (self.commands or {}):
             binary = self.prog.partition(" ")[0]
-            self.error(unknown_command(binary, word, self.commands or {}))
+            self.error(_unknown_command(binary, word, self.commands or {}))
 
     def _option(self, name: str) -> argparse.Action | None:
         """The option with this name. The beginning of a name is enough, as for argparse."""
@@ -64,3 +75,32 @@ class SuggestingParser(argparse.ArgumentParser):
         """:raises UsageError: always."""
         see = " See" if message.endswith("?") else "; see"
         raise UsageError(problem=f"{message}{see} '{self.prog} --help'")
+
+
+def _unknown_command(binary: str, word: str, commands: Iterable[str]) -> str:
+    """Part of a sentence about an unknown command."""
+    if word in INSTEAD:
+        return f"there is no command {word!r}: {INSTEAD[word].format(binary=binary)}"
+    known = list(commands)
+    return f"there is no command {word!r}; {_meant(word, known) or _all('commands', known)}"
+
+
+def _unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """Part of a sentence about an unknown option.
+
+    :param options: the options that are allowed in its place.
+    :param elsewhere: the options that stand before the command.
+    """
+    if name in set(elsewhere):
+        return f"{name} has to stand before the command"
+    meant = _meant(name, list(options))
+    return f"there is no option {name} here{f'; {meant}' if meant else ''}"
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _all(what: str, known: Sequence[str]) -> str:
+    return f"{what}: {', '.join(known)}"
