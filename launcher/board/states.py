@@ -1,4 +1,4 @@
-"""States of a slot, their transitions, and the steps of the start sequence."""
+"""States of a slot, their transitions, the steps of a start, and what a worker waits for."""
 
 from enum import IntEnum
 

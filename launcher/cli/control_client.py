@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from launcher.cli import peer
+from launcher.cli import control_connection
 from launcher.directories.paths import CONTROL_SOCKET
 from launcher.errors import (
     CommandFailed,
@@ -161,7 +161,7 @@ class UnixConnection(http.client.HTTPConnection):
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
             try:
-                peer.connect(self.sock, self._runtime_path)
+                control_connection.connect(self.sock, self._runtime_path)
             except BlockingIOError:  # connect(2), EAGAIN: the backlog is full
                 self.sock.close()
                 if time.monotonic() >= end:

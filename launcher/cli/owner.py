@@ -11,7 +11,7 @@ from pathlib import Path
 from oslo_config import cfg
 from oslo_messaging import TransportURL
 
-from launcher.cli import peer
+from launcher.cli import control_connection
 from launcher.config.masking import mask_url
 from launcher.directories import ownership, privileges
 from launcher.errors import BusUnavailable, DatabaseUnusable
@@ -68,7 +68,7 @@ def _uid_of_master(runtime_path: Path, wait_seconds: float) -> tuple[int, float]
     begun, waited = time.monotonic(), 0.0
     while True:
         try:
-            return peer.uid_of_master(runtime_path), waited
+            return control_connection.uid_of_master(runtime_path), waited
         except (FileNotFoundError, ConnectionRefusedError):
             if waited >= wait_seconds:
                 raise

@@ -1,4 +1,4 @@
-"""Messages as oslo.messaging's server executes them."""
+"""Messages that a server has claimed: executed, acknowledged or put back, and their replies."""
 
 import logging
 import sys

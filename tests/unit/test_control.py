@@ -23,7 +23,7 @@ from launcher.directories.paths import CONTROL_SOCKET
 from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, OptionError
 from launcher.supervise.control import pending_clients
 from launcher.supervise.control.http_server import COMMANDS, CONNECTIONS, REPORTS
-from launcher.supervise.control.requests import Answer, SlowQuestion
+from launcher.supervise.control.requests import Answer, SlowRequest
 from launcher.supervise.control.sockets import Control, MetricsPort
 from tests.support.directories import short_directory
 from tests.support.waiting import elapse, wait_until
@@ -63,7 +63,7 @@ def door(directory: Path, gate: threading.Event) -> Iterator[Control]:
         str(directory),
         {
             ("POST", "/command"): command,
-            ("GET", "/report"): SlowQuestion(command),
+            ("GET", "/report"): SlowRequest(command),
             ("GET", "/question"): lambda body: Answer.of({}),
             ("GET", "/health"): lambda body: Answer.of({}),
             ("GET", "/status"): lambda body: Answer.of({"much": "x" * MUCH}),

@@ -43,7 +43,7 @@ def test_a_master_that_is_being_restarted_is_waited_for(
             raise errors.pop(0)
         return SERVICE
 
-    monkeypatch.setattr("launcher.cli.owner.peer.uid_of_master", ask)
+    monkeypatch.setattr("launcher.cli.owner.control_connection.uid_of_master", ask)
     assert owner.become_bus_owner(hidden, wait_seconds=30) > 0
     assert driver_options.trusted_users(hidden) == {SERVICE}
 
@@ -57,7 +57,7 @@ def test_one_that_does_not_come_back_is_told_of(
         asked.append(runtime_path)
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("launcher.cli.owner.peer.uid_of_master", ask)
+    monkeypatch.setattr("launcher.cli.owner.control_connection.uid_of_master", ask)
     with pytest.raises(BusUnavailable, match=r"no master listens in .* is it running"):
         owner.become_bus_owner(hidden, wait_seconds=0.05)
     assert len(asked) > 1

@@ -27,7 +27,7 @@ from launcher.supervise.control.requests import (
     Handler,
     Route,
     RouteTable,
-    SlowQuestion,
+    SlowRequest,
 )
 from launcher.supervise.control.wakeup import SpareDescriptor, Wakeup
 
@@ -101,7 +101,7 @@ class HttpServer(socketserver.TCPServer):
         return None
 
     def _limit(self, verb: str, handler: object) -> ConcurrencyLimit | None:
-        if isinstance(handler, SlowQuestion):
+        if isinstance(handler, SlowRequest):
             return self._reports
         return self._commands if verb == "POST" else None
 
@@ -191,7 +191,7 @@ class HttpServer(socketserver.TCPServer):
         for client in self._pending.waiting():
             self._begin(client, self._general, REQUEST_SECONDS, now)
         for client in reversed(self._pending.waiting()):
-            if own := self._probes.get(client.question):
+            if own := self._probes.get(client.path_of_get):
                 self._begin(client, own, RESERVED_SECONDS, now)
 
     def _begin(

@@ -54,7 +54,7 @@ class Client:
             self.late_at = self._came + HEAD_SECONDS
 
     @property
-    def question(self) -> str:
+    def path_of_get(self) -> str:
         """The path of a GET request; "" for a command and for an invalid request."""
         words = self.received.partition(b"\n")[0].decode("latin-1").split()
         if len(words) < 2 or words[0] != "GET":

@@ -71,10 +71,10 @@ class ConcurrencyLimit:
         self._places.release()
 
 
-class SlowQuestion:
+class SlowRequest:
     """A GET route whose answer takes long, because it waits for a worker.
 
-    It counts as a command. Such questions take at most half of the commands' places.
+    It counts as a command. Such requests take at most half of the commands' places.
     """
 
     def __init__(self, handler: Callable[..., Answer]) -> None:
@@ -149,7 +149,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(_TimeLimitedReader(self._client, self._seconds))
 
     def do_GET(self) -> None:
-        """Answer a question. It has no body; one that is sent is not read."""
+        """Answer a GET. It has no body; one that is sent is not read."""
         if route := self._route("GET"):
             self._send(self._ask(route, {}))
 
@@ -177,7 +177,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         LOG.debug("control socket: " + format, *args)
 
     def _route(self, verb: str) -> Route | None:
-        path = urlsplit(self.path).path  # curl's form, or the whole URL; no question has a query
+        path = urlsplit(self.path).path  # curl's form, or the whole URL; no GET has a query
         route = self._router.find(verb, path)
         if route is None:
             others = [one for one in VERBS if self._router.find(one, path)]

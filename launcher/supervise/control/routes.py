@@ -7,7 +7,7 @@ from launcher.board.board import CAPACITY, Board
 from launcher.board.counters import Counters
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, examine
-from launcher.supervise.control.requests import Answer, RouteTable, SlowQuestion
+from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.scaling import Scaling
@@ -19,7 +19,7 @@ from launcher.supervise.watch.monitor import Monitor
 class Routes:
     """Handlers, called in threads of the control socket.
 
-    Questions are answered from memory; status also reads /proc. A command is answered when it is
+    A GET is answered from memory; status also reads /proc. A command is answered when it is
     done, or with the LauncherError for which it failed.
     """
 
@@ -56,7 +56,7 @@ class Routes:
             ("POST", "/reload"): self._have_reloaded,
             ("POST", "/scale"): self._have_scaled,
             ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
-            ("GET", r"/workers/(\d{1,4})/report"): SlowQuestion(self._tell_report),
+            ("GET", r"/workers/(\d{1,4})/report"): SlowRequest(self._tell_report),
             **self.public_routes(),
         }
 

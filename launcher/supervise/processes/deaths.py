@@ -1,4 +1,4 @@
-"""What the master does about a dead worker."""
+"""Deaths of workers: finds out of what, counts and logs them, and has a successor wait or none."""
 
 import logging
 import random

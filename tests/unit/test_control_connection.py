@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launcher.cli import peer
+from launcher.cli import control_connection
 from launcher.cli.control_client import ControlClient
 from launcher.directories import ownership
 from launcher.directories.ownership import ANYBODY, Reached
@@ -66,10 +66,10 @@ def test_who_is_asked(
 
     def judge() -> bool:
         try:
-            peer._check_directory(Path("/run/x"), place)
+            control_connection._check_directory(Path("/run/x"), place)
         except MasterUntrusted:
             return False
-        return peer._may_answer(listener, place)
+        return control_connection._may_answer(listener, place)
 
     assert judge() is asked
 
@@ -90,14 +90,14 @@ def listening(directory: Path, name: str = CONTROL_SOCKET) -> Iterator[socket.so
 
 def test_the_uid_of_a_master_is_the_kernels_word(directory: Path) -> None:
     with listening(directory):
-        assert peer.uid_of_master(directory) == os.geteuid()
+        assert control_connection.uid_of_master(directory) == os.geteuid()
 
 
 @needs_root
 def test_root_is_told_the_uid_of_another_users_master(directory: Path) -> None:
     os.chown(directory, US, US)
     with as_another(US, directory):
-        assert peer.uid_of_master(directory) == US
+        assert control_connection.uid_of_master(directory) == US
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def test_a_link_to_another_socket_is_not_followed(directory: Path) -> None:
     with listening(directory / "other"):
         (directory / CONTROL_SOCKET).symlink_to(directory / "other" / CONTROL_SOCKET)
         with pytest.raises(MasterUntrusted, match="it is a link"):
-            peer.uid_of_master(directory)
+            control_connection.uid_of_master(directory)
 
 
 @needs_root
@@ -178,9 +178,9 @@ def test_a_link_that_a_stranger_made_leads_nowhere(directory: Path) -> None:
         link.symlink_to(directory / "ours")
         os.lchown(link, STRANGER, STRANGER)
         with pytest.raises(MasterUntrusted, match=f"uid {STRANGER} could have put the directory"):
-            peer.uid_of_master(link)
+            control_connection.uid_of_master(link)
         os.lchown(link, 0, 0)
-        assert peer.uid_of_master(link) == 0
+        assert control_connection.uid_of_master(link) == 0
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: None])
@@ -197,9 +197,9 @@ def test_no_descriptor_is_left_open(directory: Path) -> None:
     before = open_now()
     with ExitStack() as stack:
         with pytest.raises(OSError, match="No such file"):
-            peer.uid_of_master(directory)
+            control_connection.uid_of_master(directory)
         server = stack.enter_context(listening(directory))
-        peer.uid_of_master(directory)
+        control_connection.uid_of_master(directory)
         server.close()
     assert open_now() == before
     assert stat.S_ISSOCK((directory / CONTROL_SOCKET).stat().st_mode)
