@@ -32,7 +32,6 @@ NOTIFICATION_TESTS = {
     "NotifyTestCase.test_all_categories",
     "NotifyTestCase.test_compression",
     "NotifyTestCase.test_independent_topics",
-    "NotifyTestCase.test_multiple_servers",
     "NotifyTestCase.test_multiple_topics",
     "NotifyTestCase.test_simple",
     "NotifyTestCase.test_simple_batch",
@@ -42,6 +41,7 @@ LEFT_OUT = {
     # pushes deals them out like cards, here whoever has room takes the next one. How a burst is
     # shared is tested in test_bus_rpc.py.
     "CastTestCase.test_server_in_group",
+    "NotifyTestCase.test_multiple_servers",  # each of two servers has to get one of eight
     # Of oslo.metrics: it starts a server on fixed port 3000, and asserts nothing of the driver.
     "MetricsTestCase.test_functional",
 }

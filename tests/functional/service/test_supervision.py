@@ -251,10 +251,11 @@ def test_a_start_that_fails_alike_in_all_workers_ends_at_once_and_says_so_once(
     assert service.wait() == 3
 
     assert service.output.count("Traceback") == 1
-    assert "starts again in" not in service.output
-    assert len(re.findall(r"WARNING .* ended: post_start_hook: RuntimeError", service.output)) <= (
-        2 * number
-    )
+    deaths = re.finditer(r"worker (\d+) pid \d+ ended: post_start_hook: Runtime", service.output)
+    first = {death[1]: death.end() for death in reversed([*deaths])}
+    assert len(first) == number
+    # One that is slow to fail, on a busy machine, may find that others have failed twice.
+    assert "starts again in" not in service.output[max(first.values()) :]
     last = service.output.splitlines()[-1]
     assert "RuntimeError: the hypervisor is on fire; every worker fails like that" in last
 
