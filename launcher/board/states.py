@@ -25,6 +25,7 @@ class Wait(IntEnum):
     CANCELLED = 5
     TIMED_OUT = 6
     LIMITED = 7
+    NODE_LOST = 8
 
     @property
     def act(self) -> str:
@@ -38,6 +39,7 @@ _ACTS = {
     Wait.BLOCKED: "blocks publishers (memory or disk alarm)",
     Wait.STOPPING: "is being stopped",
     Wait.CANCELLED: "has ended consumers: a queue was deleted, or its node is lost",
+    Wait.NODE_LOST: "waits for a lost node that has a queue of ours",
     Wait.TIMED_OUT: "has closed a channel: a call took longer than its consumer_timeout",
 }
 

@@ -11,6 +11,7 @@ Uses private names of the AMQP driver: see `consumer`. Each change names what it
 - A refused login. It is waited for, as an absent broker is: an operator changes a password in the
   broker first, and in the service a moment later.
 - A queue that the broker will never declare as the options want it. The driver tries for ever.
+- A queue on a lost node of a cluster: see `lost_nodes`.
 """
 
 import logging
@@ -29,6 +30,7 @@ from oslo_utils import netutils
 
 from launcher.errors import ConfigError, ExchangeUnfit, QueueUnfit, TransientQueuesDenied
 from launcher.exception_text import one_line
+from launcher.rabbit.lost_nodes import declare_in_time
 from launcher.rabbit.troubles import BLOCKED, CONNECTION, REFUSED, TAKEN, UNBLOCKED
 
 LOG = logging.getLogger(__name__)
@@ -180,7 +182,7 @@ class PassingConnection(DriverConnection):
 def _declare(consumer: Any, declare: Callable[[Any], None], connection: Any) -> None:
     """Declare a consumer's queue, also after a lost connection."""
     try:
-        declare(connection)
+        declare_in_time(consumer, declare, connection)
     except amqp.PreconditionFailed as error:
         if not _take_limit(consumer, str(error), connection):
             raise

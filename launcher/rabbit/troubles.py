@@ -23,10 +23,14 @@ DRIVER = "oslo.messaging._drivers.impl_rabbit"  # its logger
 RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server"  # the beginning of a line
 LOST = "[%(connection_id)s] AMQP server"  # likewise
 FAILED = "Connection failed: %s"  # likewise; of a connection that has not been there yet
-OURS = (
-    "launcher.rabbit.driver_connection"  # its logger; that module is imported with RabbitMQ only
-)
+# Our loggers; these modules are imported with RabbitMQ only.
+OURS = ("launcher.rabbit.driver_connection", "launcher.rabbit.lost_nodes")
 REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
+UNDECLARED = (
+    "RabbitMQ does not declare queue %s: its node is lost (of a quorum queue: most of its nodes). "
+    "The worker waits for it; see RABBITMQ in compute-launcher(7)"
+)
+DECLARED = "RabbitMQ has declared queue %s"
 BLOCKED, UNBLOCKED = "RabbitMQ blocks publishers: %s", "RabbitMQ blocks publishers no longer"
 CONNECTION = "connection"  # the attribute of our log records that holds the connection
 
@@ -40,11 +44,12 @@ REASONS = {
     "(320)": Wait.STOPPING,  # CONNECTION_FORCED
     "Basic.cancel": Wait.CANCELLED,
     "delivery acknowledgement on channel": Wait.TIMED_OUT,
+    "does not declare queue": Wait.NODE_LOST,
 }
 # The first one that any connection has is told. At the first two, an operator has to act.
 WORST_FIRST = (
     *(Wait.LIMITED, Wait.REFUSED),
-    *(Wait.TIMED_OUT, Wait.CANCELLED, Wait.STOPPING, Wait.ABSENT),
+    *(Wait.NODE_LOST, Wait.TIMED_OUT, Wait.CANCELLED, Wait.STOPPING, Wait.ABSENT),
 )
 ADVICE = {
     Wait.TIMED_OUT: "; set consumer_timeout in RabbitMQ to more than the longest call takes",
@@ -78,7 +83,7 @@ class Troubles(logging.Filter):
     def watch(cls) -> Self:
         """Follow the connections of this process from here on."""
         troubles = cls()
-        for name in (DRIVER, OURS):
+        for name in (DRIVER, *OURS):
             logging.getLogger(name).addFilter(troubles)
         return troubles
 
@@ -93,10 +98,10 @@ class Troubles(logging.Filter):
                 return self._told[Wait.BLOCKED].failed()
             if text == UNBLOCKED:
                 self._alarms.pop(connection, None)
-            elif text == TAKEN or text.startswith(RECONNECTED):
+            elif text in {TAKEN, DECLARED} or text.startswith(RECONNECTED):
                 self._of.pop(number, None)
                 self._forget_alarm(number)
-            elif text == REFUSED:
+            elif text in {REFUSED, UNDECLARED}:
                 return self._told[self._lose(number, _one_line(record.getMessage()))].failed()
             elif text.startswith(LOST):
                 return self._hear_of_loss(number, _one_line(facts.get("err_str", "")))

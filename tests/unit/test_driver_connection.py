@@ -144,7 +144,8 @@ def test_the_delivery_limit_that_a_queue_has_is_taken(current: str, taken: int |
     )
     queue: Any = SimpleNamespace(queue_name="q", queue_arguments={"x-delivery-limit": 1_000_000})
     properties = {"version": "4.0.5"}
-    side = SimpleNamespace(connection=SimpleNamespace(server_properties=properties))
+    line = SimpleNamespace(server_properties=properties, drain_events=None)
+    side = SimpleNamespace(connection=line)
     connection = SimpleNamespace(channel=side)
     tries = []
 

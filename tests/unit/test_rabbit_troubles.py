@@ -21,12 +21,12 @@ RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server on %(hostname)s:%(
 
 @pytest.fixture
 def watched() -> Iterator[Troubles]:
-    for name in (troubles.DRIVER, troubles.OURS):  # without those of other tests
+    for name in (troubles.DRIVER, *troubles.OURS):  # without those of other tests
         for one in list(logging.getLogger(name).filters):
             logging.getLogger(name).removeFilter(one)
     found = Troubles.watch()
     yield found
-    for name in (troubles.DRIVER, troubles.OURS):
+    for name in (troubles.DRIVER, *troubles.OURS):
         logging.getLogger(name).removeFilter(found)
 
 
@@ -84,7 +84,7 @@ def test_an_alarm_lasts_until_it_is_over_for_all() -> None:
     found, connections = Troubles(), [Connection(number) for number in "123"]
 
     def tell(connection: Connection, text: str, args: Any) -> None:
-        record = logging.LogRecord(troubles.OURS, logging.ERROR, "", 0, text, args, None)
+        record = logging.LogRecord(troubles.OURS[0], logging.ERROR, "", 0, text, args, None)
         record.connection = connection
         found.filter(record)
 

@@ -13,13 +13,20 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from kombu.connection import Connection
+from kombu.entity import Queue
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import RABBIT, wait_until_all_prove_themselves, with_options
+from tests.functional.service.faults import (
+    RABBIT,
+    status,
+    wait_until_all_prove_themselves,
+    with_options,
+)
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import OTHER, RabbitNode
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapse, wait_until
 
 CHECKOUT = Path(__file__).parents[3]
 BROKERS = {
@@ -133,6 +140,9 @@ def test_nodes_of_a_cluster_are_lost_one_after_the_other(
 ) -> None:
     """Under calls. The others are most of the nodes, which RabbitMQ 4.3 needs.
 
+    Each time new clients call as well. With the defaults on RabbitMQ 4.3, oslo.messaging's own
+    clients get no answer until the node that has their queue for replies is back.
+
     Nothing is denied here: RabbitMQ 4.0.5 with Mnesia cannot start a node again that denies
     transient queues. It looks for such queues before its tables are there."""
     given = OPTIONS[options]
@@ -152,7 +162,9 @@ def test_nodes_of_a_cluster_are_lost_one_after_the_other(
                 more(service)
                 node.kill()
                 wait_until_all_prove_themselves(service)
-                more(service)
+                with calling(service, url) as newcomers:
+                    more(service)
+                    assert not newcomers.end().failed
                 node.start()
                 wait_until(lambda: may_be_lost(cluster), 90, "each queue has all its nodes again")
             tally = callers.end()
@@ -161,6 +173,39 @@ def test_nodes_of_a_cluster_are_lost_one_after_the_other(
         assert lost <= (set() if given else {"MessagingTimeout"})  # queues in memory are lost
         assert not tally.wrong
         assert service.workers() == pids
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_durable_queue_of_a_lost_node_is_waited_for(
+    start: Start, clusters: Nodes, broker: str
+) -> None:
+    """Calls may be in it. Nobody is killed meanwhile, and it is said what is waited for."""
+    one, two, three = clusters(broker, False)
+    with one.vhost() as vhost:
+        url = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, two, three)))
+        there = vhost.url_of(f"{two.host}:{two.port}").replace("rabbit", "amqp", 1)
+        with Connection(there) as connection:
+            Queue("compute.node-1", channel=connection.channel()).declare()
+        config = with_options(
+            DEFAULT={"transport_url": url},
+            oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
+        )
+        service = start("Working", "--workers=2", "--host=node-1", config=config)
+        service.wait_ready()
+        pids = service.workers()
+        two.kill()
+
+        def says_why() -> bool:
+            return "waits for a lost node that has a queue of ours" in status(service)["headline"]
+
+        wait_until(says_why, 30, "STATUS says what is waited for")
+        elapse(10)  # longer than a worker that is wedged lives
+        two.start()
+        wait_until_all_prove_themselves(service)
+        assert service.workers() == pids
+        assert "RabbitMQ does not declare queue compute.node-1: its node is lost" in service.output
+        assert service.run_command("ping", "--host=node-1", "--count=3").status == 0
 
 
 def may_be_lost(cluster: tuple[RabbitNode, ...]) -> bool:
