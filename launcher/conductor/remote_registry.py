@@ -37,6 +37,7 @@ ANSWER_SECONDS = 15.0  # more than a conductor waits for a silent database; thre
 SEND_SECONDS = 1.0  # to send a call; the driver counts the rest from then on
 MOST_UNANSWERED = 8  # calls of this process that hang in the driver
 UNREACHED = " cannot be reached: "  # in the sentence of DatabaseUnavailable
+_DRIVERS = frozenset({"amqp", "kombu"})  # whose errors oslo.messaging may let through
 _UNKNOWN = frozenset({"NoSuchMethod", "UnsupportedVersion"})  # how a conductor refuses a version
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -167,7 +168,10 @@ class RemoteRegistry:
         except (oslo_messaging.MessagingException, oslo_messaging.MessageUndeliverable) as error:
             raise self._absent(mask_url(one_line(error))) from error
         except Exception as error:  # a conductor's method may raise any of Python's own
-            raise self._failure(method, mask_url(reason(error))) from error
+            why = mask_url(reason(error))
+            if type(error).__module__.partition(".")[0] in _DRIVERS:
+                raise self._absent(why) from error
+            raise self._failure(method, why) from error
 
     def _release_after(self, call: Callable[[], Any]) -> Any:
         try:

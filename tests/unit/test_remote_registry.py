@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import kombu.exceptions
 import oslo_messaging
 import pytest
 
@@ -196,6 +197,7 @@ def test_a_driver_that_hangs_gets_a_few_calls_and_no_more(
         oslo_messaging.MessageDeliveryFailure(f"cannot connect to {URL}"),
         oslo_messaging.MessageUndeliverable(f"nobody at {URL}", "", "", None),
         oslo_messaging.MessagingTimeout(f"waited for {URL}"),
+        kombu.exceptions.OperationalError(f"no route to {URL}"),
     ],
 )
 def test_a_bus_that_fails_is_a_conductor_out_of_reach_and_shows_no_password(
