@@ -22,7 +22,7 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 PARALLEL = --numprocesses=2
 SIDES = functional-side systemd-side
 
-DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer \
+DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
     systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13

@@ -35,7 +35,6 @@ POSTGRESQL_OPTIONS = {
     "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_connections": CONNECTIONS,
-    "listen_addresses": LOCALHOST,
 }
 MARIADB_OPTIONS = (
     "--innodb-buffer-pool-size=32M",
@@ -43,8 +42,8 @@ MARIADB_OPTIONS = (
     "--innodb-flush-log-at-trx-commit=0",
     "--skip-name-resolve",
     f"--max-connections={CONNECTIONS}",
-    f"--bind-address={LOCALHOST}",
 )
+NEIGHBOURS = "host all all samenet scram-sha-256\n"  # a line of pg_hba.conf
 # In MariaDB 11 the files have the first of the names, before it the second.
 MARIADB_TABLES = ("system_tables.sql", "performance_tables.sql", "system_tables_data.sql")
 
@@ -74,6 +73,10 @@ class Server(ABC):
     errors: ClassVar[type[Exception]]  # of its driver
     stop_signal: ClassVar[signal.Signals]  # clients are told, and not waited for
     though_in_use: ClassVar[str] = ""  # the end of DROP DATABASE
+
+    def __init__(self, host: str = LOCALHOST) -> None:
+        """:param host: the address for clients."""
+        self.host = host
 
     @staticmethod
     @abstractmethod
@@ -225,7 +228,7 @@ class PostgreSql(Server):
 
     def url(self, database: str, *, port: int = 0, user: str = USER, password: str = "") -> str:
         """See Server."""
-        address = f"{LOCALHOST}:{port or self.port}"
+        address = f"{self.host}:{port or self.port}"
         return f"postgresql://{user}:{password or self.password}@{address}/{database}"
 
     def connect(self, database: str | None) -> psycopg.Connection:
@@ -240,12 +243,18 @@ class PostgreSql(Server):
         password.chmod(0o644)  # below a directory of 0700
         options = ("--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256")
         user = (f"--username={USER}", f"--pwfile={password}")
-        self._run(program.with_name("initdb"), f"--pgdata={self.directory}/data", *user, *options)
+        data = self.directory / "data"
+        self._run(program.with_name("initdb"), f"--pgdata={data}", *user, *options)
+        with Path(data, "pg_hba.conf").open("a") as access:
+            access.write(NEIGHBOURS)
 
     def _command(self) -> list[str | Path]:
         program = self.program()
         assert program is not None
-        options = POSTGRESQL_OPTIONS | {"unix_socket_directories": self.directory}
+        options = POSTGRESQL_OPTIONS | {
+            "listen_addresses": self.host,
+            "unix_socket_directories": self.directory,
+        }
         set_each = [f"--{name}={value}" for name, value in options.items()]
         return [program, "-D", f"{self.directory}/data", "-p", str(self.port), *set_each]
 
@@ -272,13 +281,13 @@ class MariaDb(Server):
 
     def url(self, database: str, *, port: int = 0, user: str = USER, password: str = "") -> str:
         """See Server."""
-        address = f"{LOCALHOST}:{port or self.port}"
+        address = f"{self.host}:{port or self.port}"
         return f"mysql+pymysql://{user}:{password or self.password}@{address}/{database}"
 
     def connect(self, database: str | None) -> Any:
         """See Server."""
         return pymysql.connect(
-            host=LOCALHOST,
+            host=self.host,
             port=self.port,
             user=USER,
             password=self.password,
@@ -309,6 +318,7 @@ class MariaDb(Server):
             f"--socket={self.directory}/socket",
             f"--pid-file={self.directory}/pid",
             f"--port={self.port}",
+            f"--bind-address={self.host}",
         )
         return [program, "--no-defaults", *places, *MARIADB_OPTIONS]
 
