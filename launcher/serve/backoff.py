@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from launcher import deadline
 from launcher.board.slot import Slot
+from launcher.board.slot_fields import seconds
 from launcher.board.states import Wait
 from launcher.errors import DatabaseUnavailable, LauncherError
 
@@ -20,6 +21,7 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 SAID_AFTER_SECONDS = 1.0  # a shorter wait is not logged
 LOOK_SECONDS = 0.05
+JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
 STOP_SECONDS = 1.0  # a stop waits so long for a database that does not answer
 
 
@@ -83,22 +85,28 @@ class Backoff:
             return future.result(STOP_SECONDS)
         raise Stopped
 
-    def retry(self, action: Callable[[], T]) -> T:
+    def retry(self, action: Callable[[], T], longest: float = 0.0) -> T:
         """Return the result of `action`. Try it again while the database cannot be reached, which
         `registry.outage` logs.
 
+        :param longest: seconds that one try may wait for a silent database. The step's deadline
+            is put off for that, in the first try and in the last: the master must not kill for it.
         :raises DatabaseUnavailable: still the case `timeout` seconds after the first try.
         :raises Stopped: a stop came.
         """
-        deadline = time.monotonic() + self._timeout
+        begun = time.monotonic()
+        deadline, last = begun + self._timeout, begun + max(self._timeout, longest)
         for pause in growing_pauses():
             self.check()
+            if longest:
+                self._slot.put("deadline", seconds(last + JUDGED_LATER_SECONDS))
             try:
                 return action()
             except DatabaseUnavailable:
                 if time.monotonic() + pause > deadline:
                     raise
                 self._slot.put("waiting", Wait.ABSENT)
+                last = deadline + longest
             self._stop.wait(pause)
         raise AssertionError("the pauses have no end")
 

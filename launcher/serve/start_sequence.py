@@ -39,7 +39,7 @@ from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
 from launcher.serve import profiling, rpc
 from launcher.serve.backdoor import open_backdoor, sockets_at
-from launcher.serve.backoff import Backoff
+from launcher.serve.backoff import JUDGED_LATER_SECONDS, Backoff
 from launcher.serve.bus_wait import BusWait
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.endpoints import identity, make_endpoints
@@ -52,13 +52,13 @@ from launcher.serve.probe import FirstProof, Probe, RepeatedProof
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
 from launcher.serve.task_list import add_manager_tasks, add_own_tasks
-from launcher.serve.worker_bus import WorkerBus
+from launcher.serve.worker_bus import WorkerBus, answer_seconds
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CONDUCTOR_SECONDS = 2.0  # for one question whether a conductor is there
-JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
+SILENCE_SECONDS = 9.0  # for a silent database in one try: two connections, and a cancellation
 
 
 class StartSequence:
@@ -169,9 +169,8 @@ class StartSequence:
         return self._settings.manager(context)
 
     def _init_host(self, undo: ExitStack, manager: Manager, registry: Registry) -> None:
-        row = self._backoff.ask_database(
-            partial(registry.get_service, self._settings.host, self._settings.binary)
-        )
+        own = self._settings.host, self._settings.binary
+        row = self._backoff.ask_database(partial(registry.get_service, *own))
         undo.callback(manager.cleanup_host)
         call_hook(manager.init_host, row, name=Step.INIT_HOST.label)
 
@@ -189,8 +188,10 @@ class StartSequence:
         )
 
     def _prepare_host(self, manager: Manager, row: ServiceRecord) -> None:
-        name = Step.PRE_START_HOOK.label
-        self._backoff.retry(partial(call_hook, manager.pre_start_hook, row, name=name))
+        hook = partial(call_hook, manager.pre_start_hook, row, name=Step.PRE_START_HOOK.label)
+        of_conductor = answer_seconds(self._settings.start_timeout)
+        longest = of_conductor if self._settings.use_conductor else SILENCE_SECONDS
+        self._backoff.retry(hook, longest)
 
     def _leave_when_stopped(self, undo: ExitStack, group: ServiceGroup) -> None:
         """Undone after the servers: reports go on until the end of a drain."""

@@ -18,6 +18,11 @@ LEAVE_SECONDS = 5.0
 TRIES = 3  # calls that fit into start_timeout
 
 
+def answer_seconds(start_timeout: float) -> float:
+    """The time limit of a call to a conductor. Pure; seconds."""
+    return min(ANSWER_SECONDS, start_timeout / TRIES)
+
+
 class WorkerBus:
     """Made in a worker, after the fork. It connects when it is first used."""
 
@@ -55,8 +60,7 @@ class WorkerBus:
         :param start_timeout: seconds. :param why: returns why the bus does not work, if it knows.
         """
         self._asks_conductor = True
-        timeout = min(ANSWER_SECONDS, start_timeout / TRIES)
-        url = self._conf.transport_url
+        timeout, url = answer_seconds(start_timeout), self._conf.transport_url
         return RemoteRegistry(self.transport, url, timeout=timeout, why=why, outage=outage)
 
     def leave(self) -> None:

@@ -98,6 +98,28 @@ def test_a_database_that_stays_away_is_given_up_within_the_timeout(
     assert 80 < clock.now <= 90
 
 
+def test_a_try_that_waits_for_a_silent_database_is_not_late(
+    slot: Slot, stop: Waiting, clock: Clock
+) -> None:
+    """Neither the first one, which alone may take longer than the timeout, nor the last."""
+    deadlines = []
+
+    def silent() -> None:
+        deadlines.append(slot.get("deadline") / 1e9)
+        clock.now += 0.5 if len(deadlines) > 1 else 9
+        assert clock.now < deadlines[-1]
+        raise AWAY
+
+    for timeout in (5, 20):
+        clock.now = 0.0
+        deadlines.clear()
+        with pytest.raises(DatabaseUnavailable):
+            Backoff(slot, stop, timeout).retry(silent, 9.0)
+        assert deadlines[0] == max(timeout, 9) + backoff.JUDGED_LATER_SECONDS
+        assert set(deadlines[1:]) <= {timeout + 9 + backoff.JUDGED_LATER_SECONDS}
+    assert len(deadlines) > 1
+
+
 def test_another_error_is_not_waited_for(slot: Slot, stop: Waiting) -> None:
     def broken() -> None:
         raise ZeroDivisionError

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import status, with_options
+from tests.functional.service.faults import put_text, status, with_options
 from tests.support.databases import Database, Server
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
@@ -19,7 +19,7 @@ from tests.support.waiting import elapse, wait_until
 
 AWAY_SECONDS = float(os.environ.get("LAUNCHER_OUTAGE_SECONDS", "1"))
 SOON = 30.0
-REPORTS = {"report_interval": 1, "service_down_time": 60}
+REPORTS: dict[str, object] = {"report_interval": 1, "service_down_time": 60}
 
 pytestmark = pytest.mark.timeout(120 + 2 * AWAY_SECONDS)
 
@@ -122,6 +122,26 @@ def test_a_silent_server_ends_a_start_with_69(
     assert "Traceback" not in service.output
     assert "aborts" not in service.output
     assert service.run_command("services", "list").status == 69
+
+
+def test_a_server_that_falls_silent_in_the_start_ends_it_with_69(
+    start: Start, server: Server, place: Database, link: Proxy
+) -> None:
+    """Nobody is killed, though one wait for the server takes longer than start_timeout."""
+    url = server.url(place.name, port=link.port)
+    config = with_options(DEFAULT=REPORTS | {"start_timeout": 5}, database={"connection": url})
+    service = start("Writing", "--workers=2", config=config)
+    traced = service.state_path / "trace"
+    hooks = "pre_start_hook "
+    wait_until(
+        lambda: traced.exists() and traced.read_text().count(hooks) == 2, SOON, "both are in it"
+    )
+    link.silence()
+    put_text(service, "go", "")
+    assert service.wait() == 69
+    assert "cannot be reached: " in service.output.splitlines()[-1]
+    assert "Traceback" not in service.output
+    assert "late by" not in service.output
 
 
 def test_a_link_that_is_cut_kills_nobody_and_is_made_anew(
