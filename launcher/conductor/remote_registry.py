@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -137,7 +138,7 @@ class RemoteRegistry:
         timeout: float = math.inf,
     ) -> Any:
         """Call a conductor, and note whether the registry is away."""
-        seconds = min(timeout, self._timeout)
+        seconds, begun = min(timeout, self._timeout), time.monotonic()
         call = self._client.prepare(version=version or self._version, timeout=seconds).call
         try:
             found = self._within(seconds, method, partial(call, {}, method, **arguments))
@@ -145,10 +146,10 @@ class RemoteRegistry:
             failure = error
         else:
             if self._outage:
-                self._outage.is_over("through a conductor")
+                self._outage.is_over("through a conductor", begun)
             return found
         if self._outage and isinstance(failure, DatabaseUnavailable):
-            self._outage.goes_on(str(failure), self._short(failure))
+            self._outage.goes_on(str(failure), self._short(failure), begun)
         raise failure
 
     def _within(self, seconds: float, method: str, call: Callable[[], Any]) -> Any:

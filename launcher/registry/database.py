@@ -128,16 +128,17 @@ class Database:
         """
         pauses, begun = self._retries.pauses(), time.monotonic()
         while True:
+            tried = time.monotonic()
             result = self._attempt(work, options)
             if not isinstance(result, _Failed):
                 if self.outage:
-                    self.outage.is_over(self._edge.shown)
+                    self.outage.is_over(self._edge.shown, tried)
                 return result
             found = self._edge.find(result.error)
             pause = next(pauses, None) if found.kind is Kind.TRANSIENT else None
             late = time.monotonic() - begun > self._retries.seconds
             if pause is None or late or self.hurry.is_set():
-                raise self._failure(found, result.error) from result.error
+                raise self._failure(found, result.error, tried) from result.error
             self._sleep(pause)
 
     def _attempt(
@@ -157,13 +158,13 @@ class Database:
         except DBAPIError as error:
             return _Failed(error)
 
-    def _failure(self, found: Judgement, cause: Exception) -> LauncherError:
+    def _failure(self, found: Judgement, cause: Exception, tried: float) -> LauncherError:
         """Called while no exception is handled: oslo.log would add its text."""
         error = self._edge.translate(found)
         if found.kind is Kind.AWAY and isinstance(cause, DBAPIError):
             self._engine.dispose()  # where it is read only, another one takes over
         if found.kind is not Kind.UNUSABLE and self.outage:
-            self.outage.goes_on(str(error), self._edge.masked(found))
+            self.outage.goes_on(str(error), self._edge.masked(found), tried)
         return error
 
 
