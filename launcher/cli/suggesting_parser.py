@@ -1,7 +1,6 @@
 """An ArgumentParser that refuses a wrong command line in one sentence, with a suggestion."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -98,6 +97,8 @@ def _unknown_option(name: str, options: Iterable[str], elsewhere: Iterable[str] 
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415  # the service needs none of it
+
     found = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {found[0]}?" if found else ""
 
