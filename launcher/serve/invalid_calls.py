@@ -84,15 +84,16 @@ def argument_problem(message: Mapping[str, Any], signature: inspect.Signature | 
     :param signature: of the outermost decorator: it may add arguments or take some away. None:
         unknown.
     """
-    arguments, name = message.get("args", {}), _name_of(message)
+    arguments = message.get("args", {})
     if not isinstance(arguments, Mapping) or not all(isinstance(one, str) for one in arguments):
-        return f"the arguments of {name} are not given by name"
+        return f"the arguments of {_name_of(message)} are not given by name"
     if signature is None:
         return ""
     try:
         signature.bind(None, **arguments)
     except TypeError as error:
-        return f"{name}: {one_line(error)}; its arguments are: {_arguments_of(signature)}"
+        found = one_line(error)
+        return f"{_name_of(message)}: {found}; its arguments are: {_arguments_of(signature)}"
     return ""
 
 

@@ -17,7 +17,6 @@ from launcher.config.masking import mask_url
 from launcher.errors import ConfigError
 from launcher.exception_text import one_line
 
-ADDRESS = (("method", None), ("namespace", None), ("version", "1.0"))  # fields and defaults
 MOST_FOUND = 4096
 BASE_NAMESPACE = "baseapi"
 WRITTEN = "are / : @ # ? in a password written as %2F %3A %40 …?"
@@ -83,7 +82,7 @@ class MethodFinder:
 
     def __call__(self, message: Mapping[str, Any]) -> object | None:
         """Return the method that a message calls; None: there is none."""
-        key = tuple(message.get(field, default) for field, default in ADDRESS)
+        key = (message.get("method"), message.get("namespace"), message.get("version", "1.0"))
         try:
             if (known := self._found.get(key)) is not None:
                 return known
