@@ -39,7 +39,7 @@ _ACTS = {
     Wait.BLOCKED: "blocks publishers (memory or disk alarm)",
     Wait.STOPPING: "is being stopped",
     Wait.CANCELLED: "has ended consumers: a queue was deleted, or its node is lost",
-    Wait.NODE_LOST: "waits for a lost node that has a queue of ours",
+    Wait.NODE_LOST: "has lost a node that has a queue of ours",
     Wait.TIMED_OUT: "has closed a channel: a call took longer than its consumer_timeout",
 }
 

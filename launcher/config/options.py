@@ -145,7 +145,7 @@ HEALTH_OPTS = [
         "probe_intervals and one probe_timeout later. While the calls of all workers fail, the "
         "bus cannot be reached and no worker is late. Afterwards the workers reconnect at "
         "different times, so this must be longer than [oslo_messaging_rabbit] "
-        "rabbit_interval_max.",
+        "rabbit_interval_max times the number of hosts in transport_url.",
     ),
 ]
 

@@ -2,12 +2,11 @@
 
 A classic queue is on one node. When that node is lost, RabbitMQ 4.3 (4.0: of durable queues only)
 keeps the queue's name until the node is back. It answers a declaration elsewhere after more than
-60 s, with an error. The driver waits 60 s at most, and then begins anew with the next host: it
-would not get its queue back before the node is.
+60 s, with an error. So a worker with three queues there would be away for minutes.
 
 A transient queue has lost its calls with the node. So it is deleted, by another channel of the
 same connection; RabbitMQ does that at once. The declaration that waits then creates it on a node
-that lives. The driver does the same after that error, if it ever gets there.
+that lives. The driver does the same, after that error.
 
 A durable queue is left alone: its node brings it back, with its calls. (RabbitMQ 3 answers its
 declaration at once, with an error, and deletes it for nobody.)
@@ -23,7 +22,7 @@ from typing import Any
 
 from amqp import exceptions as amqp
 
-from launcher.rabbit.troubles import CONNECTION, DECLARED, UNDECLARED
+from launcher.rabbit.troubles import CONNECTION, DECLARED, FREED, UNDECLARED
 
 LOG = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ PATIENCE_SECONDS = 2.0  # for a declaration, which takes about 10 ms
 ANSWER_SECONDS = 3.0  # for each answer on the other channel
 LOST = ("is down or inaccessible", "due to timeout")  # of RabbitMQ 3 at once, of 4 in the end
 KEPT = "_kept"  # ends the name of a queue
-FREED = "queue %s was on a node of RabbitMQ that is lost, with its calls: it is created anew"
 
 
 def declare_in_time(consumer: Any, declare: Callable[[Any], None], connection: Any) -> None:
@@ -97,7 +95,7 @@ class _Waiting:
             else:
                 self._keep_exchange(channel)
                 channel.queue_delete(self._queue, if_unused=True)
-                LOG.warning(FREED, self._queue)
+                LOG.warning(FREED, self._queue, extra={CONNECTION: self._connection})
         self._limit = None
 
     def tell(self) -> None:

@@ -27,9 +27,10 @@ FAILED = "Connection failed: %s"  # likewise; of a connection that has not been 
 OURS = ("launcher.rabbit.driver_connection", "launcher.rabbit.lost_nodes")
 REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
 UNDECLARED = (
-    "RabbitMQ does not declare queue %s: its node is lost (of a quorum queue: most of its nodes). "
-    "The worker waits for it; see RABBITMQ in compute-launcher(7)"
+    "RabbitMQ does not declare queue %s, whose node is lost (of a quorum queue: most of its "
+    "nodes). The worker waits for it; see RABBITMQ in compute-launcher(7)"
 )
+FREED = "RabbitMQ creates queue %s anew, whose node is lost with the calls in it"
 DECLARED = "RabbitMQ has declared queue %s"
 BLOCKED, UNBLOCKED = "RabbitMQ blocks publishers: %s", "RabbitMQ blocks publishers no longer"
 CONNECTION = "connection"  # the attribute of our log records that holds the connection
@@ -44,7 +45,7 @@ REASONS = {
     "(320)": Wait.STOPPING,  # CONNECTION_FORCED
     "Basic.cancel": Wait.CANCELLED,
     "delivery acknowledgement on channel": Wait.TIMED_OUT,
-    "does not declare queue": Wait.NODE_LOST,
+    ", whose node is lost": Wait.NODE_LOST,
 }
 # The first one that any connection has is told. At the first two, an operator has to act.
 WORST_FIRST = (
@@ -101,6 +102,8 @@ class Troubles(logging.Filter):
             elif text in {TAKEN, DECLARED} or text.startswith(RECONNECTED):
                 self._of.pop(number, None)
                 self._forget_alarm(number)
+            elif text == FREED:
+                self._lose(number, record.getMessage())
             elif text in {REFUSED, UNDECLARED}:
                 return self._told[self._lose(number, _one_line(record.getMessage()))].failed()
             elif text.startswith(LOST):

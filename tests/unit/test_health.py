@@ -397,6 +397,9 @@ def well(number: int, since: float = 600, last: float = 0) -> SlotView:
         ([failing(0, 600)._replace(state=STOPPING), well(1)], []),
         ([failing(0, 600), failing(1, 600), well(2)], [0, 1]),
         ([well(0), well(1)], []),
+        ([failing(0, 600)._replace(waiting=Wait.REFUSED), well(1)], []),  # so it would be with
+        ([failing(0, 600)._replace(waiting=Wait.NODE_LOST), well(1)], []),  # another worker
+        ([failing(0, 600)._replace(waiting=Wait.STOPPING), well(1)], [0]),
     ],
 )
 def test_a_worker_out_of_reach_is_late_only_while_a_sibling_is_well(

@@ -141,6 +141,6 @@ def test_an_error_of_the_declaration_is_one_of_the_connection(
 
     line = Line(silences=2)
     monkeypatch.setattr(line, "exchange_declare", fail)
-    with pytest.raises(RecoverableConnectionError, match="its node is lost"):
+    with pytest.raises(RecoverableConnectionError, match="whose node is lost"):
         declare(line, durable=True)
     assert [record.msg for record in caplog.records] == [UNDECLARED]

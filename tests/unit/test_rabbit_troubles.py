@@ -123,6 +123,18 @@ def test_a_broker_that_refuses_us(watched: Troubles) -> None:
     assert watched.why() is Wait.BLOCKED
 
 
+def test_a_lost_node_with_a_queue_of_ours(watched: Troubles) -> None:
+    connection = Connection()
+    connection.say(troubles.UNDECLARED, "q")
+    assert watched.why() is Wait.NODE_LOST
+    connection.say(troubles.DECLARED, "q")
+    assert watched.why() is Wait.ABSENT
+    connection.say(troubles.FREED, "q")
+    assert watched.why() is Wait.NODE_LOST
+    reconnect()
+    assert watched.why() is Wait.ABSENT
+
+
 def test_each_connection_has_its_own_trouble_and_the_worst_is_told(watched: Troubles) -> None:
     lose("(0, 0): (403) ACCESS_REFUSED - Login was refused", "1")
     lose("[Errno 111] ECONNREFUSED", "2")
@@ -184,6 +196,7 @@ def test_the_driver_does_not_repeat_itself_nor_us(
             "(0, 0): (406) PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out",
             Wait.TIMED_OUT,
         ),
+        (troubles.UNDECLARED % "q", Wait.NODE_LOST),
     ],
 )
 def test_what_the_broker_does_is_told_apart(

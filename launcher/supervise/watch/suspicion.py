@@ -39,7 +39,7 @@ def wedged_since(
     """
     if slot.state is not WorkerState.SERVING or not slot.probe_failing_since:
         return 0
-    if slot.waiting is Wait.REFUSED:  # another worker would be refused as well
+    if slot.waiting in {Wait.REFUSED, Wait.NODE_LOST}:  # so it would be with another worker
         return 0
     for other in siblings:
         if other.state is WorkerState.SERVING and other.probe_ok_since:

@@ -141,7 +141,7 @@ def test_nodes_of_a_cluster_are_lost_one_after_the_other(
     """Under calls. The others are most of the nodes, which RabbitMQ 4.3 needs.
 
     Each time new clients call as well. With the defaults on RabbitMQ 4.3, oslo.messaging's own
-    clients get no answer until the node that has their queue for replies is back.
+    clients get no answer for minutes when the node is lost that has their queue for replies.
 
     Nothing is denied here: RabbitMQ 4.0.5 with Mnesia cannot start a node again that denies
     transient queues. It looks for such queues before its tables are there."""
@@ -151,7 +151,7 @@ def test_nodes_of_a_cluster_are_lost_one_after_the_other(
         url = vhost.url_of(*(f"{node.host}:{node.port}" for node in cluster))
         config = with_options(
             DEFAULT={"transport_url": url},
-            health={"wedged_after": 60},  # the nodes take seconds to agree on a leader
+            health={"wedged_after": 60},  # a worker may try each host before it finds one
             oslo_messaging_rabbit=RABBIT | given,
         )
         service = start("Working", "--workers=2", "--host=node-1", config=config)
@@ -197,14 +197,16 @@ def test_a_durable_queue_of_a_lost_node_is_waited_for(
         two.kill()
 
         def says_why() -> bool:
-            return "waits for a lost node that has a queue of ours" in status(service)["headline"]
+            return "has lost a node that has a queue of ours" in status(service)["headline"]
 
         wait_until(says_why, 30, "STATUS says what is waited for")
         elapse(10)  # longer than a worker that is wedged lives
         two.start()
         wait_until_all_prove_themselves(service)
         assert service.workers() == pids
-        assert "RabbitMQ does not declare queue compute.node-1: its node is lost" in service.output
+        assert (
+            "RabbitMQ does not declare queue compute.node-1, whose node is lost" in service.output
+        )
         assert service.run_command("ping", "--host=node-1", "--count=3").status == 0
 
 
