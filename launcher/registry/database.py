@@ -1,17 +1,20 @@
-"""Transactions: each is one statement, is tried again after a conflict, and raises our errors."""
+"""Statements and transactions: each is tried again after a conflict, and raises our errors.
+
+A statement by itself is one round trip to a server: its connections are in autocommit mode.
+"""
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakSet
 
-from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update, event
+from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from launcher.errors import DatabaseUnavailable, LauncherError
+from launcher.registry import idle_connections
 from launcher.registry.faults import Edge, Judgement, Kind
 from launcher.registry.outage import Outage
 from launcher.registry.retries import Retries
@@ -32,14 +35,16 @@ class Database:
         edge: Edge,
         retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        connections: Iterable[Any] = (),
+        connections: Iterable[Any] | None = None,
     ) -> None:
-        """:param connections: the driver's open connections, whenever it is iterated."""
+        """:param connections: to a server, in autocommit mode: those of the driver that are open,
+        whenever it is iterated."""
         self._engine = engine
         self._edge = edge
         self._retries = retries or Retries()
         self._sleep = sleep
-        self._connections = connections
+        self._connections = () if connections is None else connections
+        self._autocommits = connections is not None
         self.hurry = threading.Event()  # once it is set, nothing is tried again
         self.outage: Outage | None = None  # says when the database is away; a command says it
 
@@ -58,15 +63,15 @@ class Database:
     def read(
         self, query: Select[*tuple[Any, ...]], values: Values | None = None
     ) -> Sequence[Row[Any]]:
-        """All rows of a query, in a transaction of its own."""
-        return self.transact(lambda connection: connection.execute(query, values).all())
+        """All rows of a query. One statement."""
+        return self._alone(lambda connection: connection.execute(query, values).all())
 
     def change(self, statement: Update | Delete, values: Values) -> int:
-        """Execute and commit it; returns the number of rows that it matched."""
+        """Execute and commit it; returns the number of rows that it matched. One statement."""
         return self._write(statement, values).rowcount
 
     def insert(self, statement: Insert, values: Values) -> int:
-        """Execute and commit it; returns the new row's id.
+        """Execute and commit it; returns the new row's id. One statement.
 
         :raises IntegrityError: another worker has inserted such a row.
         """
@@ -109,14 +114,14 @@ class Database:
         Otherwise the end of the child would end its parent's sessions. SQLite's files stay open:
         it would believe another file with their number to be locked, and remove a log that the
         parent still uses."""
-        return [number for made in self._connections for number in _socket_of(made)]
+        return idle_connections.descriptors(self._connections)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
     def _write(self, statement: Insert | Update | Delete, values: Values) -> CursorResult[Any]:
-        return self.transact(
+        return self._alone(
             lambda connection: connection.execute(statement, values), **{WRITES: True}
         )
 
@@ -126,10 +131,30 @@ class Database:
 
         :param options: execution options.
         """
+        return self._try(partial(self._in_transaction, work, options))
+
+    def _alone(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
+        """As `transact`, of a single statement."""
+        if not self._autocommits:
+            return self.transact(work, **options)
+        return self._try(work)
+
+    def _in_transaction(
+        self,
+        work: Callable[[Connection], _Result],
+        options: Mapping[str, Any],
+        connection: Connection,
+    ) -> _Result:
+        if self._autocommits:
+            options = {**options, "isolation_level": connection.default_isolation_level}
+        with connection.execution_options(**options).begin():
+            return work(connection)
+
+    def _try(self, work: Callable[[Connection], _Result]) -> _Result:
         pauses, begun = self._retries.pauses(), time.monotonic()
         while True:
             tried = time.monotonic()
-            result = self._attempt(work, options)
+            result = self._attempt(work)
             if not isinstance(result, _Failed):
                 if self.outage:
                     self.outage.is_over(self._edge.shown, tried)
@@ -141,9 +166,7 @@ class Database:
                 raise self._failure(found, result.error, tried) from result.error
             self._sleep(pause)
 
-    def _attempt(
-        self, work: Callable[[Connection], _Result], options: Mapping[str, bool]
-    ) -> "_Result | _Failed":
+    def _attempt(self, work: Callable[[Connection], _Result]) -> "_Result | _Failed":
         try:
             connection = self._engine.connect()
         except LauncherError:
@@ -151,7 +174,7 @@ class Database:
         except Exception as error:  # noqa: BLE001  # by a driver's code, for an option of the URL
             return _Failed(error)
         try:
-            with connection, connection.execution_options(**options).begin():
+            with connection:
                 return work(connection)
         except IntegrityError:
             raise  # an answer for the caller, not a failure
@@ -170,21 +193,3 @@ class Database:
 
 class _Failed(NamedTuple):
     error: Exception
-
-
-def watch_connections(engine: Engine) -> Iterable[Any]:
-    """The driver's open connections, whenever the result is iterated."""
-    connections = WeakSet[Any]()
-
-    def keep(made: Any, _: Any) -> None:
-        with suppress(TypeError):  # a C class without weak references
-            connections.add(made)
-
-    event.listen(engine, "connect", keep)
-    return connections
-
-
-def _socket_of(made: Any) -> Iterator[int]:
-    """The descriptor of psycopg and psycopg2, else of the socket in PyMySQL."""
-    with suppress(Exception):  # the connection is closed
-        yield (made if hasattr(made, "fileno") else made._sock).fileno()

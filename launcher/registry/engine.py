@@ -11,8 +11,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable
-from launcher.registry import drivers, schema, urls
-from launcher.registry.database import WRITES, Database, watch_connections
+from launcher.registry import drivers, idle_connections, schema, urls
+from launcher.registry.database import WRITES, Database
 from launcher.registry.faults import Edge
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 4.0  # a report that waits twice, for two connections, keeps its interval of 10 s
 _POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 8, "pool_timeout": 10}  # seconds
 _RECYCLE_SECONDS = 3600  # below the time after which servers and firewalls drop idle connections
-_SERVER_POOL = _POOL | {"pool_recycle": _RECYCLE_SECONDS}
+_SERVER_POOL = _POOL | {
+    "pool_recycle": _RECYCLE_SECONDS,
+    "isolation_level": "AUTOCOMMIT",
+    "skip_autocommit_rollback": True,  # else PyMySQL sends one for each statement
+}
 _inherited: dict[str, Database] = {}  # by URL: made in the master for its workers
 
 
@@ -96,7 +100,7 @@ def make_database(url: str, limit: float = ANSWER_SECONDS, *, to_look: bool = Fa
         names = (parsed.username, parsed.host, parsed.database)
         edge = Edge(shown, parsed.password, judge_server, names)
         engine = _make_server_engine(parsed, shown, limit)
-        return Database(engine, edge, connections=watch_connections(engine))
+        return Database(engine, edge, connections=idle_connections.watch(engine))
     from launcher.registry.sqlite import SqliteFile  # noqa: PLC0415  # not for other databases
 
     file = SqliteFile(parsed, shown)
@@ -114,7 +118,7 @@ def make_sqlite_database(
 def _make_server_engine(url: URL, shown: str, limit: float) -> Engine:
     try:
         args = drivers.connect_args(url, limit)
-        engine = create_engine(url, connect_args=args, pool_pre_ping=True, **_SERVER_POOL)
+        engine = create_engine(url, connect_args=args, **_SERVER_POOL)
     except NoSuchModuleError as error:
         why = f"SQLAlchemy knows no database {url.drivername!r}; is a package missing?"
         raise DatabaseUnusable(url=shown, reason=why) from error

@@ -112,6 +112,7 @@ def _lock_postgresql(engine: Engine) -> Iterator[Connection]:
 def _lock_mariadb(engine: Engine) -> Iterator[Connection]:
     """The lock ends with the connection."""
     with engine.connect() as connection:
+        connection.execution_options(isolation_level=connection.default_isolation_level)
         connection.detach()  # from the pool: it is closed at the end
         connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_SECONDS}")
         if connection.scalar(_GET_LOCK, {"seconds": LOCK_SECONDS}) != 1:

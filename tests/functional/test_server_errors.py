@@ -246,11 +246,12 @@ def test_a_deadlock_is_a_conflict(place: Database) -> None:
     with closing(open_registry(place.url)) as registry:
         for host in "hi":
             registry.register_service(host, "b", topic="t", version="1", workers=1)
+    in_transaction = database._engine.execution_options(isolation_level="REPEATABLE READ")
     with (
         closing(database),
         ThreadPoolExecutor() as threads,
-        database._engine.connect() as one,
-        database._engine.connect() as other,
+        in_transaction.connect() as one,
+        in_transaction.connect() as other,
     ):
         one.exec_driver_sql(f"{change}'h'")
         other.exec_driver_sql(f"{change}'i'")

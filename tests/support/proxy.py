@@ -3,8 +3,9 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 LOCALHOST = "127.0.0.1"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
@@ -13,7 +14,8 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
 class Proxy:
     """Between whoever connects to `port` and the port behind it; `cut` resets all connections
     that there are, and those who come later are let through again. `silence` lets nothing through
-    and tells nobody, as a cable that is pulled, or a server that hangs."""
+    and tells nobody, as a cable that is pulled, or a server that hangs. `round_trips` counts the
+    questions of clients, each of which waits for an answer."""
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
@@ -23,6 +25,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
         self._silences = False
+        self.round_trips = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
@@ -63,12 +66,25 @@ class Proxy:
                 self._open |= {near, far}
                 if self._silences:
                     self._silent |= {near, far}
+            asked = threading.Event()
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                count = partial(self._count, asked, question=source is near)
+                threading.Thread(
+                    target=self._pump, args=(source, sink, count), daemon=True
+                ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _count(self, asked: threading.Event, *, question: bool) -> None:
+        if not question:
+            asked.clear()
+        elif not asked.is_set():
+            asked.set()
+            with self._lock:
+                self.round_trips += 1
+
+    def _pump(self, source: socket.socket, sink: socket.socket, count: Callable[[], None]) -> None:
         with suppress(OSError):  # cut, or closed by one side: then the other is told
             while data := source.recv(65536):
+                count()
                 if source not in self._silent:
                     sink.sendall(data)
         with suppress(OSError):

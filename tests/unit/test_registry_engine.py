@@ -15,7 +15,8 @@ from sqlalchemy.dialects import registry as dialects
 from sqlalchemy.engine.default import DefaultDialect
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
-from launcher.registry.database import Database, watch_connections
+from launcher.registry import idle_connections
+from launcher.registry.database import Database
 from launcher.registry.engine import bequeath, make_database, open_database, open_registry
 from launcher.registry.faults import Edge
 from launcher.registry.server_errors import judge_server
@@ -228,7 +229,7 @@ def test_sockets_of_connections_are_known_and_files_are_not(tmp_path: Path) -> N
         database.transact(str)
         assert database.descriptors() == []
     engine = create_engine("sqlite://")
-    connections = watch_connections(engine)
+    connections = idle_connections.watch(engine)
     *_, ours = engine.pool.dispatch.connect  # what is called with each connection
     kept = [Session(), Session(-1), Wrapped()]
     for made in kept:
