@@ -1,6 +1,7 @@
 """`db`: create or upgrade the tables in the database, check them, list the schemas."""
 
 import argparse
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ from oslo_config import cfg
 from launcher.cli.output import print_json, print_line
 from launcher.config.masking import mask_url
 from launcher.errors import DatabaseUnusable, OptionError
+from launcher.registry.service_version import SERVICE_VERSION
 
+MOST_HOSTS = 20  # that a line names
 OPERATION_SECONDS = 600.0  # in which a server does each operation of an upgrade
 
 
@@ -66,21 +69,62 @@ def bring_up(url: str) -> str | None:
 
 
 def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Say whether a start finds its tables.
+    """Say whether a start finds its tables, and which hosts hold back a migration.
 
-    :raises DatabaseUnusable: it does not.
+    :raises DatabaseUnusable: it does not find them.
     """
     from launcher.registry import schema, urls  # noqa: PLC0415  # imports SQLAlchemy
 
     url, name = conf.database.connection, found(conf)
-    embedded = urls.parse(url).get_backend_name() == "sqlite"
-    if embedded and schema.judge(name) in {schema.Fit.MISSING, schema.Fit.OLD}:
-        _tell(conf, f"the schema is {name or 'none'}; a start brings {schema.NEEDED}")
-    elif fault := schema.fault(name):
-        raise DatabaseUnusable(url=mask_url(url), reason=fault)
+    fit, oldest = schema.judge(name), _oldest_versions(url, name)
+    makes_its_own = urls.parse(url).get_backend_name() == "sqlite" and fit in schema.UPGRADED
+    fault = None if makes_its_own else schema.fault(name)
+    if args.json:
+        print_json(
+            {
+                "database": mask_url(url),
+                "schema": name,
+                "needed": schema.NEEDED,
+                "fault": fault,
+                "service_version": max([SERVICE_VERSION, *oldest.values()]),
+                "held_back_by": [
+                    {"host": host, "service_version": version}
+                    for host, version in _held_back(oldest).items()
+                ],
+            }
+        )
     else:
-        _tell(conf, f"the schema is {name}, and fits")
+        if makes_its_own:
+            _tell(conf, f"the schema is {name or 'none'}; a start brings {schema.NEEDED}")
+        elif not fault:
+            _tell(conf, f"the schema is {name}, and fits")
+        if held := _held_back(oldest):
+            _tell(conf, _shown(held))
+    if fault:
+        raise DatabaseUnusable(url=mask_url(url), reason=fault)
     return 0
+
+
+def _oldest_versions(url: str, name: str | None) -> dict[str, int]:
+    """The lowest service version of each host, the oldest first; empty without a usable table."""
+    from launcher.registry import engine, schema  # noqa: PLC0415  # imports SQLAlchemy
+
+    return engine.oldest_versions_of(url) if schema.has_service_versions(name) else {}
+
+
+def _held_back(oldest: Mapping[str, int]) -> dict[str, int]:
+    """The hosts on which an older service is registered than this program or another host has."""
+    newest = max([SERVICE_VERSION, *oldest.values()])
+    return {host: version for host, version in oldest.items() if version < newest}
+
+
+def _shown(held: Mapping[str, int]) -> str:
+    some = [f"{host} ({version})" for host, version in list(held.items())[:MOST_HOSTS]]
+    more = f" and {len(held) - len(some)} more (--json shows all)" if len(held) > len(some) else ""
+    return (
+        "these hosts hold back a migration, by the service version in brackets; upgrade them, or "
+        f"delete the services that are gone: {', '.join(some)}{more}"
+    )
 
 
 def history(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ EXAMPLES = {
     "services force-down": "--host node-1",
     "services delete": "--host node-1",
     "db upgrade": "--config-dir ./conf.d",
-    "db check": "--config-file new.conf",
+    "db check": "--json",
     "db history": "--json",
     "config check": "--config-dir ./conf.d",
     "config show": "--config-file new.conf",
@@ -214,7 +214,13 @@ def _add_db(commands: Any) -> None:
     add_common(db, BETWEEN)
     verbs = db.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _command(verbs, "upgrade", "db upgrade", "create the tables, or upgrade them to this program")
-    _command(verbs, "check", "db check", "check whether a start finds its tables, change nothing")
+    check = _command(
+        verbs,
+        "check",
+        "db check",
+        "check whether a start finds its tables, and which hosts hold back a migration",
+    )
+    _add_json(check)
     history = _command(verbs, "history", "db history", "list the schemas, and which one it has")
     _add_json(history)
 

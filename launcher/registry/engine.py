@@ -1,6 +1,5 @@
 """Opens the registry at a URL: engine, connection pool, store."""
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from launcher.registry.server_errors import judge_server
 from launcher.registry.store import SqlRegistry
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from launcher.registry.sqlite import SqliteFile
 
 ANSWER_SECONDS = 4.0  # a report that waits twice, for two connections, keeps its interval of 10 s
@@ -68,6 +69,16 @@ def schema_of(url: str) -> str | None:
         database.close()
 
 
+def oldest_versions_of(url: str) -> dict[str, int]:
+    """`Registry.oldest_versions` of a database, which may have a schema that is older than the one
+    of this program. As `schema_of`."""
+    registry = SqlRegistry(make_database(url, to_look=True))
+    try:
+        return registry.oldest_versions()
+    finally:
+        registry.close()
+
+
 def reached(database: Database) -> Database:
     """Return the database, reached and with a schema of this program; on an error it is closed.
     Same errors."""
@@ -109,7 +120,7 @@ def make_database(url: str, limit: float = ANSWER_SECONDS, *, to_look: bool = Fa
 
 
 def make_sqlite_database(
-    url: URL, file: "SqliteFile", shown: str, connect: Callable[[], sqlite3.Connection]
+    url: URL, file: "SqliteFile", shown: str, connect: Callable[[], "sqlite3.Connection"]
 ) -> Database:
     """A database in a SQLite file; opens nothing before it is used."""
     return Database(_make_sqlite_engine(url, file, connect), Edge(shown, None, file.judge))
@@ -135,15 +146,15 @@ def _make_server_engine(url: URL, shown: str, limit: float) -> Engine:
 
 
 def _make_sqlite_engine(
-    url: URL, file: "SqliteFile", connect: Callable[[], sqlite3.Connection]
+    url: URL, file: "SqliteFile", connect: Callable[[], "sqlite3.Connection"]
 ) -> Engine:
     engine = create_engine(url, creator=connect, **_POOL)
 
-    def remember_file(_connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    def remember_file(_connection: "sqlite3.Connection", entry: ConnectionPoolEntry) -> None:
         entry.info["file"] = file.identity()
 
     def refuse_other_file(
-        _connection: sqlite3.Connection, entry: ConnectionPoolEntry, _fairy: object
+        _connection: "sqlite3.Connection", entry: ConnectionPoolEntry, _fairy: object
     ) -> None:
         """Reconnect if the file was removed or replaced: what is written to it would be lost."""
         if entry.info["file"] != file.identity():

@@ -41,6 +41,10 @@ class Fit(Enum):
     FOREIGN = "its table alembic_version is another program's ({found}); name another database"
 
 
+UPGRADED = {Fit.MISSING, Fit.OLD}  # by a start, if the database is a SQLite file
+_SERVICE_VERSIONS = "0002"  # since this schema
+
+
 def judge(found: str | None, needed: str = NEEDED) -> Fit:
     """Compare the schema of a database with the one that a program needs. Pure.
 
@@ -59,6 +63,12 @@ def judge(found: str | None, needed: str = NEEDED) -> Fit:
 def fault(found: str | None) -> str | None:
     """Why this program does not work with a schema, and what to do. None if it does."""
     return judge(found).value.format(found=found, needed=NEEDED) or None
+
+
+def has_service_versions(found: str | None) -> bool:
+    """Whether the rows of services bear a service version, and this program can read it."""
+    fits = judge(found) in {Fit.FITS, Fit.OLD}
+    return fits and found is not None and found[:4] >= _SERVICE_VERSIONS
 
 
 def oldest_program(name: str) -> int:

@@ -17,9 +17,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
-from launcher.cli.db_command import bring_up
+from launcher.cli.db_command import MOST_HOSTS, bring_up
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
 from launcher.registry import engine, models, schema_upgrade
+from launcher.registry.records import Start
 from launcher.registry.schema import NEEDED
 from tests.support import next_release
 from tests.support.commands import Completed, run, run_script
@@ -295,6 +296,49 @@ def test_check_says_that_all_is_well(database: Database, db: Db) -> None:
     assert done.stdout.endswith(f": the schema is {NEEDED}, and fits\n")
 
 
+def test_check_tells_which_hosts_hold_back_a_migration(
+    database: Database, db: Db, next_env: dict[str, str]
+) -> None:
+    """Also the program of the next release, before it has upgraded the tables."""
+    registry = engine.open_registry(database.url)
+    for host, version in (("new", 3), ("old", 2), ("older", None)):
+        start = Start(host, host, version) if version else None  # None: as 0.1 registers
+        registry.register_service(host, "b", topic="t", version="1", workers=1, start=start)
+    told = (
+        ": these hosts hold back a migration, by the service version in brackets; upgrade them, "
+        "or delete the services that are gone: older (1), old (2)\n"
+    )
+
+    done = db("check", database.url)
+
+    assert (done.status, done.stderr) == (0, "")
+    fits, held = done.stdout.splitlines(keepends=True)
+    assert fits.endswith(f": the schema is {NEEDED}, and fits\n")
+    assert held.endswith(told)
+    for env in (None, next_env):
+        found = json.loads(db("check", database.url, "--json", env=env).stdout)
+        assert (found["schema"], found["service_version"]) == (NEEDED, 3)
+        assert found["held_back_by"] == [
+            {"host": "older", "service_version": 1},
+            {"host": "old", "service_version": 2},
+        ]
+    assert db("check", database.url, env=next_env).stdout.endswith(told)
+    for host in ("old", "older"):
+        registry.delete_service(host, "b")
+    registry.close()
+    assert "hold back" not in db("check", database.url).stdout
+
+
+def test_a_line_names_some_hosts_and_json_all(database: Database, db: Db) -> None:
+    registry = engine.open_registry(database.url)
+    for number in range(MOST_HOSTS + 2):
+        registry.register_service(f"h{number:02}", "b", topic="t", version="1", workers=1)
+    registry.close()
+
+    assert db("check", database.url).stdout.endswith("h19 (1) and 2 more (--json shows all)\n")
+    assert len(json.loads(db("check", database.url, "--json").stdout)["held_back_by"]) == 22
+
+
 def test_check_and_upgrade_know_what_a_start_does_for_sqlite(
     tmp_path: Path, db: Db, next_env: dict[str, str]
 ) -> None:
@@ -372,7 +416,7 @@ def test_a_transaction_that_uses_a_table_is_waited_for_and_then_told(
 ) -> None:
     """MariaDB would wait for a day, and nobody could read the table meanwhile."""
     code = (
-        "import sys; from launcher.cli.db_command import bring_up; "
+        "import sys; from launcher.cli.db_command import MOST_HOSTS, bring_up; "
         "from launcher.registry import schema_upgrade; schema_upgrade.TABLE_SECONDS = 1\n"
         "try: bring_up(sys.argv[1])\n"
         "except Exception as error: print(error)"
