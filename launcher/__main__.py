@@ -13,8 +13,8 @@ def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
     blocked_signals.block()  # a signal that arrives during the imports is handled later
     gc.disable()  # imports make almost no garbage; a command or worker enables it again
-    native_threads.require()
-    from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.messaging
+    native_threads.forbid_eventlet()
+    from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.config
 
     _end(cli_main(sys.argv))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher import blocked_signals
+from launcher import blocked_signals, native_threads
 from launcher.cli import common_options, parser
 from launcher.cli.output import complain
 from launcher.config import file_contents, loader
@@ -36,10 +36,7 @@ def main(argv: Sequence[str]) -> int:
         if args.command is None:
             return run(binary, args)
         blocked_signals.unblock()
-        from launcher.cli import commands  # noqa: PLC0415  # the service needs none of it
-
-        gc.enable()
-        return commands.run(binary, args, partial(load, binary, args, command=True))
+        return _run_command(binary, args)
     except LauncherError as error:
         return _end_with(binary, error)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
@@ -47,6 +44,21 @@ def main(argv: Sequence[str]) -> int:
         return ExitStatus.STOPPED
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
+
+
+def _run_command(binary: str, args: argparse.Namespace) -> int:
+    from launcher.cli import registry_commands  # noqa: PLC0415  # the service needs none of it
+
+    on_registry = args.command.startswith(registry_commands.FAMILIES)
+    load_it = partial(load, binary, args, command=True, needs_bus=not on_registry)
+    if on_registry:
+        gc.enable()
+        return registry_commands.run(args, load_it)
+    native_threads.require()
+    from launcher.cli import commands  # noqa: PLC0415  # imports oslo.messaging
+
+    gc.enable()
+    return commands.run(binary, args, load_it)
 
 
 def run(
@@ -76,14 +88,18 @@ def run(
         return _end_with(binary, error)
 
 
-def load(binary: str, args: argparse.Namespace, *, command: bool = False) -> None:
+def load(
+    binary: str, args: argparse.Namespace, *, command: bool = False, needs_bus: bool = True
+) -> None:
     """Read the configuration, and set up logging by it. Raises ConfigError.
 
     :param command: log to stderr only. Log files belong to the service: a command of root would
         create them as root, or follow a link of the service's user.
+    :param needs_bus: see `loader.load`.
     """
     config_args = common_options.config_args(args)
-    loader.load(cfg.CONF, binary, config_args, **common_options.overrides(args))
+    overrides = common_options.overrides(args)
+    loader.load(cfg.CONF, binary, config_args, needs_bus=needs_bus, **overrides)
     profiling.register(cfg.CONF, file_contents.sections(file_contents.read(binary, config_args)))
     if command:
         log.keep_to_stderr(cfg.CONF)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from launcher.errors import OutputLost
@@ -31,9 +32,15 @@ def print_json(value: Any, *, sort_keys: bool = False) -> None:
 
 def print_text(text: str) -> None:
     """Print text that is fit for a terminal already. Raises OutputLost."""
+    print_lines([text])
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines that are fit for a terminal already, and flush. Raises OutputLost."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        for line in lines:
+            sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         raise

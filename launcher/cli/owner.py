@@ -1,4 +1,4 @@
-"""A command of root becomes the owner of the embedded bus or database before it uses it.
+"""A command of root becomes the owner of the embedded bus before it uses it.
 
 The owner of a directory can put links in it that lead anywhere, and root would follow them. The
 command imports its modules first: the owner may not be able to read them.
@@ -12,9 +12,8 @@ from oslo_config import cfg
 from oslo_messaging import TransportURL
 
 from launcher.cli import control_connection
-from launcher.config.masking import mask_url
 from launcher.directories import ownership, privileges
-from launcher.errors import BusUnavailable, DatabaseUnusable
+from launcher.errors import BusUnavailable
 from launcher.serve import rpc
 from launcher.unixbus import driver_options
 from launcher.unixbus.address import directory_of
@@ -74,23 +73,3 @@ def _uid_of_master(runtime_path: Path, wait_seconds: float) -> tuple[int, float]
                 raise
         time.sleep(LOOK_SECONDS)
         waited = time.monotonic() - begun
-
-
-def become_database_owner(connection: str) -> None:
-    """Become the owner of the directory of an embedded database.
-
-    :param connection: a SQLAlchemy URL, checked already.
-    :raises DatabaseUnusable: root cannot look at its directory.
-    :raises PlaceUntrusted, OwnerUnreachable: see `privileges.become_owner`.
-    """
-    from launcher.registry import urls  # noqa: PLC0415  # imports SQLAlchemy
-
-    url = urls.parse(connection)
-    if os.geteuid() != 0 or url.get_backend_name() != "sqlite" or not url.database:
-        return
-    place = Path(url.database).absolute().parent
-    try:
-        privileges.become_owner(place)
-    except OSError as error:  # on a file system where root is nobody, for instance
-        reason = f"{error.filename or place}: {error.strerror}"
-        raise DatabaseUnusable(url=mask_url(connection), reason=reason) from error

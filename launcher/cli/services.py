@@ -1,101 +1,73 @@
 """`services`: list, enable, disable, force down and delete services in the registry."""
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
-from launcher.cli import owner, services_table
-from launcher.cli.bus_client import close
-from launcher.cli.output import print_json, print_line, print_text
-from launcher.cli.services_table import Fields
-from launcher.conductor.remote_registry import RemoteRegistry
+from launcher.cli import registry_access
+from launcher.cli.output import print_line, print_lines
+from launcher.cli.services_table import Line, Listing
 from launcher.errors import DatabaseUnavailable
-from launcher.rabbit.troubles import Troubles
-from launcher.registry.interface import Registry
-from launcher.serve import rpc
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WATCH_SECONDS = 2.0  # between two looks
+Look = Callable[[], list[Line]]
+Bounded = Callable[[Look], list[Line]]  # calls it within a time limit
 
 
-def become_owner(conf: cfg.ConfigOpts) -> None:
-    """As root, become the owner of an embedded database, or of the embedded bus with a conductor
-    on it. Called before a thread is started, and after the imports, since the owner may not be
-    able to read the modules.
-
-    :raises ConfigError: the URL of the database is wrong.
-    :raises DatabaseUnusable, BusUnavailable, PlaceUntrusted, OwnerUnreachable: see `owner`.
-    """
-    if conf.database.use_conductor:
-        rpc.get_transport(conf, passing=True)  # imports the driver
-        owner.become_bus_owner(conf)
-        return
-    from launcher.registry import engine, store  # noqa: F401, PLC0415  # imports SQLAlchemy
-
-    engine.make_database(conf.database.connection)  # checks the URL
-    owner.become_database_owner(conf.database.connection)
-
-
-def show_list(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Print services as a table, as values for scripts or as JSON."""
-    rows = _look(conf, args)
-    if args.format == "json":
-        print_json(rows)
-        return 0
-    columns = services_table.columns_of(rows, args.column)
-    form = services_table.values if args.format == "value" else services_table.table
-    if lines := form(rows, columns):
-        print_text("\n".join(lines))
+def show_list(
+    conf: cfg.ConfigOpts, args: argparse.Namespace, bounded: Bounded = lambda look: look()
+) -> int:
+    """Print services as a table, as values for scripts or as JSON. Only the database has a time
+    limit: a pager may read the output for hours."""
+    listing = _listing(conf, args)
+    print_lines(listing.lines(bounded(partial(_look, conf, args, listing))))
     return 0
 
 
-def watch_list(
-    conf: cfg.ConfigOpts,
-    args: argparse.Namespace,
-    bounded: Callable[[Callable[[], list[Fields]]], list[Fields]],
-) -> int:
-    """Show the table until Ctrl-C. A database that cannot be reached is said, and asked again.
-
-    :param bounded: calls its argument within a time limit.
-    """
+def watch_list(conf: cfg.ConfigOpts, args: argparse.Namespace, bounded: Bounded) -> int:
+    """Show the table until Ctrl-C. A database that cannot be reached is said, and asked again."""
     from launcher.cli import screen  # noqa: PLC0415  # imports rich
+
+    listing = _listing(conf, args)
 
     def look() -> "RenderableType":
         try:
-            rows = bounded(lambda: _look(conf, args))
+            found = bounded(partial(_look, conf, args, listing))
         except DatabaseUnavailable as error:
             return screen.plain([str(error)])
-        columns = services_table.columns_of(rows, args.column)
-        return screen.plain(services_table.table(rows, columns))
+        return screen.plain(list(listing.lines(found)))
 
     return screen.watch(look, WATCH_SECONDS)
 
 
-def _look(conf: cfg.ConfigOpts, args: argparse.Namespace) -> list[Fields]:
-    with _registry(conf) as registry:
-        found = registry.list_services(getattr(args, "host", None), args.binary)
-    described = (services_table.describe(one, conf.service_down_time) for one in found)
-    rows = services_table.choose(described, args.state)
-    services_table.sort(rows, args.sort)
-    return rows
+def _listing(conf: cfg.ConfigOpts, args: argparse.Namespace) -> Listing:
+    chosen = {"columns": args.column, "states": args.state, "order": args.sort}
+    return Listing(args.format, conf.service_down_time, **chosen)
+
+
+def _look(conf: cfg.ConfigOpts, args: argparse.Namespace, listing: Listing) -> list[Line]:
+    with registry_access.opened(conf) as registry:
+        host: str | None = getattr(args, "host", None)
+        made = registry.map_services(listing.sources, listing.line, host, args.binary)
+    return [line for line in made if line]
 
 
 def enable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Mark a service as enabled again."""
-    with _registry(conf) as registry:
+    with registry_access.opened(conf) as registry:
         registry.set_service_disabled(conf.host, _binary(conf, args), disabled=False, reason=None)
     return _say(conf, args, "is enabled")
 
 
 def disable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Mark a service as disabled, with a reason. It goes on serving."""
-    with _registry(conf) as registry:
+    with registry_access.opened(conf) as registry:
         registry.set_service_disabled(
             conf.host, _binary(conf, args), disabled=True, reason=args.reason
         )
@@ -105,7 +77,7 @@ def disable(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
 
 def force_down(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Have a service count as down, whatever it reports; or have its reports count again."""
-    with _registry(conf) as registry:
+    with registry_access.opened(conf) as registry:
         registry.set_service_forced_down(
             conf.host, _binary(conf, args), forced_down=not args.unset
         )
@@ -120,7 +92,7 @@ def delete(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     :raises ServiceReports: it is up, and `--force` is not given.
     """
     within = None if args.force else conf.service_down_time
-    with _registry(conf) as registry:
+    with registry_access.opened(conf) as registry:
         registry.delete_service(conf.host, _binary(conf, args), unless_seen_within=within)
     return _say(conf, args, "is deleted, with its compute nodes; if it runs, it registers again")
 
@@ -132,32 +104,3 @@ def _binary(conf: cfg.ConfigOpts, args: argparse.Namespace) -> str:
 def _say(conf: cfg.ConfigOpts, args: argparse.Namespace, what: str) -> int:
     print_line(f"{_binary(conf, args)} on host {conf.host} {what}")
     return 0
-
-
-@contextmanager
-def _registry(conf: cfg.ConfigOpts) -> Iterator[Registry]:
-    if conf.database.use_conductor:
-        with _conductor(conf) as registry:
-            yield registry
-        return
-    from launcher.registry import engine, store  # noqa: PLC0415  # imports SQLAlchemy
-
-    database = engine.make_database(conf.database.connection)
-    registry = store.SqlRegistry(engine.reached(database))
-    try:
-        yield registry
-    finally:
-        registry.close()
-
-
-@contextmanager
-def _conductor(conf: cfg.ConfigOpts) -> Iterator[Registry]:
-    """The registry behind a conductor, which answers."""
-    transport, troubles = rpc.get_transport(conf, passing=True), Troubles.watch()
-    why = partial(troubles.error, conf.transport_url)
-    registry = RemoteRegistry(transport, conf.transport_url, why=why)
-    try:
-        registry.check()
-        yield registry
-    finally:
-        close(transport)

@@ -5,7 +5,7 @@ import inspect
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -121,6 +121,16 @@ class RemoteRegistry:
     oldest_versions = asked(Registry.oldest_versions)
     save_compute_node = asked(Registry.save_compute_node)
     list_compute_nodes = asked(Registry.list_compute_nodes)
+
+    def map_services(
+        self,
+        columns: Sequence[str],
+        make: Callable[[Any], _Result],
+        host: str | None = None,
+        binary: str | None = None,
+    ) -> list[_Result]:
+        """A conductor sends all rows in one answer."""
+        return [make(service) for service in self.list_services(host, binary)]
 
     def descriptors(self) -> list[int]:
         """None of its own: the transport is the worker's."""

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 
+from launcher import native_threads
 from launcher.config import file_contents
 from launcher.config.file_contents import OptionKey
 from launcher.config.masking import mask_url
@@ -45,29 +45,47 @@ MUTABLE: frozenset[OptionKey] = frozenset(
 )
 
 
-def register(conf: cfg.ConfigOpts) -> None:
-    """Register our options and those of oslo.log. oslo.messaging registers its own."""
+def register(conf: cfg.ConfigOpts, *, bus: bool = True) -> None:
+    """Register our options, those of oslo.log and, for the bus, those of oslo.messaging."""
     for group, opts in GROUPS.items():
         conf.register_opts(opts, group)
     log.register_options(conf)
     conf.set_default("logging_default_format_string", LOG_FORMAT)
     conf.set_default("logging_context_format_string", CONTEXT_LOG_FORMAT)
-    # Registers transport_url. Its own default is replaced later.
-    oslo_messaging.TransportURL.parse(conf)
+    if bus:
+        _register_bus(conf)
+
+
+def _register_bus(conf: cfg.ConfigOpts) -> None:
+    """Register transport_url. Its own default is replaced later."""
+    native_threads.require()
+    from oslo_messaging import TransportURL  # noqa: PLC0415  # 13 MB that not all commands need
+
+    TransportURL.parse(conf, "unix:///")  # not the one in the files, which may be wrong
     conf.set_default("control_exchange", EXCHANGE)
 
 
-def load(conf: cfg.ConfigOpts, binary: str, args: Sequence[str] = (), **overrides: object) -> None:
+def load(
+    conf: cfg.ConfigOpts,
+    binary: str,
+    args: Sequence[str] = (),
+    *,
+    needs_bus: bool = True,
+    **overrides: object,
+) -> None:
     """Read and check the configuration.
 
     :param args: `--config-file=…` and `--config-dir=…`; by default the files in the usual places.
+    :param needs_bus: False: without oslo.messaging's options, if the registry is in a database.
     :param overrides: values of the command line, which outrank the files.
     :raises ConfigError: a file is missing or does not parse, or a value is out of its range.
     :raises UsageError: an override is no value of its option.
     """
-    register(conf)
+    register(conf, bus=needs_bus)
     try:
         read_files(conf, binary, args)
+        if not needs_bus and read_value(conf, "database", "use_conductor"):
+            _register_bus(conf)
         for option, value in overrides.items():
             _override(conf, option, value)
         _fill_in_defaults(conf, binary)
@@ -123,7 +141,8 @@ def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
     database = Path(read_value(conf, None, "state_path"), "launcher.sqlite")
     bus = f"unix://{read_value(conf, None, 'runtime_path')}/bus"
     conf.set_default("connection", _plain(f"sqlite:///{database}"), group="database")
-    conf.set_default("transport_url", _plain(bus))
+    if "transport_url" in conf:  # as oslo.messaging has registered it
+        conf.set_default("transport_url", _plain(bus))
 
 
 def _fill_in_paths(conf: cfg.ConfigOpts, binary: str) -> None:
@@ -153,7 +172,8 @@ def take_credentials(conf: cfg.ConfigOpts) -> None:
     :raises ConfigError: a credential cannot be read.
     """
     for option, text in file_contents.credentials().items():
-        conf.set_override(option, _plain(text), group=CREDENTIALS[option])
+        if option != "transport_url" or option in conf:
+            conf.set_override(option, _plain(text), group=CREDENTIALS[option])
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:
@@ -163,7 +183,7 @@ def check_values(conf: cfg.ConfigOpts) -> None:
             _check_value(conf, group, opt.dest)
     for name in conf:  # libraries' too: a variable's value is converted only when it is read
         read_value(conf, None, name)
-    if "://" not in read_value(conf, None, "transport_url"):
+    if "transport_url" in conf and "://" not in read_value(conf, None, "transport_url"):
         raise OptionError(
             option="transport_url",
             problem="this is no URL; give rabbit://user:password@host:port/virtual_host or "

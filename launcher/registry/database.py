@@ -20,6 +20,7 @@ from launcher.registry.outage import Outage
 from launcher.registry.retries import Retries
 
 WRITES = "launcher_writes"  # execution option: the transaction will write
+PORTION = 100  # rows that are fetched at once
 Values = Mapping[str, Any]  # of parameters, and of columns to set
 _Result = TypeVar("_Result")
 
@@ -65,6 +66,21 @@ class Database:
     ) -> Sequence[Row[Any]]:
         """All rows of a query. One statement."""
         return self._alone(lambda connection: connection.execute(query, values).all())
+
+    def map(
+        self,
+        query: Select[*tuple[Any, ...]],
+        values: Values | None,
+        make: Callable[[Row[Any]], _Result],
+    ) -> list[_Result]:
+        """What `make` makes of each row of a query. The rows come in portions, and are not kept.
+        After a conflict it begins anew."""
+
+        def work(connection: Connection) -> list[_Result]:
+            rows = connection.execution_options(yield_per=PORTION).execute(query, values)
+            return [make(row) for row in rows]
+
+        return self.transact(work)
 
     def change(self, statement: Update | Delete, values: Values) -> int:
         """Execute and commit it; returns the number of rows that it matched. One statement."""

@@ -1,8 +1,11 @@
 """The interface of the registry. Its callers do not depend on the kind of store."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from launcher.registry.records import Belief, ComputeNode, ServiceRecord, ServiceState, Start
+
+T = TypeVar("T")
 
 
 class Registry(Protocol):
@@ -18,6 +21,19 @@ class Registry(Protocol):
         self, host: str | None = None, binary: str | None = None
     ) -> list[ServiceRecord]:
         """All rows, or those of one host or binary, ordered by binary and host."""
+
+    def map_services(
+        self,
+        columns: Sequence[str],
+        make: Callable[[Any], T],
+        host: str | None = None,
+        binary: str | None = None,
+    ) -> list[T]:
+        """What `make` makes of each row of `list_services`. The rows are not kept.
+
+        :param columns: attributes of a ServiceRecord; `make` gets an object with these, `state` as
+            text. After a conflict it gets all of them once more.
+        """
 
     def register_service(
         self,

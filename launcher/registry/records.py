@@ -132,9 +132,7 @@ def is_reporting(record: ServiceRecord, service_down_time: float) -> bool:
     database's clock was set back."""
     age = record.report_age
     return (
-        record.state is not ServiceState.DOWN
-        and age is not None
-        and (abs(age) <= service_down_time)
+        record.state != ServiceState.DOWN and age is not None and (abs(age) <= service_down_time)
     )
 
 

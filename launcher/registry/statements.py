@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, case, delete, func, insert, not_, or_, s
 
 from launcher.registry.models import UtcDateTime, compute_nodes, services
 from launcher.registry.records import ServiceRecord, ServiceState
-from launcher.registry.utc_now import utc_now
+from launcher.registry.utc_now import age_of, utc_now
 
 _OF_SERVICE = (
     services.c.host == bindparam("of_host"),
@@ -26,6 +26,7 @@ _COLUMNS = {
     "state": case((_DETAILED, services.c.state_detail), else_=services.c.state).label("state"),
     "as_of": utc_now().label("as_of"),
 }
+LISTED = _COLUMNS | {"report_age": age_of(services.c.last_seen_up).label("report_age")}
 
 SERVICES = select(*(_COLUMNS[name] for name in ServiceRecord._fields)).order_by(
     services.c.binary, services.c.host

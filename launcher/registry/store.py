@@ -1,8 +1,9 @@
 """The registry in an SQL database."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam
+from sqlalchemy import Select, bindparam
 from sqlalchemy.exc import IntegrityError
 
 from launcher.errors import ServiceNotFound, ServiceReports
@@ -21,6 +22,8 @@ from launcher.registry.records import (
 from launcher.registry.registration import Registration, columns_of, find, of_service
 from launcher.registry.rows import from_node, from_state, to_node, to_service
 
+T = TypeVar("T")
+
 
 class SqlRegistry:
     """Implements launcher.registry.interface.Registry, which describes the methods. Made in the
@@ -37,13 +40,19 @@ class SqlRegistry:
         self, host: str | None = None, binary: str | None = None
     ) -> list[ServiceRecord]:
         """One statement."""
-        query, values = statements.SERVICES, {}
-        if host is not None:
-            query, values["of_host"] = query.where(services.c.host == bindparam("of_host")), host
-        if binary is not None:
-            query = query.where(services.c.binary == bindparam("of_binary"))
-            values["of_binary"] = binary
-        return [to_service(row) for row in self._database.read(query, values)]
+        rows = self._database.read(*_of(statements.SERVICES, host, binary))
+        return [to_service(row) for row in rows]
+
+    def map_services(
+        self,
+        columns: Sequence[str],
+        make: Callable[[Any], T],
+        host: str | None = None,
+        binary: str | None = None,
+    ) -> list[T]:
+        """One query, in a transaction."""
+        query = statements.SERVICES.with_only_columns(*(statements.LISTED[one] for one in columns))
+        return self._database.map(*_of(query, host, binary), make)
 
     def register_service(
         self,
@@ -164,3 +173,16 @@ class SqlRegistry:
         except IntegrityError:  # another worker won the race; update its row
             return False
         return True
+
+
+def _of(
+    query: Select[*tuple[Any, ...]], host: str | None, binary: str | None
+) -> tuple[Select[*tuple[Any, ...]], dict[str, Any]]:
+    """The query for services of a host or binary, and its parameters."""
+    values = {}
+    if host is not None:
+        query, values["of_host"] = query.where(services.c.host == bindparam("of_host")), host
+    if binary is not None:
+        query = query.where(services.c.binary == bindparam("of_binary"))
+        values["of_binary"] = binary
+    return query, values

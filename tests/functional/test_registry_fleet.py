@@ -327,6 +327,22 @@ def test_services_are_listed_by_host_and_binary(fleet: Fleet) -> None:
     assert listed("a", "x") == ["xa"]
 
 
+def test_columns_of_a_list_are_those_of_the_records(fleet: Fleet) -> None:
+    """The database computes the age."""
+    fleet.start()
+    fleet.report(state=ServiceState.PAUSED)
+    fleet.age(last_seen_up=90)
+    fleet.start(SECOND, host="other")
+    columns = ("host", "state", "report_age", "started_on")
+
+    found = fleet.registry.map_services(columns, tuple)
+
+    assert [row[:2] for row in found] == [("h", "paused"), ("other", "down")]
+    assert found[0][2] == pytest.approx(fleet.row.report_age, abs=30)
+    assert [row[2:] for row in found[1:]] == [(None, SECOND.place)]
+    assert fleet.registry.map_services(columns, tuple, "other", "b") == found[1:]
+
+
 def test_a_row_of_a_program_of_schema_0001_is_read_and_taken(fleet: Fleet) -> None:
     """It inserts and reports as it did before these columns."""
     values = {

@@ -19,7 +19,7 @@ from tests.support.conductor import host_without_database, serving, through_cond
 from tests.support.directories import short_directory
 from tests.unit.test_registry_store import NODE
 
-OF_THIS_PROCESS = {"descriptors", "close"}  # nobody else has a use for them
+OF_THIS_PROCESS = {"map_services", "descriptors", "close"}  # no call is made of them
 
 # The calls of a host with version 1.0, as they are on the bus, and the fields of the answers that
 # it cannot do without. Never changed: hosts of that version are out there.

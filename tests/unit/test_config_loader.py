@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ def load(tmp_path: Path) -> Load:
     """Loads files with these texts into a new ConfigOpts."""
     numbers = itertools.count()
 
-    def load(*texts: str, **overrides: object) -> cfg.ConfigOpts:
+    def load(*texts: str, **overrides: Any) -> cfg.ConfigOpts:
         files = [tmp_path / f"{next(numbers)}.conf" for _ in texts]
         for file, text in zip(files, texts, strict=True):
             file.write_text(text, encoding="utf-8", errors="surrogateescape")

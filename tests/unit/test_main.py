@@ -12,7 +12,7 @@ import pytest
 from oslo_config import cfg
 
 from launcher import errors
-from launcher.cli import commands, no_answer, parser
+from launcher.cli import commands, no_answer, parser, registry_commands
 from launcher.cli import main as cli
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.watch.notify import Notifier
@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         def command(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
             return action()
 
-        monkeypatch.setattr(cli, "load", lambda binary, args, *, command: None)
+        monkeypatch.setattr(cli, "load", lambda binary, args, **_: None)
         monkeypatch.setattr(no_answer, "explain", lambda conf, worker: "")
         monkeypatch.setitem(commands.COMMANDS, "ping", command)
         return cli.main([f"/usr/bin/{BINARY}", *(argv or ("ping",))])
@@ -110,7 +110,7 @@ def test_the_script_names_the_service(script: str, name: str) -> None:
 
 def test_every_command_of_the_grammar_is_there() -> None:
     grammar = parser.build(BINARY)
-    for command in commands.COMMANDS:
+    for command in [*commands.COMMANDS, *registry_commands.COMMANDS]:
         words = [*command.split(), *(["x"] if command == "call" else [])]
         assert grammar.parse_args(words).command == command
 

@@ -8,7 +8,7 @@ import pytest
 from etc.man import generate as pages
 from launcher import blocked_signals
 from launcher.board.states import Step, WorkerState
-from launcher.cli import commands
+from launcher.cli import commands, registry_commands
 from launcher.config.options import GROUPS
 from launcher.errors import ExitStatus
 from tests.unit.test_health import slot
@@ -79,9 +79,18 @@ def test_page_is_well_formed(name: str) -> None:
         assert not re.search(r"@[A-Z]+@|%\(", line), line  # a place that nobody has filled in
 
 
+OTHERS = ("config sample", "completion")
+
+
 def test_every_command_is_told_with_its_options() -> None:
     text = section(COMMANDS, "COMMANDS")
-    for command in [*commands.COMMANDS, *commands.CONTROL, "config sample", "completion"]:
+    for command in [
+        *commands.COMMANDS,
+        *registry_commands.COMMANDS,
+        *commands.CONTROL,
+        "config sample",
+        "completion",
+    ]:
         assert re.search(rf"^{command}( |$)", text, re.MULTILINE), command
     assert "\nstatus [--json | --watch | --report SLOT]\n" in text
     assert "\nping [--count N] [--worker SLOT] [--timeout SECONDS]\n" in text

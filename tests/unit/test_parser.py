@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import shtab
 
-from launcher.cli import commands, common_options, parser
+from launcher.cli import commands, common_options, parser, registry_commands
 from launcher.errors import UsageError
 
 OTHERS = ("config sample", "completion")
@@ -195,7 +195,9 @@ def test_help_is_a_page_with_the_commands_first(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("usage: compute-launcher ping [-h]")
 
 
-@pytest.mark.parametrize("command", [*commands.COMMANDS, *commands.CONTROL, *OTHERS])
+@pytest.mark.parametrize(
+    "command", [*commands.COMMANDS, *registry_commands.COMMANDS, *commands.CONTROL, *OTHERS]
+)
 def test_help_of_each_command_has_an_example_that_works(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,15 +2,17 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from oslo_config import cfg
 
-from launcher.cli import services
+from launcher.cli import registry_access, services
+from launcher.cli.services_table import Line
 from launcher.errors import ServiceNotFound
 from launcher.registry.records import ServiceRecord, ServiceState
 
@@ -51,9 +53,15 @@ class Registry:
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
 
-    def list_services(self, host: str | None, binary: str | None) -> list[ServiceRecord]:
+    def map_services(
+        self,
+        columns: Sequence[str],
+        make: Callable[[object], Line | None],
+        host: str | None,
+        binary: str | None,
+    ) -> list[Line | None]:
         self.done.append(("list", host, binary))
-        return [ROW]
+        return [make(SimpleNamespace(**{name: getattr(ROW, name) for name in columns}))]
 
     def set_service_disabled(
         self, host: str, binary: str, *, disabled: bool, reason: str | None
@@ -77,7 +85,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     def opened(conf: object) -> Iterator[Registry]:
         yield registry
 
-    monkeypatch.setattr(services, "_registry", opened)
+    monkeypatch.setattr(registry_access, "opened", opened)
     return registry
 
 
@@ -115,6 +123,21 @@ def test_the_list_is_json_of_one_host(
     assert (row["binary"], row["state"], row["workers_serving"]) == ("compute-launcher", "up", 3)
     assert datetime.fromisoformat(row["last_seen"]).tzinfo is not None
     assert row["age"] == 4.0
+
+
+def test_a_slow_reader_of_the_list_is_no_silent_database(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is printed within the time limit of the database."""
+
+    def bounded(look: Callable[[], list[Line]]) -> list[Line]:
+        found = look()
+        assert capsys.readouterr().out == ""
+        return found
+
+    services.show_list(CONF, listing(), bounded)
+
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_the_list_for_a_script_has_no_headings(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from launcher.cli import commands
+from launcher.cli import registry_commands
 from launcher.compute.compute_manager import ComputeManager
 from launcher.conductor.conductor_manager import ConductorManager
 from launcher.config import loader
@@ -80,7 +80,7 @@ def test_db_commands_are_for_the_host_that_has_one(
     tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = load(tmp_path, f"transport_url = {BUS}", "use_conductor = true")
-    monkeypatch.setattr("launcher.cli.commands.cfg.CONF", conf)
+    monkeypatch.setattr("launcher.cli.registry_commands.cfg.CONF", conf)
     args = argparse.Namespace(command=f"db {verb}")
     with pytest.raises(LauncherError, match="this host has no database; run the command where"):
-        commands.run("compute-launcher", args, lambda: None)
+        registry_commands.run(args, lambda: None)

@@ -21,7 +21,7 @@ from oslo_log import handlers
 from oslo_log.formatters import ContextFormatter, JSONFormatter
 
 from launcher.board.counters import CALL, Sample
-from launcher.cli import bus_client, output, screen, services_table
+from launcher.cli import bus_client, output, screen
 from launcher.cli.services_grammar import ALL_COLUMNS
 from launcher.config import loader
 from launcher.errors import LauncherError
@@ -44,6 +44,7 @@ from tests.unit.test_foreign_text import ANY_TEXT, unfit
 from tests.unit.test_metrics import scrape_text
 from tests.unit.test_screen import worker
 from tests.unit.test_services import ROW
+from tests.unit.test_services_table import listed
 
 FORGED = "ping\n2026-11-28 12:00:00.000 1 ERROR launcher.x master forged line\x1b[2J\u202e\udcff"
 COLOUR_END = "\x1b[0m"
@@ -200,15 +201,11 @@ def test_what_ping_and_call_print(text: str) -> None:
 
 @try_each
 def test_services_list(text: str) -> None:
-    row = services_table.describe(
-        ROW._replace(host=text, binary=text, disabled_reason=text, started_on=text), 60
-    )
-    columns = ALL_COLUMNS
-
-    for form in (services_table.table, services_table.values):
-        assert unfit("".join(form([row], columns))) == []
+    row = ROW._replace(host=text, binary=text, disabled_reason=text, started_on=text)
+    for form in ("table", "value"):
+        assert unfit("".join(listed([row], form, columns=ALL_COLUMNS))) == []
     with printed() as out:
-        output.print_json([row])
+        output.print_lines(listed([row], "json"))
     assert json.loads(out())[0]["reason"] == json.loads(json.dumps(text))
     assert unfit(out().replace("\n", "")) == []
 
