@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench import record, report
-from tests.bench.cases import Plan, calls, idle, lives, recovery, reload, scale, visitors
+from tests.bench.cases import Plan, calls, fleet, idle, lives, recovery, reload, scale, visitors
 from tests.bench.systems import CHECKOUT, FLOOR, Bench
 
 ROUNDS = 5
@@ -33,6 +33,7 @@ CASES: dict[str, Case] = {
     "scale": scale.scale,
     "respawns": scale.respawns,
     "visitors": visitors.visitors,
+    "fleet": fleet.fleet,
 }
 # All of them, in one run: the first three are of the same starts.
 ALL: tuple[Case, ...] = (
@@ -44,6 +45,7 @@ ALL: tuple[Case, ...] = (
     scale.scale,
     scale.respawns,
     visitors.visitors,
+    fleet.fleet,
 )
 
 

@@ -30,6 +30,7 @@ SYSTEMS = {
     systems.COTYLEDON: "B, plain cotyledon with fork, its own defaults, imports preloaded",
     systems.OSLO_FORK: "A′, oslo.service's threading backend; it forks, by default",  # noqa: RUF001
     systems.OSLO_SPAWN: 'A, the same with `start_method="spawn"`; 4.8.0 has to be asked for it',
+    systems.NOVA: "nova 34.0.0 from PyPI: `ServiceList.get_all`, `Service.save`",
     UNIX: "ours on its own bus, without a broker",
 }
 FAIRNESS = """\
@@ -64,6 +65,8 @@ NOTES: Mapping[str, str] = {
     "asks without pause, breaks off, says nonsense or says nothing.",
     "respawns": "The master before and after 500 deaths of workers, all of them killed with "
     "SIGKILL; `uss` in MB.",
+    "fleet": "N rows in a table of each, on the same server. List: processor time of the client, "
+    "as a whole and without its start. Reports: one client that reports without pause.",
 }
 PLOTS = {"start": "start.svg", "memory": "memory.svg", "calls": "calls.svg", "scale": "scale.svg"}
 HEADINGS = {
@@ -77,6 +80,7 @@ HEADINGS = {
     "scale": "Scale",
     "respawns": "500 respawns",
     "visitors": "Visitors of the control socket",
+    "fleet": "A fleet in the database",
 }
 
 

@@ -33,6 +33,7 @@ OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
     "oslo-fork",
     "oslo-spawn",
 )
+NOVA = "nova"  # its objects, in the case "fleet"
 PEER = f"{shlex.quote(sys.executable)} -m tests.bench.peers"
 COMMANDS = {
     OURS: f'{shlex.quote(str(SCRIPTS / "compute-launcher"))} --config-file="$HOME/launcher.conf"',

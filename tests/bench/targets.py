@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.record import Record, Results, significant
-from tests.bench.systems import BARE_FORK, FLOOR, OSLO_SPAWN, OURS
+from tests.bench.systems import BARE_FORK, FLOOR, NOVA, OSLO_SPAWN, OURS
 
 UNIX = "ours, unix"
 
@@ -51,11 +51,11 @@ class Target:
         return found.value <= self.limit
 
 
-def ratio(case: str, what: str, n: int, one: str, other: str) -> Find:
+def ratio(case: str, what: str, n: int, one: str, other: str, *, bus: str = "rabbit") -> Find:
     """Of the medians of two systems."""
 
     def find(results: Results) -> Found | None:
-        record = results.find(case, what, n)
+        record = results.find(case, what, n, bus)
         if not _has(record, one, other):
             return None
         assert record is not None
@@ -180,6 +180,11 @@ def _targets() -> Iterator[Target]:
     yield Target(8, "500 respawns: more descriptors", 0, increase("descriptors"))
     yield Target(8, "500 respawns: more threads", 0, increase("threads"))
     yield Target(8, "500 respawns: more memory", 1, increase("uss"), unit=" MB")
+    for kind in ("postgresql", "mariadb"):
+        find = ratio("fleet", "list, command", 10_000, OURS, NOVA, bus=kind)
+        yield Target(9, f"fleet, {kind}, list of 10 000: ours / nova", 0.25, find)
+        find = ratio("fleet", "reports", 10_000, OURS, NOVA, bus=kind)
+        yield Target(9, f"fleet, {kind}, reports a second: ours / nova", 3, find, at_least=True)
 
 
 TARGETS = tuple(_targets())
