@@ -7,12 +7,17 @@ import sys
 from typing import NoReturn
 
 from launcher import blocked_signals, native_threads
+from launcher.cli import program
+from launcher.writing import outlet
 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
     blocked_signals.block()  # a signal that arrives during the imports is handled later
+    outlet.fill_standard_descriptors()
     gc.disable()  # imports make almost no garbage; a command or worker enables it again
+    if program.runs_program(sys.argv):
+        _end(program.main(sys.argv))
     native_threads.forbid_eventlet()
     from launcher.cli.main import main as cli_main  # noqa: PLC0415  # imports oslo.config
 

@@ -98,6 +98,23 @@ class ManagerUnfit(ConfigError):
     """manager {name!r} cannot be used: {fault}"""
 
 
+class ProgramNotFound(ConfigError):
+    """no program {name!r}: {reason}"""
+
+
+class ProgramUnfit(ConfigError):
+    """program {name} cannot be run: {fault}"""
+
+
+class ProgramEnded(ConfigError):
+    """program {name} {ending} before it started a service{hint}"""
+
+
+class PrivateNameGone(ConfigError):
+    """{library} {version} has no {name}, on which --program stands; install a version that this
+    launcher was tried with, or a newer launcher"""
+
+
 class SourceWrong(ConfigError):
     """{path}:{line}: {reason}"""
 

@@ -60,8 +60,10 @@ class Step(IntEnum):
     POST_START_HOOK = 10
     SERVICE_GROUP = 11
     PERIODIC_TASKS = 12
-    PROBE = 13
-    DONE = 14
+    PROGRAM = 13  # of a foreign program: its main() runs, up to where it starts its services
+    LAUNCH = 14  # likewise: its services start
+    PROBE = 15
+    DONE = 16
 
     @property
     def label(self) -> str:

@@ -45,6 +45,13 @@ def add_common(parser: argparse._ActionsContainer, place: str = "") -> None:
         default=keep,
         help="name of this host, or of the one to ask; default: this machine's",
     )
+    add(
+        "--program",
+        metavar="NAME",
+        default=keep,
+        help="console script or module:function of a foreign program, built on oslo.service or "
+        "cotyledon; its own command line follows after --; default: a manager runs",
+    )
     add("--debug", action="store_true", default=keep, help="log at DEBUG; default: at INFO")
 
 

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from oslo_config import cfg
 
 from launcher import blocked_signals, native_threads
-from launcher.cli import common_options, parser
+from launcher.cli import common_options, parser, program
 from launcher.cli.output import complain
 from launcher.config import file_contents, loader
 from launcher.errors import ExitStatus, LauncherError
@@ -25,10 +24,12 @@ def main(argv: Sequence[str]) -> int:
 
     :param argv: `argv[0]` is the script's name, which picks topic and manager.
     """
-    _fill_standard_descriptors()
-    binary = binary_name(argv[0])
+    binary = parser.binary_name(argv[0])
     try:
         args = parser.build(binary).parse_args(argv[1:])
+        if name := getattr(args, "program", None):
+            binary = program.binary_of(name)
+            program.refuse(args)
         if args.command is None and args.dev:
             from launcher.dev import restarter  # noqa: PLC0415  # the service needs none of it
 
@@ -77,12 +78,14 @@ def run(
     try:
         load(binary, args)
         on_load(cfg.CONF)
+        from launcher.serve.manager_application import ManagerApplication  # noqa: PLC0415  # as below
         from launcher.supervise.master import Master  # noqa: PLC0415  # imports SQLAlchemy
         from launcher.supervise.operations.in_force import Configuration  # noqa: PLC0415  # as below
 
         config_args, overrides = common_options.config_args(args), common_options.overrides(args)
-        configuration = Configuration(cfg.CONF, binary, config_args, overrides)
-        return Master(cfg.CONF, binary, notifier, configuration).run()
+        application = ManagerApplication(cfg.CONF, binary)
+        configuration = Configuration(cfg.CONF, binary, application, config_args, overrides)
+        return Master(cfg.CONF, binary, notifier, configuration, application).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return _end_with(binary, error)
@@ -111,21 +114,3 @@ def _end_with(binary: str, error: LauncherError) -> int:
     log.end()
     complain(binary, error)
     return error.exit_status
-
-
-def _fill_standard_descriptors() -> None:
-    """Open /dev/null in place of a closed stdin, stdout or stderr. Else the next file would get
-    that descriptor, and log lines would go into that file."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-
-
-def binary_name(script: str) -> str:
-    """The name of the service: the script's, or compute-launcher under `python -m launcher`."""
-    name = Path(script).name
-    return "compute-launcher" if name == "__main__.py" else name.removesuffix(".py")

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any
 
 from launcher import __version__
@@ -33,6 +34,12 @@ EXAMPLES = {
     "completion": "bash > completion.sh",
 }
 SHELLS = ("bash", "zsh", "tcsh")
+
+
+def binary_name(script: str) -> str:
+    """The name of the service: the script's, or compute-launcher under `python -m launcher`."""
+    name = Path(script).name
+    return "compute-launcher" if name == "__main__.py" else name.removesuffix(".py")
 
 
 def build(binary: str) -> argparse.ArgumentParser:

@@ -42,6 +42,12 @@ class Capacity:
         self._settle()
         return self._out >= self._limit
 
+    @property
+    def unfinished(self) -> int:
+        """Messages that are out. Any thread: exact once `take` is not called any more, but for a
+        moment in which it is one too high."""
+        return self._out - len(self._finished)
+
     def _settle(self) -> None:
         while self._finished:
             self._finished.popleft()

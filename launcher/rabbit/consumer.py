@@ -95,6 +95,20 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         super().start(on_incoming_callback)
         self._thread.start()
 
+    def take_own(self) -> str:
+        """Called before `start`. Returns a topic at which this listener alone is reached."""
+        return self._subscription.take_own()
+
+    @property
+    def listens(self) -> bool:
+        """Whether it was started, and not stopped. Any thread."""
+        return self._thread.ident is not None and not self._stopping
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that were handed out and have no reply yet; exact after `stop`. Any thread."""
+        return self._capacity.unfinished
+
     def stop(self) -> None:
         """Hand out no more calls. On return the broker delivers our share to other servers, unless
         it is away or does not answer in time."""
@@ -243,6 +257,11 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._connection.drop()  # the broker then takes back all deliveries
         self._waiting.clear()
         self._unsubscribed.set()
+
+
+def speaks(transport: Any) -> bool:
+    """Whether a transport of oslo.messaging has the driver for which this listener is."""
+    return isinstance(transport._driver, amqpdriver.AMQPDriverBase)
 
 
 def listen(transport: Any, target: Any, limit: int, acknowledges_late: Policy) -> AmqpListener:

@@ -17,6 +17,8 @@ class Subscription:
         self._context = context
         self._connection = context.connection
         self._cancelled: list[Any] = []  # consumers of the driver
+        self._exchange = ""
+        self._takes_own = False
 
     def limit_prefetch(self, limit: int, on_reopening: Callable[[], None]) -> None:
         """Limit the unacknowledged messages of each consumer, on each channel that there will be.
@@ -61,11 +63,23 @@ class Subscription:
 
     def declare(self, exchange: str, target: Any, callback: Callable[[Any], None]) -> None:
         """Declare the consumers that the driver's own listener has: topic, server, fanout."""
+        self._exchange = exchange
         for topic in (target.topic, f"{target.topic}.{target.server}"):
             self._context.declare_topic_consumer(
                 exchange_name=exchange, topic=topic, callback=callback
             )
         self._context.declare_fanout_consumer(target.topic, callback)
+
+    def take_own(self) -> str:
+        """Have the fanout queue also take what is sent to its own name. Returns that name: a topic
+        at which this consumer alone is reached. With rabbit_stream_fanout it is not alone."""
+        self._takes_own = True
+        (fanout,) = (known for known in self._connection._consumers if known.type == "fanout")
+        self._bind_own(fanout, nowait=False)
+        return str(fanout.queue_name)
+
+    def _bind_own(self, fanout: Any, *, nowait: bool) -> None:
+        fanout.queue.bind_to(self._exchange, fanout.queue_name, nowait=nowait)
 
     def check(self) -> None:
         """Check that the broker still knows all consumers, and bind their queues again.
@@ -82,6 +96,8 @@ class Subscription:
             raise ConnectionError(f"RabbitMQ has ended {ended} of our consumers")
         for consumer in self._connection._consumers:
             consumer.queue.queue_bind(nowait=True)
+            if self._takes_own and consumer.type == "fanout":
+                self._bind_own(consumer, nowait=True)
 
     def cancel(self) -> None:
         """Cancel all consumers, and wait for the broker's last answer: it answers in order."""

@@ -78,6 +78,7 @@ class Troubles(logging.Filter):
         self._lock = threading.Lock()
         self._of: dict[str, Trouble] = {}  # by the connection's ID
         self._alarms: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the broker's reasons
+        self.no_connection = ""  # why the last connection could not be made, if one could not
         self._told: defaultdict[Wait, Recurring] = defaultdict(lambda: Recurring(clock))
 
     @classmethod
@@ -109,6 +110,7 @@ class Troubles(logging.Filter):
             elif text.startswith(LOST):
                 return self._hear_of_loss(number, _one_line(facts.get("err_str", "")))
             elif text.startswith(FAILED):
+                self.no_connection = _one_line(record.getMessage().removeprefix(FAILED[:-2]))
                 return self._told[Wait.ABSENT].failed()
         return True
 

@@ -84,6 +84,12 @@ class Tracker:
         with self._changed:
             return self._changed.wait_for(lambda: not self._background, timeout)
 
+    def wait_until_empty(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is in hand, for at most `timeout` seconds (None: no limit). Returns
+        whether nothing is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._work, timeout)
+
     def _begin(self, key: object, name: str, request: str) -> None:
         with self._changed:
             self._work[key] = Work(name, request, time.monotonic_ns())

@@ -33,8 +33,8 @@ class _Call:
 
 
 class Probe:
-    """Calls the worker's own alt server, in a separate thread. If the client blocks because the
-    broker is away, neither the start nor a periodic task blocks with it."""
+    """Calls a server that this worker alone has, in a separate thread. If the client blocks
+    because the broker is away, neither the start nor a periodic task blocks with it."""
 
     def __init__(
         self,
@@ -43,18 +43,21 @@ class Probe:
         timeout: float,
         note: Callable[..., None] = lambda *, succeeded: None,
         verify: Callable[[float], None] = lambda timeout: None,
+        *,
+        namespace: str = rpc.BASE_NAMESPACE,
     ) -> None:
         """
         :param note: called with `succeeded` after each round trip.
         :param verify: called with a timeout in seconds before each round trip; raises when a
             server of this worker does not listen any more.
+        :param namespace: in which `ping` answers with the pid.
         """
         self._note = note
         self._verify = verify
         self._target = target
         self._timeout = timeout
         client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout)
-        self._client = client.prepare(namespace=rpc.BASE_NAMESPACE)
+        self._client = client.prepare(namespace=namespace)
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._pending: _Call | None = None
         threading.Thread(target=self._run, name="probe", daemon=True).start()

@@ -62,6 +62,9 @@ class Service:
         """
         return cls(conf, Settings.fill_in(conf, **given), board, slot, counters)
 
+    def enter(self, pause: float) -> None:
+        """Do nothing: no code of a manager needs the main thread."""
+
     def start(self) -> None:
         """Walk the start sequence. When a step fails or a stop comes, undo the steps before it.
 

@@ -28,9 +28,9 @@ from launcher.directories.beneath import Beneath
 from launcher.errors import ExitStatus, LauncherError
 from launcher.exception_text import reason
 from launcher.serve import stacks
+from launcher.serve.application import WorkerService
 from launcher.serve.backoff import Stopped
 from launcher.serve.forked_children import ForkedChildren, ignore_signals
-from launcher.serve.service import Service
 from launcher.writing import log, outlet
 from launcher.writing.crash_relay import CrashRelay
 
@@ -52,7 +52,7 @@ class Inheritance:
     counters: Counters
     master: int  # its pid
     start_timeout: Callable[[], float]  # seconds
-    service: Callable[[], dict[str, Any]]  # arguments of Service.create
+    make_service: Callable[..., WorkerService]  # see `application.Application`
     take_anew: Callable[[], object]  # a candidate reads the configuration; raises LauncherError
     mutate: Callable[[], object]  # reads the options that can change in a running process
     generation: Callable[[], int]  # of this process's configuration
@@ -85,13 +85,18 @@ class Worker(cotyledon.Service):
         self._binary = inheritance.conf.prog
         self._runtime_path = inheritance.conf.runtime_path
         self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
-        self._pause = max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
-        self._slot.occupy(os.getpid(), self._pause + inheritance.start_timeout())
+        self._slot.occupy(os.getpid(), self._pause() + inheritance.start_timeout())
         self._service = self._make_service(inheritance)
         on_call = partial(self._on_call_of_the_master, inheritance.mutate)
         _listen_to_signals(on_call)
         self._watch_children(inheritance)
         on_call()  # a wish that the master noted before it knew our pid came without a signal
+        with self._explained(os._exit):  # sys.exit in `__init__` would always end in status 1
+            self._service.enter(self._pause())
+
+    def _pause(self) -> float:
+        """Seconds until this worker may begin."""
+        return max(0.0, (self._slot.get("not_before") - time.monotonic_ns()) / 1e9)
 
     def _watch_children(self, inheritance: Inheritance) -> None:
         """Called before any code of the manager runs."""
@@ -139,22 +144,19 @@ class Worker(cotyledon.Service):
         finally:
             directory.close()
 
-    def _make_service(self, inheritance: Inheritance) -> Service:
-        given = inheritance.service()
-        with self._explained(os._exit):  # sys.exit in `__init__` would always end in status 1
-            if self._slot.get("wanted") == Wanted.CANDIDATE:
+    def _make_service(self, inheritance: Inheritance) -> WorkerService:
+        anew = self._slot.get("wanted") == Wanted.CANDIDATE
+        with self._explained(os._exit):
+            if anew:
                 inheritance.take_anew()
                 limit_core(wanted=inheritance.conf.supervision.core_dumps)
-                del given["manager"]  # the new configuration may name another manager
             self._slot.put("generation", inheritance.generation())
             counters = inheritance.counters.of(self._slot.number)
-            return Service.create(
-                inheritance.conf, inheritance.board, self._slot, counters, **given
-            )
+            return inheritance.make_service(inheritance.board, self._slot, counters, anew=anew)
 
     def run(self) -> None:
         """Start the service, and wait while it serves."""
-        if self._board.stopping or self._service.wait_for_stop(self._pause):
+        if self._board.stopping or self._service.wait_for_stop(self._pause()):
             self._service.skip_start()
             return
         with self._explained():

@@ -25,11 +25,9 @@ from oslo_config import cfg
 from launcher import __version__, blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
-from launcher.config.masking import mask_url, shown_database
 from launcher.core_dumps import limit_core
 from launcher.errors import ExitStatus
-from launcher.serve import loading, manager_checks
-from launcher.serve.task_list import task_names
+from launcher.serve.application import Application
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise.before_fork import prepare
 from launcher.supervise.control.http_server import HttpServer
@@ -61,8 +59,11 @@ class Master:
         binary: str,
         notifier: Notifier,
         configuration: Configuration,
+        application: Application,
     ) -> None:
+        """:param binary: the name of what runs, for messages and the lock."""
         self._conf = conf
+        self._application = application
         self._binary = binary
         self._notifier = notifier
         self._configuration = configuration
@@ -104,11 +105,9 @@ class Master:
     def _prepare(self) -> None:
         """Check all that can fail, and claim the directories, before the first fork."""
         conf = self._conf
-        prepare(conf, self._binary)
+        prepare(conf, self._application)
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
-        LOG.info("bus %s", mask_url(conf.transport_url))
-        LOG.info("database %s", shown_database(conf))
         self._board.want(conf.workers, conf.start_timeout)
         LOG.info("starting %d workers", conf.workers)
 
@@ -124,6 +123,7 @@ class Master:
             stop=self._stop,
             policy=self._in_force,
             adopt=self._adopt,
+            application=self._application,
         )
 
     def _in_force(self) -> Policy:
@@ -136,12 +136,9 @@ class Master:
         Called at the start, and after each reload.
         """
         conf = self._conf
-        manager = loading.manager_class(conf.manager, self._binary)
-        for sentence in manager_checks.unknown_spacings(manager, conf.periodic_tasks.spacing):
-            LOG.warning("%s", sentence)
+        tasks = self._application.adopt()
         limit_core(wanted=conf.supervision.core_dumps)
-        self._manager = manager
-        self._policy = Policy.of(conf, tuple(task_names(manager)))
+        self._policy = Policy.of(conf, tasks)
 
     @contextmanager
     def _answering(self, parts: Parts) -> Iterator[Sequence[HttpServer]]:
@@ -210,7 +207,7 @@ class Master:
             counters=self._counters,
             master=os.getpid(),
             start_timeout=lambda: self._policy.start_timeout,
-            service=lambda: {"binary": self._binary, "manager": self._manager},
+            make_service=self._application.make_service,
             take_anew=configuration.take,
             mutate=configuration.mutate,
             generation=lambda: configuration.generation,

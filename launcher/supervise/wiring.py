@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
+from launcher.serve.application import Application
 from launcher.serve.lead import LEAD_LOCK, holders
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
@@ -57,10 +58,12 @@ class Parts:
         stop: Stop,
         policy: InForce,
         adopt: Callable[[], object],
+        application: Application,
     ) -> None:
         """:param adopt: called after a reload, when the new configuration is in force."""
         self._board = board
         self._binary = binary
+        self._program = application.program
         self._configuration = configuration
         # processes, and the monitor, which uses all of them
         watched = bool(notifier.watchdog_seconds)
@@ -89,6 +92,7 @@ class Parts:
             ),
             monitor=lambda: self.monitor,
             conf=conf,
+            application=application,
         )
         self.monitor = Monitor(
             board,
@@ -138,7 +142,8 @@ class Parts:
         """Called in the monitor's thread."""
         self.housekeeping.on_ready(verdict)
         if os.isatty(STDERR):
-            LOG.info("%s", terminal.hint(self._binary, sys.argv[0], self._configuration.args))
+            args = self._configuration.args
+            LOG.info("%s", terminal.hint(self._binary, sys.argv[0], args, self._program))
 
     def _have_lead_look(self, lead: int) -> None:
         """Called in the monitor's thread: have the lead update the numbers in the row."""

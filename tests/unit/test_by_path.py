@@ -48,6 +48,7 @@ ALLOWED = (
     ("config.file_contents", "read_text", "credentials of systemd, which lie elsewhere"),
     ("writing.nonblocking", "os.open", "our own stdout and stderr, in /proc"),
     ("supervise.processes.terminal", "os.open shutil.which", "/dev/tty; a program to name"),
+    ("program.importing", "shutil.which", "a program to name"),
     ("compute.cgroups", "read_text", "/proc and /sys"),
     ("compute.cpuinfo", "read_text", "/proc"),
     ("serve.lead", "read_text", "/proc"),

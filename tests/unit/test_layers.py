@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     """
     launcher launcher.board launcher.cli launcher.compute launcher.conductor launcher.config
-    launcher.dev launcher.directories launcher.listening launcher.rabbit launcher.registry
+    launcher.dev launcher.directories launcher.listening launcher.program launcher.rabbit
+    launcher.registry
     launcher.serve launcher.supervise launcher.supervise.watch launcher.supervise.processes
     launcher.supervise.operations launcher.supervise.control launcher.unixbus launcher.writing
     """,
@@ -41,6 +42,7 @@ LAYERS = (
     "launcher.serve.manager launcher.serve.rpc_server launcher.serve.redelivery",
     "launcher.serve.task launcher.serve.manager_checks",
     "launcher.serve.* launcher.compute.* launcher.conductor.conductor_manager",
+    "launcher.program.*",
     "launcher.serve.worker",
     "launcher.supervise.policy",
     "launcher.supervise.watch.*",

@@ -105,7 +105,7 @@ def test_a_bug_is_not_hidden(run: Callable[..., int]) -> None:
     ],
 )
 def test_the_script_names_the_service(script: str, name: str) -> None:
-    assert cli.binary_name(script) == name
+    assert parser.binary_name(script) == name
 
 
 def test_every_command_of_the_grammar_is_there() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import parser
+from launcher.cli import parser, program
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,7 +45,8 @@ def test_there_is_code_of_a_manager_a_package_and_a_client() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command: str) -> None:
-    parser.build("compute-launcher").parse_args(shlex.split(command)[1:])
+    ours, _ = program.split(shlex.split(command))
+    parser.build("compute-launcher").parse_args(ours[1:])
 
 
 @pytest.mark.parametrize("link", LINKS)

@@ -9,6 +9,7 @@ from oslo_config import cfg
 from launcher.config import loader
 from launcher.errors import ConfigError, OptionError
 from launcher.serve import loading
+from launcher.serve.manager_application import ManagerApplication
 from launcher.supervise.operations.in_force import Configuration
 
 BINARY = "compute-launcher"
@@ -29,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
     conf = cfg.ConfigOpts()
     loader.load(conf, BINARY, args)
-    return conf, Configuration(conf, BINARY, args)
+    return conf, Configuration(conf, BINARY, ManagerApplication(conf, BINARY), args)
 
 
 def test_a_file_that_appears_where_files_are_found_is_taken(home: Path) -> None:

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from oslo_config import cfg
-from oslo_messaging import TransportURL
 
 from launcher.board.board import Board
 from launcher.errors import BusLost, DirectoryLost
+from launcher.serve.application import Application
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.instance_lock import Instance, WatchedDirectory
@@ -16,7 +15,6 @@ from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.watch.health import Verdict
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.report_age import ReportAge
-from launcher.unixbus.address import directory_of
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +35,7 @@ class Housekeeping:
         report_age: ReportAge,
         monitor: Callable[[], Monitor],
         conf: cfg.ConfigOpts,
+        application: Application,
     ) -> None:
         self._board = board
         self._stop = stop
@@ -46,6 +45,7 @@ class Housekeeping:
         self._report_age = report_age
         self._monitor = monitor
         self._conf = conf
+        self._application = application
         self._bus: WatchedDirectory | None = None
         self._looked_at_memory = 0.0  # monotonic seconds
         self.mend_sockets: Callable[[], object] = lambda: None  # set when the sockets are open
@@ -58,8 +58,8 @@ class Housekeeping:
         """
         self._board.forget_told()
         LOG.info("ready: %s", verdict.headline)
-        if self._conf.transport_url.startswith("unix:"):
-            self._bus = WatchedDirectory(Path(directory_of(TransportURL.parse(self._conf))))
+        if directory := self._application.bus_directory():
+            self._bus = WatchedDirectory(directory)
 
     def on_round(self, now: float) -> None:
         """:param now: monotonic seconds."""
@@ -81,6 +81,6 @@ class Housekeeping:
 
     def _check_report_age(self, now: float) -> None:
         monitor = self._monitor()
-        if monitor.was_ready:
+        if monitor.was_ready and self._application.reports:
             down_time, judged_from = self._conf.service_down_time, monitor.judged_from
             monitor.unreported = self._report_age.check(int(now * 1e9), down_time, judged_from)

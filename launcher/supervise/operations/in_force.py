@@ -8,7 +8,8 @@ from oslo_config import cfg
 from launcher.config import file_contents, loader
 from launcher.config.options import GROUPS
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
-from launcher.serve import loading, profiling, rpc
+from launcher.serve import profiling, rpc
+from launcher.serve.application import Application
 from launcher.writing import log
 
 # Group and name of options that a reload cannot change. They say where the service is reached, so
@@ -32,15 +33,17 @@ class Configuration:
         self,
         conf: cfg.ConfigOpts,
         binary: str,
+        application: Application,
         args: Sequence[str] = (),
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        """The arguments are those with which `loader.load` was called.
+        """The arguments are those with which `loader.load` was called, beside the application.
 
         :ivar args: arguments of the command line that name configuration files.
         """
         self._conf = conf
         self._binary = binary
+        self._application = application
         self.args = args
         self._overrides = overrides or {}
         self._in_force = self._checked = file_contents.read(binary, args)
@@ -76,9 +79,8 @@ class Configuration:
             option = f"[{group}] {name}" if group in GROUPS and group else name
             problem = "it cannot change while the service runs; restart the service"
             raise OptionError(option=option, problem=problem)
-        loading.manager_class(conf.manager, self._binary)
-        loading.preload(conf)
-        return not changed or not changed <= loader.MUTABLE
+        in_any_case = self._application.check(conf)
+        return in_any_case or not changed or not changed <= loader.MUTABLE
 
     def mutate(self) -> None:
         """Put the options in force that can change without a new process."""

@@ -35,14 +35,17 @@ def own_process_group() -> Iterator[None]:
         _bring_to_foreground(before)
 
 
-def hint(binary: str, script: str, args: Sequence[str]) -> str:
+def hint(binary: str, script: str, args: Sequence[str], program: str = "") -> str:
     """Return a hint for a user at a terminal: how to ask and how to stop the service.
 
     :param script: argv[0], the program as it was started.
     :param args: arguments of the command line that name the configuration.
+    :param program: what --program names.
     """
     known = Path(script).name != binary or shutil.which(binary) == script
-    ask = shlex.join([binary if known else script, *args, "status"])
+    command = binary if known and not program else script
+    named = ["--program", program] if program else []
+    ask = shlex.join([command, *named, *args, "status"])
     return f"ask it: {ask}; stop it: Ctrl-C, twice to stop at once"
 
 

@@ -8,7 +8,7 @@ from launcher.board.states import Step, Wait, WorkerState
 from launcher.supervise.watch.suspicion import Suspicion, task_name
 
 PROBE, REPORT = "probe", "report"  # tasks that every worker has
-BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.PROBE})
+BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.LAUNCH, Step.PROBE})
 
 
 def remarks(

@@ -1,0 +1,62 @@
+"""A foreign program as the application of the workers."""
+
+import logging
+from pathlib import Path
+
+from oslo_config import cfg
+
+from launcher.board.board import Board
+from launcher.board.counters import SlotCounters
+from launcher.board.slot import Slot
+from launcher.program import seam
+from launcher.program.importing import Imported
+from launcher.program.rpc_servers import RpcServers
+from launcher.program.service import ProgramService, Times
+
+LOG = logging.getLogger(__name__)
+
+
+class ProgramApplication:
+    """Implements `serve.application.Application`."""
+
+    reports = False
+
+    def __init__(self, conf: cfg.ConfigOpts, imported: Imported) -> None:
+        """:param conf: ours alone; the program never sees it."""
+        self.program = imported.program.name
+        self._conf = conf
+        self._imported = imported
+        self._servers = RpcServers(imported.program.name)
+
+    def prepare(self) -> None:
+        """Have the RPC servers of the program observed, from the first one on."""
+        seam.observe(self._servers)
+        program = self._imported.program
+        known = filter(None, (program.name, program.entry.value, program.version))
+        LOG.info("program %s", ", ".join(known))
+
+    def adopt(self) -> tuple[str, ...]:
+        """There is nothing to adopt: each worker reads the program's configuration itself."""
+        return ()
+
+    def check(self, conf: cfg.ConfigOpts) -> bool:
+        """Have workers replaced in any case: what the program reads may have changed."""
+        return True
+
+    def make_service(
+        self, board: Board, slot: Slot, counters: SlotCounters, *, anew: bool
+    ) -> ProgramService:
+        """Make the service."""
+        conf = self._conf
+        times = Times(
+            start_timeout=conf.start_timeout,
+            graceful_shutdown_timeout=conf.graceful_shutdown_timeout,
+            probe_interval=conf.health.probe_interval,
+            probe_timeout=conf.health.probe_timeout,
+            beat_timeout=conf.health.beat_timeout,
+        )
+        return ProgramService(self._imported, self._servers, board, slot, counters, times=times)
+
+    def bus_directory(self) -> Path | None:
+        """None: the bus is the program's."""
+        return None

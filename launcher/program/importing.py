@@ -1,0 +1,142 @@
+"""Imports a program's module in the master, before the oslo libraries that the master needs.
+
+The order matters. A program may replace parts of oslo.config when it is imported: modules that
+were imported earlier would keep the old parts. It may read the command line when it is imported.
+"""
+
+import logging
+import re
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher import native_threads
+from launcher.errors import ProgramUnfit
+from launcher.exception_text import reason
+from launcher.program import seam
+from launcher.program.finding import Program
+from launcher.program.recording import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A program whose module the master has imported.
+
+    :ivar argv: its own command line, with the script.
+    :ivar main: the function of its console script.
+    :ivar recording: where it launches its services.
+    """
+
+    program: Program
+    argv: tuple[str, ...]
+    main: Callable[[], object]
+    recording: Recording
+
+
+def import_program(program: Program, arguments: Sequence[str]) -> Imported:
+    """Called once in the master, in the main thread, before anything of oslo is imported.
+
+    :raises ProgramUnfit: its import fails, needs eventlet, or leaves a thread behind.
+    :raises PrivateNameGone: a library has changed.
+    """
+    native_threads.require()
+    argv = [_script(program.name), *arguments]
+    recording = Recording()
+    seam.record(recording)
+    threads = set(threading.enumerate())
+    with seam.recorded_manager(recording), _handlers_kept(), command_line(argv):
+        main = _import(program)
+    if made := set(threading.enumerate()) - threads:
+        fault = f"its import starts the thread {made.pop().name}, which no fork would have"
+        raise ProgramUnfit(name=program.name, fault=fault)
+    seam.check()
+    return Imported(program, tuple(argv), main, recording)
+
+
+@contextmanager
+def command_line(argv: Sequence[str]) -> Iterator[None]:
+    """Have the block see the program's command line in place of ours."""
+    ours, sys.argv = sys.argv, list(argv)
+    try:
+        yield
+    finally:
+        sys.argv = ours
+
+
+def _script(name: str) -> str:
+    """argv[0] as the program would have it from its own script: many take their name from it."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def _import(program: Program) -> Callable[[], object]:
+    try:
+        found: Any = program.entry.load()
+    except KeyboardInterrupt:
+        raise
+    except ImportError as error:
+        raise ProgramUnfit(name=program.name, fault=_import_fault(error)) from error
+    except BaseException as error:  # third-party code may raise anything on import
+        what = "exits the process" if isinstance(error, SystemExit) else f"raises {reason(error)}"
+        fault = f"its import {what}{_place_of(error)}"
+        raise ProgramUnfit(name=program.name, fault=fault) from error
+    if not callable(found):
+        raise ProgramUnfit(name=program.name, fault=f"{program.entry.value} is no function")
+    main: Callable[[], object] = found
+    return main
+
+
+def _import_fault(error: ImportError) -> str:
+    if re.match(r"eventlet\b", error.name or ""):
+        return (
+            f"its import needs eventlet{_place_of(error)}, which cannot run beside native "
+            "threads; a later release of the program may do without it, or have a switch for it"
+        )
+    return f"it cannot be imported: {reason(error)}{_place_of(error)}"
+
+
+def _place_of(error: BaseException) -> str:
+    """The last line of third-party code in the traceback; "" if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = {__file__, native_threads.__file__}
+    theirs = [
+        frame
+        for frame in frames
+        if frame.filename not in ours
+        and not frame.filename.startswith("<frozen")
+        and Path(frame.filename).parent.name not in {"importlib", "metadata"}
+    ]
+    return f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Undo what the block does to signal handlers and to the handlers of the root logger: a
+    buffered one would deadlock a worker that is forked while another thread logs."""
+    root = logging.getLogger()
+    logged = list(root.handlers)
+    handlers = {number: signal.getsignal(number) for number in _signals()}
+    try:
+        yield
+    finally:
+        root.handlers[:] = logged
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    """Those whose handlers Python knows and can set."""
+    fixed = {signal.SIGKILL, signal.SIGSTOP}
+    return [
+        signal.Signals(number)
+        for number in signal.valid_signals()
+        if number in set(signal.Signals) - fixed and signal.getsignal(number) is not None
+    ]

@@ -1,0 +1,89 @@
+"""Runs a program's `main()` in a worker, up to where the program waits for its services."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from oslo_config import cfg
+
+from launcher.errors import ConfigError, ProgramEnded, ProgramUnfit
+from launcher.exception_text import one_line
+from launcher.program import seam
+from launcher.program.importing import Imported, command_line
+from launcher.program.recording import Launch, Launched
+from launcher.serve.forked_children import HANDLED
+
+LOG = logging.getLogger(__name__)
+
+
+def run_main(imported: Imported) -> list[Launch]:
+    """Called in the worker's main thread. Returns the services that the program launches.
+
+    :raises ProgramEnded: it ended, or did not launch a service.
+    :raises ProgramUnfit: it forks.
+    :raises ConfigError: its configuration is wrong.
+    :raises BaseException: the program may raise anything.
+    """
+    name, recording = imported.program.name, imported.recording
+    with (
+        seam.recorded_manager(recording),
+        _forks_refused(name),
+        _process_kept(),
+        command_line(imported.argv),
+    ):
+        try:
+            imported.main()
+        except Launched:
+            if recording.launches:
+                return recording.launches
+        except SystemExit as end:
+            raise ProgramEnded(name=name, ending=_ending(end), hint="") from end
+        except cfg.Error as error:
+            raise ConfigError(problem=f"{name}: {one_line(error)}") from error
+    raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
+
+
+def _ending(end: SystemExit) -> str:
+    if isinstance(end.code, str):
+        return f"ended with {end.code!r}"
+    return f"ended with status {0 if end.code is None else end.code}"
+
+
+@contextmanager
+def _forks_refused(name: str) -> Iterator[None]:
+    """Refuse a program that becomes a daemon. `subprocess` does not use os.fork."""
+    fork = os.fork
+
+    def refuse() -> int:
+        fault = "it forks before it starts its services; have it run in the foreground"
+        raise ProgramUnfit(name=name, fault=fault)
+
+    os.fork = refuse
+    try:
+        yield
+    finally:
+        os.fork = fork
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    """Undo what the block does to the parts of the process that are the launcher's: signal
+    handlers, the wake-up descriptor, the hook for threads that die."""
+    handlers: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in HANDLED}
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    hook = threading.excepthook
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        threading.excepthook = hook
+        sys.stdout.flush()

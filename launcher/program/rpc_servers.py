@@ -1,0 +1,172 @@
+"""The RPC servers of a program in one worker: their calls are tracked, and each can be proven.
+
+On RabbitMQ each has our listener in place of oslo.messaging's. So a stop first has the broker give
+its calls to other workers, and loses none. A call is acknowledged before it runs, as the program's
+author knows it.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import oslo_messaging
+from oslo_messaging.rpc.dispatcher import ExpectedException
+
+from launcher.errors import ProbeFailed, ProgramUnfit
+from launcher.exception_text import reason
+from launcher.rabbit import consumer
+from launcher.serve.backoff import SAID_AFTER_SECONDS
+from launcher.serve.calls_in_hand import Tracker
+from launcher.serve.probe import Probe
+
+LOG = logging.getLogger(__name__)
+
+NAMESPACE = "launcher.probe"  # no client knows the topic of a proof, which is random
+LOOK_SECONDS = 0.02
+
+
+class _Failed(Exception):
+    """Has a call counted as failed."""
+
+
+class _Server:
+    """One RPC server that listens.
+
+    :ivar threads: calls that it executes at the same time.
+    """
+
+    def __init__(self, server: Any, target: Any, listener: Any, threads: int) -> None:
+        self.name = f"{target.topic} on {target.server}"
+        self.listener = listener
+        self.threads = threads
+        self._transport = server.transport
+        self._own = oslo_messaging.Target(exchange=target.exchange, topic=listener.take_own())
+        self._probe: Probe | None = None
+
+    def prove(self, timeout: float) -> None:
+        """Call the server through the broker. Used by one thread. Raises ProbeFailed.
+
+        :param timeout: seconds; the first one counts.
+        """
+        if self._probe is None:
+            verify = self.listener.verify
+            self._probe = Probe(
+                self._transport, self._own, timeout, verify=verify, namespace=NAMESPACE
+            )
+        self._probe()
+
+
+class RpcServers:
+    """Made in the master; `begin` is called in each worker. Implements `seam.Observer`."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._lock = threading.Lock()
+        self._servers: list[_Server] = []
+        self._connecting: dict[object, float] = {}  # since when, monotonic seconds
+        self._tracker: Tracker | None = None
+        self._call = threading.local()  # `failed`: of the call that this thread executes
+
+    def begin(self, tracker: Tracker) -> None:
+        """Called in a worker, before the program's code runs."""
+        self._tracker = tracker
+
+    def make_listener(self, server: Any, target: Any) -> Any:
+        """The listener of a server that starts. Blocks until there is a broker.
+
+        :raises ProgramUnfit: the server uses another transport than RabbitMQ.
+        """
+        if not consumer.speaks(server.transport):
+            fault = f"its RPC server {target.topic} is not on RabbitMQ, so it cannot be proven"
+            raise ProgramUnfit(name=self._program, fault=fault)
+        threads = int(server.conf.executor_thread_pool_size)
+        self._connecting[server] = time.monotonic()
+        try:
+            listener = consumer.listen(server.transport, target, threads, lambda message: False)
+        finally:
+            del self._connecting[server]
+        with self._lock:
+            self._servers.append(_Server(server, target, listener, threads))
+        return listener
+
+    def process(self, message: Any, go_on: Callable[[], None]) -> None:
+        """Track a call until its reply is sent."""
+        content = message.message
+        if self._tracker is None or content.get("namespace") == NAMESPACE:
+            return go_on()
+        request = str(message.ctxt.get("request_id") or "")
+        self._call.failed = False
+        try:
+            with self._tracker.call(str(content.get("method")), request):
+                go_on()
+                if self._call.failed:
+                    raise _Failed
+        except _Failed:
+            LOG.debug("a call of %s failed; the program has logged why", content.get("method"))
+
+    def dispatch(self, message: Any, go_on: Callable[[], Any]) -> Any:
+        """Answer a proof; execute any other call, and note whether it failed."""
+        if message.message.get("namespace") == NAMESPACE:
+            return {"pid": os.getpid()}
+        try:
+            return go_on()
+        except ExpectedException:
+            raise
+        except Exception:
+            self._call.failed = True
+            raise
+        except BaseException as error:  # sys.exit in a thread: its caller would wait for ever
+            self._call.failed = True
+            raise RuntimeError(f"the method raised {reason(error)}") from error
+
+    def waits_for_bus(self) -> bool:
+        """Whether the start of a server has waited for the broker for a while. Any thread."""
+        before = time.monotonic() - SAID_AFTER_SECONDS
+        return any(since <= before for since in list(self._connecting.values()))
+
+    def listening(self) -> list[_Server]:
+        """The servers that take calls. Any thread."""
+        with self._lock:
+            return [server for server in self._servers if server.listener.listens]
+
+    def prove(self, timeout: float) -> None:
+        """Call each server through the broker. Used by one thread.
+
+        :param timeout: seconds for each.
+        :raises ProbeFailed: there is no server, or one does not answer.
+        """
+        servers = self.listening()
+        if not servers:
+            raise ProbeFailed(target=self._program, reason="it has no RPC server that listens")
+        for server in servers:
+            server.prove(timeout)
+
+    def threads(self) -> int:
+        """How many calls run at the same time before others wait. Any thread."""
+        return sum(server.threads for server in self.listening())
+
+    def stop_taking(self) -> None:
+        """Have no server take more calls. Any thread."""
+        for server in self.listening():
+            server.listener.stop()
+
+    def wait_until_empty(self) -> None:
+        """After all servers were stopped: wait until each call has its reply."""
+        with self._lock:
+            servers = list(self._servers)
+        while any(server.listener.unfinished for server in servers):
+            time.sleep(LOOK_SECONDS)
+
+    def describe(self) -> str:
+        """A line for each server. Any thread."""
+        with self._lock:
+            servers = list(self._servers)
+        lines = (
+            f"{server.name}: {'listens' if server.listener.listens else 'stopped'}, "
+            f"{server.listener.unfinished} calls, {server.threads} threads"
+            for server in servers
+        )
+        return "\n".join(lines) or "none"

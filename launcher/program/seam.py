@@ -1,0 +1,137 @@
+"""All private names of oslo.service and oslo.messaging on which foreign programs stand.
+
+What `launcher.rabbit` uses of the AMQP driver is beside this. `check` says at the start which name
+is gone.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial, wraps
+from importlib import metadata
+from typing import Any, NamedTuple, Protocol
+
+from launcher.errors import PrivateNameGone
+from launcher.program.recording import Recording
+
+LAUNCHERS = ("Launcher", "ServiceLauncher", "ProcessLauncher")
+
+
+class Name(NamedTuple):
+    """A name of a library: the distribution, the module, and what is in it."""
+
+    library: str
+    module: str
+    path: str
+
+    def is_there(self) -> bool:
+        """Whether the installed version has it. Imports the module."""
+        try:
+            found: Any = importlib.import_module(self.module)
+            for part in self.path.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError):
+            return False
+        return True
+
+
+NAMES = (
+    Name("oslo.service", "oslo_service.backend", "_cached_components"),
+    Name("oslo.service", "oslo_service.backend", "get_component"),
+    Name("oslo.service", "oslo_service.opts", "register_service_opts"),
+    *(Name("oslo.service", "oslo_service.service", name) for name in ("launch", *LAUNCHERS)),
+    Name("cotyledon", "cotyledon", "ServiceManager.run"),
+    Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._create_listener"),
+    Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._process_incoming"),
+    Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "RPCDispatcher.dispatch"),
+    Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "ExpectedException"),
+    Name("oslo.messaging", "oslo_messaging._drivers.amqpdriver", "AMQPDriverBase"),
+)
+
+
+def check() -> None:
+    """Called in the master, when the program is imported: oslo.messaging must not come first.
+
+    :raises PrivateNameGone: of the first name that the installed version does not have.
+    """
+    for name in NAMES:
+        if not name.is_there():
+            raise PrivateNameGone(
+                library=name.library,
+                version=metadata.version(name.library),
+                name=f"{name.module}.{name.path}",
+            )
+
+
+def record(recording: Recording) -> None:
+    """Put stand-ins into oslo.service, for good. Called in the master, before the program's module
+    is imported: it may keep the names."""
+    from oslo_service import backend, service  # noqa: PLC0415  # after eventlet is hidden
+
+    stand_ins = {"launch": recording.launch, **dict.fromkeys(LAUNCHERS, recording.launcher)}
+    backend.get_component("launch")  # makes the cache
+    if not isinstance(backend._cached_components, dict):
+        version = metadata.version("oslo.service")
+        name = "oslo_service.backend._cached_components"
+        raise PrivateNameGone(library="oslo.service", version=version, name=name)
+    backend._cached_components.update(stand_ins)
+    for name, stand_in in stand_ins.items():
+        setattr(service, name, stand_in)
+
+
+@contextmanager
+def recorded_manager(recording: Recording) -> Iterator[None]:
+    """Put a stand-in into cotyledon, for a time: our master needs the real manager."""
+    import cotyledon  # noqa: PLC0415  # after eventlet is hidden
+
+    real = cotyledon.ServiceManager
+    cotyledon.ServiceManager = recording.manager  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        cotyledon.ServiceManager = real  # type: ignore[misc]
+
+
+class Observer(Protocol):
+    """What happens to the RPC servers of a program. Any thread."""
+
+    def make_listener(self, server: Any, target: Any) -> Any:
+        """The listener of a server that starts. May raise LauncherError."""
+
+    def process(self, message: Any, go_on: Callable[[], None]) -> None:
+        """A message arrived; `go_on` executes it and sends the reply."""
+
+    def dispatch(self, message: Any, go_on: Callable[[], Any]) -> Any:
+        """Execute a message. Returns the reply, or raises."""
+
+
+def observe(observer: Observer) -> None:
+    """Have all RPC servers of oslo.messaging in this process observed, whatever their class, and
+    use an executor whose idle threads do not wake. Called in the master, before the first fork."""
+    from oslo_messaging.rpc.dispatcher import RPCDispatcher  # noqa: PLC0415  # after the program
+    from oslo_messaging.rpc.server import RPCServer  # noqa: PLC0415
+
+    initialize, process, dispatch = (
+        RPCServer.__init__,
+        RPCServer._process_incoming,
+        RPCDispatcher.dispatch,
+    )
+
+    @wraps(initialize)
+    def initialize_observed(self: Any, *args: Any, **options: Any) -> None:
+        initialize(self, *args, **options)
+        self._executor_cls = partial(ThreadPoolExecutor, thread_name_prefix="call")
+
+    @wraps(process)
+    def process_observed(self: Any, incoming: list[Any]) -> None:
+        observer.process(incoming[0], partial(process, self, incoming))
+
+    @wraps(dispatch)
+    def dispatch_observed(self: Any, incoming: Any) -> Any:
+        return observer.dispatch(incoming, partial(dispatch, self, incoming))
+
+    RPCServer.__init__ = initialize_observed
+    RPCServer._create_listener = lambda self: observer.make_listener(self, self._target)
+    RPCServer._process_incoming = process_observed
+    RPCDispatcher.dispatch = dispatch_observed

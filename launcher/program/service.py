@@ -1,0 +1,232 @@
+"""A program in a worker, with the methods of `serve.service.Service`: start, serve, drain.
+
+1. PROGRAM: `main()` runs in the main thread, up to where the program waits for its services.
+2. LAUNCH: the services start, in the thread of `start`.
+3. PROBE: each RPC server answers a call through the broker.
+4. The worker serves. Each `probe_interval` the servers are proven again.
+5. A drain stops the services in the reverse order, waits for them, and then for the calls in hand.
+
+A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from launcher.board.board import Board
+from launcher.board.counters import SlotCounters
+from launcher.board.slot import Slot
+from launcher.board.slot_fields import seconds
+from launcher.board.states import Step
+from launcher.errors import ExitStatus, LauncherError, ProbeFailed, ProgramUnfit
+from launcher.exception_text import reason
+from launcher.program.hosted import Hosted, host
+from launcher.program.importing import Imported
+from launcher.program.launching import Launching
+from launcher.program.main_function import run_main
+from launcher.program.rpc_servers import RpcServers
+from launcher.rabbit.troubles import Troubles
+from launcher.serve.backoff import Backoff
+from launcher.serve.calls_in_hand import Reminder, Tracker, describe
+from launcher.serve.probe import FirstProof, RepeatedProof
+
+LOG = logging.getLogger(__name__)
+
+JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
+
+
+class Times(NamedTuple):
+    """Seconds, as the configuration has them."""
+
+    start_timeout: float
+    graceful_shutdown_timeout: float
+    probe_interval: float
+    probe_timeout: float
+    beat_timeout: float
+
+
+class ProgramService:
+    """Made in a worker, after the fork. `start` and `stop` are called from two threads."""
+
+    def __init__(
+        self,
+        imported: Imported,
+        servers: RpcServers,
+        board: Board,
+        slot: Slot,
+        counters: SlotCounters,
+        *,
+        times: Times,
+    ) -> None:
+        self._imported = imported
+        self._servers = servers
+        self._board = board
+        self._slot = slot
+        self._times = times
+        self._stop = threading.Event()
+        self._start_ended = threading.Event()
+        self._tracker = Tracker(slot, counters)
+        self._hosted: list[Hosted] = []
+        self._launching = Launching(self._hosted, servers, imported.program.name)
+        self._walker: int | None = None
+        self._problem = ""  # of the last proof while it serves
+
+    def enter(self, pause: float) -> None:
+        """Wait, then run the program's `main()`. Called in the main thread. A SIGTERM ends the
+        process at once: there is nothing to finish.
+
+        :raises LauncherError: the program cannot be run like this.
+        :raises BaseException: the program may raise anything.
+        """
+        self._walker = threading.get_ident()
+        self._slot.put("left", 1)
+        handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not self._board.stopping:  # else the SIGTERM may have come before, and nobody waits
+            time.sleep(pause)
+            self._slot.begin(Step.PROGRAM, self._times.start_timeout)
+            self._servers.begin(self._tracker)
+            self._troubles = Troubles.watch()
+            launches = run_main(self._imported)
+            number = self._slot.number
+            self._hosted += [host(launch, number, self._give_up) for launch in launches]
+        signal.signal(signal.SIGTERM, handler)
+        self._slot.put("left", 0)
+
+    def _give_up(self, error: BaseException) -> None:
+        """End the process, as cotyledon does when `run` raises."""
+        self._slot.explain(f"run: {reason(error)}")
+        LOG.error("the program's service has ended", exc_info=error)
+        status = error.exit_status if isinstance(error, LauncherError) else ExitStatus.INTERNAL
+        os._exit(int(status))
+
+    def wait_for_stop(self, seconds: float) -> bool:
+        """Wait before the start, until a stop comes. Returns whether one came."""
+        return self._stop.wait(seconds)
+
+    def skip_start(self) -> None:
+        """Note that there is no start, because a stop came first."""
+        self._start_ended.set()
+
+    def start(self) -> None:
+        """Start the services, and prove their RPC servers.
+
+        :raises LauncherError: there is no RPC server, or no proof in time.
+        :raises BaseException: the program may raise anything.
+        """
+        begun = time.monotonic()
+        self._walker = None  # that of the launch, see `late_thread`
+        try:
+            self._begin(Step.LAUNCH)
+            self._launching.run(
+                self._slot, self._stop, self._troubles, timeout=self._times.start_timeout
+            )
+            self._begin(Step.PROBE)
+            self._prove_first()
+            self._slot.put("call_threads", self._servers.threads())
+            self._slot.serve(self._deadline(), 0)
+        finally:
+            self._start_ended.set()
+        LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
+
+    def _begin(self, step: Step) -> None:
+        self._slot.begin(step, self._times.start_timeout + JUDGED_LATER_SECONDS)
+
+    def _prove_first(self) -> None:
+        timeout = self._times.start_timeout
+        backoff = Backoff(self._slot, self._stop, timeout)
+        prove = partial(self._servers.prove, self._times.probe_timeout)
+        proof = FirstProof(prove, self._stop)
+        proof.begin()
+        if backoff.wait_for(proof.given, "a call to each RPC server", self._troubles.why):
+            self._slot.note_probe(succeeded=True)
+            return
+        name = self._imported.program.name
+        if not self._servers.listening():
+            fault = f"no RPC server within {timeout:g} s"
+            raise ProgramUnfit(name=name, fault=fault)
+        raise ProbeFailed(target=name, reason=f"{proof.problem}; tried for {timeout:g} s")
+
+    def wait(self) -> None:
+        """Block while the program serves: prove its servers each `probe_interval`."""
+        repeated = RepeatedProof(
+            self._slot, self._tracker, self._stop, self._servers.threads(), self._troubles.why
+        )
+        while not self._stop.wait(self._times.probe_interval):
+            self._slot.beat(self._deadline(), 0, time.monotonic_ns())
+            repeated.prove(partial(self._prove, repeated))
+            self._slot.beat(self._deadline(), 0)
+
+    def _prove(self, repeated: RepeatedProof) -> None:
+        """A failure is noted: it alone is no reason to end a worker."""
+        problem = ""
+        try:
+            self._servers.prove(self._times.probe_timeout)
+        except ProbeFailed as error:
+            problem = str(error)
+        repeated.note(succeeded=not problem)
+        if problem != self._problem and not self._stop.is_set():
+            LOG.warning("%s", problem or "the RPC servers answer again")
+        self._problem = problem
+
+    def _deadline(self) -> int:
+        """When the loop is late: after a pause and the proofs, each with its time limit."""
+        times = self._times
+        proofs = len(self._servers.listening()) * (times.probe_timeout + 1)
+        allowed = times.probe_interval + proofs + times.beat_timeout
+        return time.monotonic_ns() + seconds(allowed)
+
+    def stop(self) -> None:
+        """Leave at once in a launch that is not over, but for calls in hand; else drain."""
+        self._stop.set()
+        if self._launching.done.is_set():
+            self._start_ended.wait()
+            self._drain()
+        else:
+            LOG.info("stopped before the program had started its services")
+            self._servers.stop_taking()
+            self._servers.wait_until_empty()
+        self._slot.put("left", 1)
+        LOG.info("stopped")
+
+    def _drain(self) -> None:
+        self._walker = threading.get_ident()
+        LOG.info("stopping; %s", describe(self._tracker.in_hand()))
+        self._slot.drain(self._times.graceful_shutdown_timeout)
+        with Reminder(self._tracker):
+            for hosted in reversed(self._hosted):
+                hosted.stop()
+            for hosted in reversed(self._hosted):
+                hosted.wait()
+            self._servers.stop_taking()  # a program may leave one open
+            self._servers.wait_until_empty()
+
+    def wake_tasks(self) -> None:
+        """Do nothing: no task of a program depends on the states of other workers."""
+
+    def late_thread(self) -> int | None:
+        """Any thread: the thread that starts or drains, if this worker is late."""
+        if not 0 < self._slot.get("deadline") <= time.monotonic_ns():
+            return None
+        return self._walker or self._launching.thread
+
+    def descriptors(self) -> list[int]:
+        """None of ours but those of the worker: the program's are its own."""
+        return []
+
+    def sections(self) -> dict[str, Callable[[], str]]:
+        """The worker's sections of a guru meditation report, by title."""
+        program = self._imported.program
+        command = " ".join(self._imported.argv)
+        return {
+            "Board": lambda: "\n".join(
+                f"{name} = {value}" for name, value in self._slot.view()._asdict().items()
+            ),
+            "Program": lambda: f"{command}\n{program.entry.value}\n{program.version}",
+            "RPC servers": self._servers.describe,
+            "Calls in hand": lambda: "\n".join(map(str, self._tracker.in_hand())) or "none",
+        }

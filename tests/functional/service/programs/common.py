@@ -1,0 +1,66 @@
+"""What both kinds of programs do: read a configuration of their own, and serve calls."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log
+
+CONF = cfg.CONF
+OPTS = [
+    cfg.StrOpt("host"),
+    cfg.StrOpt("state_path"),
+    cfg.IntOpt("workers", default=1),
+    cfg.StrOpt("word", default="old"),  # what `tell` answers
+    cfg.StrOpt("fault", default=""),  # what goes wrong in main()
+    cfg.BoolOpt("serves", default=True),
+]
+
+
+class Endpoint:
+    """Its methods are called by any client."""
+
+    def work(self, context: Any, key: str, seconds: float = 0.02) -> str:
+        """Write the call into a ledger, take some time, give the key back."""
+        path = Path(CONF.state_path, "ledger")
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, f"{key}\n".encode())
+        os.close(descriptor)
+        time.sleep(seconds)  # work
+        return key
+
+    def tell(self, context: Any) -> list[Any]:
+        """Who answers, and with which configuration."""
+        return [os.getpid(), CONF.word]
+
+    def fail(self, context: Any) -> None:
+        """Fail."""
+        raise RuntimeError("it failed")
+
+
+def configure(argv: list[str]) -> None:
+    """As such programs do, at the beginning of main()."""
+    CONF.register_opts(OPTS)
+    log.register_options(CONF)
+    CONF(argv[1:], project="program", default_config_files=[])
+    log.setup(CONF, "program")
+    oslo_messaging.set_transport_defaults("launcher")
+    if CONF.fault == "exit":
+        sys.exit(3)
+    elif CONF.fault == "raise":
+        raise RuntimeError("the table is not there")
+    elif CONF.fault == "fork":
+        os.fork()
+    elif CONF.fault == "hang":
+        time.sleep(600)
+
+
+def make_server() -> Any:
+    """The RPC server; it does not listen yet."""
+    transport = oslo_messaging.get_rpc_transport(CONF)
+    target = oslo_messaging.Target(topic="compute", server=CONF.host)
+    return oslo_messaging.get_rpc_server(transport, target, [Endpoint()])

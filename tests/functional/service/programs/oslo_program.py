@@ -1,0 +1,37 @@
+"""A program on oslo.service."""
+
+import sys
+from typing import Any
+
+from oslo_service import service
+
+from tests.functional.service.programs import common
+
+
+class Service(service.Service):  # type: ignore[misc]
+    """Serves calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Listen."""
+        if common.CONF.serves:
+            self._server = common.make_server()
+            self._server.start()
+
+    def stop(self, graceful: bool = False) -> None:
+        """Stop, and wait for the calls in hand."""
+        if self._server is not None:
+            self._server.stop()
+            self._server.wait()
+        super().stop(graceful)
+
+
+def main() -> None:
+    """The console script."""
+    common.configure(sys.argv)
+    if common.CONF.fault != "return":
+        launcher = service.launch(common.CONF, Service(), workers=common.CONF.workers)
+        launcher.wait()

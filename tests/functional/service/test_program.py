@@ -1,0 +1,316 @@
+"""`--program`: foreign programs on oslo.service and cotyledon, run as they are, on RabbitMQ."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from tests.functional.conftest import Launch
+from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.support.callers import Callers, Ledger
+from tests.support.notify_socket import NotifySocket
+from tests.support.processes import Launcher
+from tests.support.rabbitmq import Vhost
+from tests.support.waiting import wait_until
+
+CHECKOUT = Path(__file__).parents[3]
+PROGRAMS = "tests.functional.service.programs"
+KINDS = ("oslo_program", "cotyledon_program")
+SOON = 30.0
+PATIENT = {**FAST, "DEFAULT": {"start_timeout": 60}}
+SHORT = {**FAST, "DEFAULT": {"start_timeout": 2}}
+CALLERS = 4  # threads
+
+pytestmark = pytest.mark.timeout(300)
+
+Run = Callable[..., Launcher]
+
+
+class Theirs:
+    """The program's own configuration file."""
+
+    def __init__(self, path: Path, **options: object) -> None:
+        self.path = path
+        self._options = options
+        self.set()
+
+    def set(self, **options: object) -> None:
+        """Write it anew."""
+        self._options |= options
+        lines = "\n".join(f"{name} = {value}" for name, value in self._options.items())
+        self.path.write_text(f"[DEFAULT]\n{lines}\n")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, rabbit: Vhost) -> Theirs:
+    """Read by the program."""
+    path = tmp_path / "program.conf"
+    return Theirs(path, host="node-1", state_path=tmp_path, transport_url=rabbit.url)
+
+
+@pytest.fixture
+def run(launch: Launch, theirs: Theirs) -> Run:
+    """`run("oslo_program", "--workers=2")`."""
+
+    def begin(kind: str, *options: str, **settings: Any) -> Launcher:
+        program = kind if ":" in kind or "-" in kind else f"{PROGRAMS}.{kind}:main"
+        words = (f"--program={program}", *options, "--", f"--config-file={theirs.path}")
+        env = {"PYTHONPATH": str(CHECKOUT)}
+        return launch(*words, config=settings.pop("config", FAST), env=env, **settings)
+
+    return begin
+
+
+@pytest.fixture
+def call(rabbit: Vhost) -> Iterator[Callable[[str], Any]]:
+    """Calls a method of the program."""
+    oslo_messaging.set_transport_defaults("launcher")
+    transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=rabbit.url)
+    target = oslo_messaging.Target(topic="compute", server="node-1")
+    client = oslo_messaging.get_rpc_client(transport, target, timeout=10)
+
+    def call(method: str) -> Any:
+        return client.call({}, method)
+
+    yield call
+    transport.cleanup()
+
+
+def answerers(call: Callable[[str], Any], number: int) -> set[int]:
+    """The pids that answer, when so many do."""
+    found: set[int] = set()
+
+    def ask() -> bool:
+        found.add(call("tell")[0])
+        return len(found) >= number
+
+    wait_until(ask, SOON, f"{number} workers answer")
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_are_answered_by_all_workers(
+    run: Run, call: Callable[[str], Any], notify: NotifySocket, kind: str
+) -> None:
+    service = run(kind, "--workers=3", notify=notify)
+    service.wait_ready()
+    assert answerers(call, 3) == {worker["pid"] for worker in workers(service)}
+    with pytest.raises(RuntimeError, match="it failed"):
+        call("fail")
+    calls = [worker["calls"] for worker in workers(service)]
+    assert sum(one["failed"] for one in calls) == 1
+    assert sum(one["done"] for one in calls) >= 3
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    service.assert_nothing_left()
+
+
+def test_ready_waits_for_the_broker(run: Run, rabbit: Vhost, notify: NotifySocket) -> None:
+    rabbit.node.stop()
+    service = run("oslo_program", "--workers=2", notify=notify, config=PATIENT)
+    waiting = "worker 0: waiting for the bus; worker 1: waiting for the bus"
+    line = f"STATUS=starting: 0/2 serving; {waiting}"
+    wait_until(lambda: notify.says(line), SOON, "STATUS says so")
+    assert not notify.says("READY=1")
+    rabbit.node.start()
+    service.wait_ready()
+
+
+def test_a_broker_that_stays_away(run: Run, rabbit: Vhost) -> None:
+    rabbit.node.stop()
+    service = run("oslo_program", "--workers=1", config=SHORT)
+    assert service.wait() == 69
+    assert "cannot be reached: " in service.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_is_killed_is_replaced(
+    run: Run, call: Callable[[str], Any], kind: str
+) -> None:
+    service = run(kind, "--workers=2")
+    service.wait_ready()
+    first, second = (worker["pid"] for worker in workers(service))
+    os.kill(second, signal.SIGKILL)
+    wait_until(
+        lambda: (
+            [worker["state"] for worker in workers(service)] == ["serving"] * 2
+            and workers(service)[1]["restarts"] == 1
+        ),
+        SOON,
+        "it serves again",
+    )
+    pids = answerers(call, 2)
+    assert first in pids
+    assert second not in pids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reload_and_scale_lose_no_call(
+    run: Run,
+    call: Callable[[str], Any],
+    theirs: Theirs,
+    rabbit: Vhost,
+    *,
+    kind: str,
+) -> None:
+    service = run(kind, "--workers=2")
+    service.wait_ready()
+    before = {worker["pid"] for worker in workers(service)}
+    ledger = Ledger(theirs.path.parent)
+    with Callers(rabbit.url, "node-1", threads=CALLERS) as callers:
+        ledger.wait_for(20)
+        theirs.set(word="new")
+        for _ in range(2):
+            answer = service.run_command("reload")
+            assert (answer.status, answer.stderr) == (0, "")
+        assert not before & {worker["pid"] for worker in workers(service)}
+        assert call("tell")[1] == "new"
+        assert service.run_command("scale", "4").status == 0
+        assert service.run_command("scale", "1").status == 0
+        ledger.wait_for(len(ledger.executions()) + 20)
+        tally = callers.end()
+    assert tally.answered
+    assert not tally.failed
+    assert not tally.wrong
+    assert max(ledger.executions().values()) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_waits_for_calls_in_hand(
+    run: Run, rabbit: Vhost, tmp_path: Path, kind: str
+) -> None:
+    """Though the program on cotyledon does not."""
+    service = run(kind, "--workers=2")
+    service.wait_ready()
+    arguments = {"seconds": 3}
+    with Callers(
+        rabbit.url, "node-1", threads=CALLERS, timeout=10, arguments=arguments
+    ) as callers:
+        Ledger(tmp_path).wait_for(CALLERS)
+        assert sum(worker["calls"]["in_hand"] for worker in workers(service)) == CALLERS
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        tally = callers.end()
+    # Those that ended may have called once more, when nobody served.
+    assert len(tally.answered) == CALLERS
+    service.assert_nothing_left()
+
+
+def test_a_configuration_that_the_program_refuses(
+    run: Run, call: Callable[[str], Any], theirs: Theirs
+) -> None:
+    """The old workers stay."""
+    service = run("oslo_program", "--workers=2")
+    service.wait_ready()
+    before = {worker["pid"] for worker in workers(service)}
+    theirs.set(workers="many")
+    answer = service.run_command("reload")
+    assert answer.status == 1
+    assert "workers" in answer.stderr
+    assert {worker["pid"] for worker in workers(service)} == before
+    assert answerers(call, 2) == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_status", "words"),
+    [
+        ("exit", 78, "ended with status 3 before it started a service"),
+        ("return", 78, "returned before it started a service; is it a command?"),
+        ("raise", 3, "the table is not there"),
+        ("fork", 78, "it forks before it starts its services"),
+    ],
+)
+def test_a_program_that_does_not_start(
+    run: Run, theirs: Theirs, fault: str, exit_status: int, words: str
+) -> None:
+    theirs.set(fault=fault)
+    service = run("oslo_program", "--workers=2")
+    assert service.wait() == exit_status
+    assert words in service.output.splitlines()[-1]
+    service.assert_nothing_left()
+
+
+def test_a_program_that_hangs_is_late(run: Run, theirs: Theirs) -> None:
+    theirs.set(fault="hang")
+    service = run("oslo_program", "--workers=1", config=SHORT)
+    service.wait_for_line("program late by")
+    assert service.wait() == 3
+    assert "in configure" in service.output
+    service.assert_nothing_left()
+
+
+def test_a_stop_ends_a_program_that_hangs_at_once(run: Run, theirs: Theirs) -> None:
+    theirs.set(fault="hang")
+    service = run("oslo_program", "--workers=2")
+    wait_until(
+        lambda: (
+            service.runtime_path.joinpath("control.sock").exists()
+            and [worker["step"] for worker in workers(service)] == ["program"] * 2
+        ),
+        SOON,
+        "both are in main()",
+    )
+    service.signal(signal.SIGTERM)
+    assert service.wait(10) == 0
+    service.assert_nothing_left()
+
+
+def test_a_service_without_an_rpc_server(run: Run, theirs: Theirs) -> None:
+    theirs.set(serves=False)
+    service = run("oslo_program", "--workers=1", config=SHORT)
+    assert service.wait() == 78
+    assert "no RPC server within 2 s" in service.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("compute-launchr", "did you mean compute-launcher or"),
+        ("no_such_module:main", "No module named 'no_such_module'"),
+        ("json:no_such_function", "no_such_function"),
+        ("a:b:c", "not of the form module:function"),
+        (f"{PROGRAMS}.on_eventlet:main", "its import needs eventlet ("),
+        (f"{PROGRAMS}.exiting:main", "its import exits the process ("),
+    ],
+)
+def test_an_unknown_program(run: Run, program: str, words: str) -> None:
+    service = run(program)
+    assert service.wait() == 78
+    assert len(service.output.splitlines()) == 1
+    assert words in service.output
+
+
+def test_two_instances_and_a_manager_side_by_side(
+    run: Run, launch: Launch, call: Callable[[str], Any], rabbit: Vhost
+) -> None:
+    one, other = run("oslo_program", "--workers=1"), run("oslo_program", "--workers=1")
+    manager = launch("--workers=1", config=with_options(DEFAULT={"transport_url": rabbit.url}))
+    for service in (one, other, manager):
+        service.wait_ready()
+    pids = [workers(service)[0]["pid"] for service in (one, other, manager)]
+    assert answerers(call, 2) == set(pids[:2])
+    one.signal(signal.SIGTERM)
+    assert one.wait() == 0
+    assert answerers(call, 1) == {pids[1]}
+    assert [workers(service)[0]["pid"] for service in (other, manager)] == pids[1:]
+
+
+def test_commands_name_the_program(run: Run) -> None:
+    service = run("oslo_program", "--workers=1")
+    service.wait_ready()
+    named = f"--program={PROGRAMS}.oslo_program:main"
+    assert service.run_command("status", named).status == 0
+    assert service.run_command("health", named).status == 0
+    for command in ("ping", "services list", "methods"):
+        answer = service.run_command(*command.split(), named)
+        assert answer.status == 2
+        assert "not for a program" in answer.stderr
+    answer = service.run_command(named, "config", "check")
+    assert answer.status == 0
+    assert f"program: {PROGRAMS}.oslo_program:main" in answer.stdout
+    assert status(service)["headline"] == "1/1 workers serving"
