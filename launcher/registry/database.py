@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection, CursorResult, Delete, Engine, Insert, Row, Select, Update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import Pool
 
 from launcher.errors import DatabaseUnavailable, LauncherError
 from launcher.registry import idle_connections
@@ -46,6 +47,7 @@ class Database:
         self._sleep = sleep
         self._connections = () if connections is None else connections
         self._autocommits = connections is not None
+        self._leaving = threading.Lock()
         self.hurry = threading.Event()  # once it is set, nothing is tried again
         self.outage: Outage | None = None  # says when the database is away; a command says it
 
@@ -169,7 +171,7 @@ class Database:
     def _try(self, work: Callable[[Connection], _Result]) -> _Result:
         pauses, begun = self._retries.pauses(), time.monotonic()
         while True:
-            tried = time.monotonic()
+            tried, pool = time.monotonic(), self._engine.pool
             result = self._attempt(work)
             if not isinstance(result, _Failed):
                 if self.outage:
@@ -179,7 +181,9 @@ class Database:
             pause = next(pauses, None) if found.kind is Kind.TRANSIENT else None
             late = time.monotonic() - begun > self._retries.seconds
             if pause is None or late or self.hurry.is_set():
-                raise self._failure(found, result.error, tried) from result.error
+                if found.kind is Kind.AWAY and isinstance(result.error, DBAPIError):
+                    self._leave(pool)
+                raise self._failure(found, tried) from result.error
             self._sleep(pause)
 
     def _attempt(self, work: Callable[[Connection], _Result]) -> "_Result | _Failed":
@@ -197,11 +201,16 @@ class Database:
         except DBAPIError as error:
             return _Failed(error)
 
-    def _failure(self, found: Judgement, cause: Exception, tried: float) -> LauncherError:
+    def _leave(self, pool: Pool) -> None:
+        """Connect anew: where it is read only, another server takes over. Of several threads that
+        fail one does that: the connections of the others would be more than a pool may have."""
+        with self._leaving:
+            if self._engine.pool is pool:
+                self._engine.dispose()
+
+    def _failure(self, found: Judgement, tried: float) -> LauncherError:
         """Called while no exception is handled: oslo.log would add its text."""
         error = self._edge.translate(found)
-        if found.kind is Kind.AWAY and isinstance(cause, DBAPIError):
-            self._engine.dispose()  # where it is read only, another one takes over
         if found.kind is not Kind.UNUSABLE and self.outage:
             self.outage.goes_on(str(error), self._edge.masked(found), tried)
         return error

@@ -1,7 +1,9 @@
 """How driver errors are judged, and how the store acts on each judgement."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,9 +180,11 @@ class ScriptedEngine:
         self.errors = list(errors)
         self.begun = 0
         self.disposed = 0
+        self.pool = object()
 
     def dispose(self) -> None:
         self.disposed += 1
+        self.pool = object()
 
     def execution_options(self, **_options: object) -> "ScriptedEngine":
         return self
@@ -266,6 +270,29 @@ def test_an_outage_is_told_once_and_ends_with_the_first_success() -> None:
     met.transact(str)
 
     assert shown == ["refused (error 2003)", ""]
+
+
+def test_threads_that_fail_together_leave_one_pool_behind() -> None:
+    """Else each would leave behind what the others have opened meanwhile."""
+    together = threading.Barrier(8)
+
+    class SharedEngine(ScriptedEngine):
+        @contextmanager
+        def begin(self) -> Iterator[None]:
+            together.wait(10)
+            raise wrapped(DriverError(2003, "refused"))
+            yield
+
+    engine = SharedEngine()
+    met = database(engine, [])
+
+    def fail(_: int) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            met.transact(str)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(fail, range(8)))
+    assert engine.disposed == 1
 
 
 NOT_RETRIED: list[tuple[Exception, type[LauncherError]]] = [
