@@ -7,13 +7,14 @@ import sys
 from typing import NoReturn
 
 from launcher import blocked_signals, native_threads
-from launcher.cli import program
-from launcher.writing import outlet
 
 
 def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
     blocked_signals.block()  # a signal that arrives during the imports is handled later
+    from launcher.cli import program  # noqa: PLC0415  # imports argparse and more
+    from launcher.writing import outlet  # noqa: PLC0415  # likewise
+
     outlet.fill_standard_descriptors()
     gc.disable()  # imports make almost no garbage; a command or worker enables it again
     if program.runs_program(sys.argv):

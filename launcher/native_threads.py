@@ -25,7 +25,7 @@ class _NoEventlet(MetaPathFinder):
 
 def forbid_eventlet() -> None:
     """Call before the first import of an oslo library. :raises RuntimeError: it is too late."""
-    if "eventlet" in sys.modules:
+    if sys.modules.get("eventlet") is not None:  # None: somebody else keeps it out
         raise RuntimeError("eventlet is imported already")
     if not any(isinstance(finder, _NoEventlet) for finder in sys.meta_path):
         sys.meta_path.insert(0, _NoEventlet())

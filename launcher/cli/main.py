@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
             binary = program.binary_of(name)
             program.refuse(args)
         if args.command is None and args.dev:
+            native_threads.require()
             from launcher.dev import restarter  # noqa: PLC0415  # the service needs none of it
 
             return restarter.run(binary, partial(run, binary, args))

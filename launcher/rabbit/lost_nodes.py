@@ -16,11 +16,12 @@ Uses private names of the AMQP driver: see `consumer`.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from amqp import exceptions as amqp
+from amqp import spec
 
 from launcher.rabbit.troubles import CONNECTION, DECLARED, FREED, UNDECLARED
 
@@ -30,6 +31,7 @@ PATIENCE_SECONDS = 2.0  # for a declaration, which takes about 10 ms
 ANSWER_SECONDS = 3.0  # for each answer on the other channel
 LOST = ("is down or inaccessible", "due to timeout")  # of RabbitMQ 3 at once, of 4 in the end
 KEPT = "_kept"  # ends the name of a queue
+KEPT_FOR = {"x-expires": 60_000, "x-max-length": 1}  # milliseconds, casts: it has no consumer
 
 
 def declare_in_time(consumer: Any, declare: Callable[[Any], None], connection: Any) -> None:
@@ -86,17 +88,39 @@ class _Waiting:
         self._act()
 
     def _act(self) -> None:
+        """If the broker closes the other channel with an error, that is all."""
         self._limit = ANSWER_SECONDS
-        with self._other_channel() as channel:
-            # Proves that it is this queue, not the broker, that does not answer.
-            channel.exchange_declare("amq.direct", "", passive=True)
-            if self._consumer.durable:
-                self.tell()
-            else:
-                self._keep_exchange(channel)
-                channel.queue_delete(self._queue, if_unused=True)
-                LOG.warning(FREED, self._queue, extra={CONNECTION: self._connection})
+        closed: list[bool] = []
+        try:
+            self._channel = channel = self._line.channel()
+            channel._do_revive = lambda: closed.append(True)  # amqp would open it again
+            self._free(channel)
+        except TimeoutError:
+            LOG.info("RabbitMQ answers on no channel, while queue %s is declared", self._queue)
+        except self._line.channel_errors as error:
+            if not closed:
+                raise  # of the declaration
+            LOG.info("queue %s is left as it is: %s", self._queue, error)
+            self._channel.collect()
         self._limit = None
+
+    def _free(self, channel: Any) -> None:
+        # Proves that it is this queue, not the broker, that does not answer.
+        channel.exchange_declare("amq.direct", "", passive=True)
+        if self._consumer.durable:
+            self.tell()
+            return
+        self._keep_exchange(channel)
+        if not self._waits_for_the_queue():  # it is a live one, and may have calls
+            return
+        channel.queue_delete(self._queue, if_unused=True)
+        LOG.warning(FREED, self._queue, extra={CONNECTION: self._connection})
+
+    def _waits_for_the_queue(self) -> bool:
+        """Whether the broker's answer to the declaration has not come. It may have come while the
+        other channel waited; or what waits is the declaration of the exchange, or the binding."""
+        answer = self._connection.channel._pending.get(spec.Queue.DeclareOk)
+        return answer is not None and not answer.ready
 
     def tell(self) -> None:
         """Say that the queue is waited for."""
@@ -107,24 +131,8 @@ class _Waiting:
         """The exchange of a fanout goes with its last binding. RabbitMQ 4.3.6 fails for ever (541)
         if another worker binds a queue to it at that moment."""
         if self._consumer.type == "fanout":
-            channel.queue_declare(self._queue + KEPT, exclusive=True)
+            channel.queue_declare(self._queue + KEPT, exclusive=True, arguments=KEPT_FOR)
             channel.queue_bind(self._queue + KEPT, self._consumer.exchange_name)
-
-    @contextmanager
-    def _other_channel(self) -> Iterator[Any]:
-        """A channel for one attempt. If the broker closes it with an error, that is all."""
-        self._channel = channel = self._line.channel()
-        closed = []
-        channel._do_revive = lambda: closed.append(True)  # amqp would open it again
-        try:
-            yield channel
-        except TimeoutError:
-            LOG.info("RabbitMQ answers on no channel, while queue %s is declared", self._queue)
-        except self._line.channel_errors as error:
-            if not closed:
-                raise  # of the declaration
-            LOG.info("queue %s is left as it is: %s", self._queue, error)
-            channel.collect()
 
     def leave(self) -> None:
         """Close the other channel. After the declaration."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from amqp import spec
 from amqp.exceptions import NotFound, PreconditionFailed, RecoverableConnectionError
 
 from launcher.rabbit import lost_nodes
@@ -40,8 +41,9 @@ class Line:
     def exchange_declare(self, name: str, _: str, *, passive: bool) -> None:
         self.done.append(f"asks for {name}" if passive else f"declares {name}")
 
-    def queue_declare(self, name: str, *, exclusive: bool) -> None:
+    def queue_declare(self, name: str, *, exclusive: bool, arguments: dict[str, int]) -> None:
         assert exclusive
+        assert arguments
         self.done.append(f"declares {name}")
 
     def queue_bind(self, name: str, exchange: str) -> None:
@@ -65,6 +67,18 @@ class Line:
         raise AssertionError
 
 
+class Pending(dict[tuple[int, int], Any]):
+    """What the first channel waits for: the answer to the declaration of the queue."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__({spec.Queue.DeclareOk: self})
+        self._line = line
+
+    @property
+    def ready(self) -> bool:
+        return self._line.declared
+
+
 def declare(line: Line, *, durable: bool = False, kind: str = "topic") -> None:
     consumer = SimpleNamespace(queue_name="q", durable=durable, type=kind, exchange_name="x")
 
@@ -75,7 +89,8 @@ def declare(line: Line, *, durable: bool = False, kind: str = "topic") -> None:
             except TimeoutError:
                 assert line.silences == 0, "nobody waits on after a time limit of the driver's"
 
-    declare_in_time(consumer, wait, SimpleNamespace(channel=SimpleNamespace(connection=line)))
+    channel = SimpleNamespace(connection=line, _pending=Pending(line))
+    declare_in_time(consumer, wait, SimpleNamespace(channel=channel))
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +144,30 @@ def test_a_broker_that_answers_nothing_deletes_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr(line, "exchange_declare", silent)
     declare(line)
     assert line.done == ["closes"]
+
+
+def test_a_queue_that_is_declared_meanwhile_is_not_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It lives, and may have calls. The broker was slow."""
+    line = Line(silences=2)
+
+    def answer(*_: object, **__: object) -> None:
+        line.silences = 0
+
+    monkeypatch.setattr(line, "exchange_declare", answer)
+    declare(line)
+    assert line.done == ["closes"]
+
+
+def test_a_broker_that_opens_no_channel_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent() -> Line:
+        raise TimeoutError
+
+    line = Line(silences=2)
+    monkeypatch.setattr(line, "channel", silent)
+    declare(line)
+    assert line.done == []
 
 
 def test_an_error_of_the_declaration_is_one_of_the_connection(
