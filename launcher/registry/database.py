@@ -163,10 +163,22 @@ class Database:
         options: Mapping[str, Any],
         connection: Connection,
     ) -> _Result:
-        if self._autocommits:
-            options = {**options, "isolation_level": connection.default_isolation_level}
-        with connection.execution_options(**options).begin():
-            return work(connection)
+        if not self._autocommits or connection.dialect.name == "postgresql":
+            if self._autocommits:  # psycopg sends nothing for it
+                options = {**options, "isolation_level": connection.default_isolation_level}
+            with connection.execution_options(**options).begin():
+                return work(connection)
+        # PyMySQL would send some statements, and SQLAlchemy hands on their errors as they are.
+        connection = connection.execution_options(**options)
+        connection.exec_driver_sql("BEGIN")
+        try:
+            result = work(connection)
+        except BaseException:
+            if not connection.invalidated:
+                connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+        return result
 
     def _try(self, work: Callable[[Connection], _Result]) -> _Result:
         pauses, begun = self._retries.pauses(), time.monotonic()

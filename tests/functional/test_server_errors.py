@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
+from launcher.registry import idle_connections
 from launcher.registry.engine import make_database, open_registry
 from launcher.registry.faults import Kind
 from launcher.registry.interface import Registry
@@ -261,3 +262,22 @@ def test_a_deadlock_is_a_conflict(place: Database) -> None:
         ]
         failed = [error for done in both if isinstance(error := done.exception(SOON), DBAPIError)]
         assert [judge_server(error).kind for error in failed] == [Kind.TRANSIENT]
+
+
+def test_a_connection_that_ends_before_a_transaction_is_an_outage(
+    place: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the driver's gets through, whoever has sent the first statement. The connection
+    ends after it was looked at."""
+    monkeypatch.setattr(idle_connections, "_is_doubtful", lambda *_: False)
+    database = make_database(on(place).url(place.name))
+    number = "pg_backend_pid()" if on(place).kind == "postgresql" else "connection_id()"
+    own = database.transact(
+        lambda connection: connection.exec_driver_sql(f"SELECT {number}").scalar()
+    )
+    end = "SELECT pg_terminate_backend({})" if on(place).kind == "postgresql" else "KILL {}"
+    place.execute(end.format(own))
+
+    with pytest.raises(DatabaseUnavailable):
+        database.transact(lambda connection: connection.exec_driver_sql("SELECT 1"))
+    database.close()
