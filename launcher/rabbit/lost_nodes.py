@@ -115,6 +115,7 @@ class _Waiting:
             return
         channel.queue_delete(self._queue, if_unused=True)
         LOG.warning(FREED, self._queue, extra={CONNECTION: self._connection})
+        self.told = True
 
     def _waits_for_the_queue(self) -> bool:
         """Whether the broker's answer to the declaration has not come. It may have come while the
@@ -123,7 +124,7 @@ class _Waiting:
         return answer is not None and not answer.ready
 
     def tell(self) -> None:
-        """Say that the queue is waited for."""
+        """Say that the queue is waited for. `told`: so it is said when that is over."""
         self.told = True
         LOG.error(UNDECLARED, self._queue, extra={CONNECTION: self._connection})
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.directories import find
 from tests.support.network import Host, network
 from tests.support.users import needs_root
 from tests.support.waiting import wait_until
@@ -25,6 +26,8 @@ with network(1) as (host,):
 """
 
 pytestmark = needs_root
+
+PROC = Path("/proc")
 
 
 def reaches(host: Host, address: tuple[str, int]) -> bool:
@@ -71,7 +74,7 @@ def test_nothing_is_left_of_a_run_that_is_killed() -> None:
 
 def _used(namespace: int) -> bool:
     """Whether a process is in it, or holds a descriptor of it."""
-    places = [*Path("/proc").glob("[0-9]*/ns/net"), *Path("/proc").glob("[0-9]*/fd/*")]
+    places = [*find(PROC, "[0-9]*/ns/net"), *find(PROC, "[0-9]*/fd/*")]
     return any(_target(place) == f"net:[{namespace}]" for place in places)
 
 

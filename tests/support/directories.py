@@ -1,5 +1,6 @@
 """Directories with short names: the path of a unix socket has 107 bytes, pytest's are long."""
 
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,3 +16,10 @@ def short_directory(prefix: str = "cl-") -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def find(directory: Path, pattern: str) -> list[Path]:
+    """What fits the pattern, below a directory in which things come and go: Path.glob fails if a
+    directory goes while it looks."""
+    names = glob.glob(pattern, root_dir=directory, include_hidden=True)  # noqa: PTH207  # see above
+    return [directory / name for name in names]

@@ -15,7 +15,7 @@ from launcher.serve.rpc import expose
 from launcher.serve.rpc_server import Server
 from launcher.unixbus.directory import open_directory
 from launcher.unixbus.presence import Presence
-from tests.support.directories import short_directory
+from tests.support.directories import find, short_directory
 from tests.support.transports import configuration
 from tests.support.waiting import wait_until
 
@@ -88,7 +88,7 @@ def world() -> Iterator[World]:
 
 def remove(pattern: str) -> Callable[[Path], None]:
     def damage(bus: Path) -> None:
-        found = list(bus.glob(pattern))
+        found = find(bus, pattern)
         assert found
         for path in found:
             if path.is_dir():
@@ -103,7 +103,7 @@ def move(pattern: str) -> Callable[[Path], None]:
     """A process that has it open does not notice."""
 
     def damage(bus: Path) -> None:
-        found = list(bus.glob(pattern))
+        found = find(bus, pattern)
         assert found
         for path in found:
             path.rename(path.with_name(f".old-{path.name}"))
@@ -200,7 +200,7 @@ def test_a_call_that_came_meanwhile_is_served(world: World) -> None:
     answers: list[object] = []
     caller = threading.Thread(target=lambda: answers.append(world.call_of_another()))
     caller.start()
-    while not (list(world.bus.glob("queues/*/new/*")) or answers):  # it may find out by itself
+    while not (find(world.bus, "queues/*/new/*") or answers):  # it may find out by itself
         pass
 
     world.server.verify(DEADLINE)
@@ -226,7 +226,7 @@ def test_who_waits_for_a_reply_goes_on_when_the_socket_is_made_anew(world: World
     client = world.make_client(world.transport)
     caller = threading.Thread(target=lambda: answers.append(client.call({}, "hold")))
     caller.start()
-    while not list(world.bus.glob("peers/*.sock")):
+    while not find(world.bus, "peers/*.sock"):
         pass
     remove("peers/*.sock")(world.bus)
 

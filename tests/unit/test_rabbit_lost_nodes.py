@@ -10,7 +10,7 @@ from amqp.exceptions import NotFound, PreconditionFailed, RecoverableConnectionE
 
 from launcher.rabbit import lost_nodes
 from launcher.rabbit.lost_nodes import declare_in_time
-from launcher.rabbit.troubles import DECLARED, UNDECLARED
+from launcher.rabbit.troubles import DECLARED, FREED, UNDECLARED
 
 
 class Line:
@@ -106,9 +106,13 @@ def test_a_declaration_that_is_answered_is_all(caplog: pytest.LogCaptureFixture)
     assert not caplog.records
 
 
-def test_a_transient_queue_is_deleted_when_the_broker_answers_elsewhere() -> None:
+def test_a_transient_queue_is_deleted_when_the_broker_answers_elsewhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And it is said that this is over: else a later fault would be put down to it."""
     line = Line(silences=100)
     declare(line)
+    assert [record.msg for record in caplog.records] == [FREED, DECLARED]
     assert line.done == ["asks for amq.direct", "deletes q", "closes"]
     assert "drain_events" not in vars(line)
 

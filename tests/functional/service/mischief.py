@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from kombu.connection import Connection
 
 from tests.functional.service.faults import RABBIT, put_text, with_options, workers
+from tests.support.directories import find
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 from tests.support.reader import Reader
@@ -203,7 +204,7 @@ class Mischief:
 
     def remove(self, pattern: str) -> None:
         self.done[-1] += f":{pattern}"
-        for path in sorted(self.service.runtime_path.glob(pattern)):
+        for path in sorted(find(self.service.runtime_path, pattern)):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)  # something may come meanwhile
             else:

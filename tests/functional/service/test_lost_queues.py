@@ -14,6 +14,7 @@ from oslo_messaging import MessagingException, Target, get_rpc_client, get_rpc_t
 from launcher.config.loader import EXCHANGE
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status, with_options
+from tests.support.directories import find
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 from tests.support.transports import configuration
@@ -26,7 +27,7 @@ WELL = "2/2 workers serving"
 
 def remove(pattern: str) -> Callable[[Launcher], None]:
     def damage(service: Launcher) -> None:
-        found = list((service.runtime_path / "bus").glob(pattern))
+        found = find(service.runtime_path / "bus", pattern)
         assert found
         for path in found:
             if path.is_dir():
