@@ -69,9 +69,8 @@ def run(launch: Launch, theirs: Theirs) -> Run:
 @pytest.fixture
 def call(rabbit: Vhost) -> Iterator[Callable[[str], Any]]:
     """Calls a method of the program."""
-    oslo_messaging.set_transport_defaults("launcher")
     transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=rabbit.url)
-    target = oslo_messaging.Target(topic="compute", server="node-1")
+    target = oslo_messaging.Target("launcher", topic="compute", server="node-1")
     client = oslo_messaging.get_rpc_client(transport, target, timeout=10)
 
     def call(method: str) -> Any:
