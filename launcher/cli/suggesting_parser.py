@@ -48,6 +48,9 @@ class SuggestingParser(argparse.ArgumentParser):
                 return
             if not word.startswith("-"):
                 if self.commands is None:
+                    if not self._takes_words():
+                        hint = "; a host is given by --host" if " services " in self.prog else ""
+                        self.error(f"{word!r} is one argument too many{hint}")
                     continue  # an argument of a command
                 self._check_command(word)
                 return
@@ -58,6 +61,9 @@ class SuggestingParser(argparse.ArgumentParser):
                 self.error(_unknown_option(name, known, others))
             if action is not None and action.nargs is None and not equals:
                 next(rest, None)  # its value
+
+    def _takes_words(self) -> bool:
+        return any(not action.option_strings for action in self._actions)
 
     def _check_command(self, word: str) -> None:
         if word not in (self.commands or {}):

@@ -144,6 +144,8 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("services list --sort age:up", "'age:up' is no column with :asc or :desc behind it"),
         ("services list --json --watch", "not allowed with argument"),
         ("services lst", "there is no command 'lst'; did you mean list?"),
+        ("services disable h1", "'h1' is one argument too many; a host is given by --host; see"),
+        ("health x", "'x' is one argument too many; see 'compute-launcher health --help'"),
         ("config", "required: COMMAND"),
     ],
 )
