@@ -1,18 +1,22 @@
 """The board: shared memory of the master and its workers.
 
 It is made in the master, before the first fork, and every worker has the same pages afterwards
-(mmap(2), MAP_SHARED|MAP_ANONYMOUS). Only `first_to_tell` takes a lock; see `launcher.board.slot`.
+(mmap(2), MAP_SHARED|MAP_ANONYMOUS). Only `first_to_tell` and new names take a lock; see
+`launcher.board.slot`.
 """
 
 import fcntl
 import mmap
 import os
 import random
+import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from launcher.board.detaching import detacher
 from launcher.board.last_tries import LastTries
+from launcher.board.names import Names
 from launcher.board.note import Note
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import BYTES, WORD_BYTES, SlotView
@@ -37,7 +41,9 @@ class Board:
         self.capacity = capacity
         self.last_tries = LastTries()
         self.row_remark = Note()  # of the lead
-        self._lock = os.memfd_create("board")
+        self._lock, self._thread_lock = os.memfd_create("board"), threading.Lock()
+        self.task_names = Names(self._locked)  # of a program's timers
+        self.service_names = Names(self._locked)  # of what a program launches
         self.appoint(NO_LEAD)
         self._write("seed", random.getrandbits(62))
 
@@ -52,7 +58,8 @@ class Board:
         return detach
 
     def _memories(self) -> tuple[memoryview, ...]:
-        return self._memory, self.last_tries.memory, self.row_remark.memory
+        names = self.task_names.memory, self.service_names.memory
+        return self._memory, self.last_tries.memory, self.row_remark.memory, *names
 
     def slot(self, number: int) -> Slot:
         """Return the slot `number`."""
@@ -174,18 +181,23 @@ class Board:
         self._write("reported", now)
 
     def first_to_tell(self, text: str) -> bool:
-        """Called in a worker that gives up: whether its text differs from the last worker's.
-
-        The kernel releases the lock when a process dies (fcntl(2), F_SETLKW).
-        """
+        """Called in a worker that gives up: whether its text differs from the last worker's."""
         told = 1 + zlib.crc32(text.encode("utf-8", "replace"))
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
+        with self._locked():
             first = self._read("told") != told
             self._write("told", told)
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
         return first
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other workers, and other threads, out. The kernel releases the lock when a process
+        dies (fcntl(2), F_SETLKW)."""
+        with self._thread_lock:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def forget_told(self) -> None:
         """Called in the master: the next `first_to_tell` is true, whatever its text."""

@@ -155,6 +155,16 @@ class Slot:
         if succeeded:
             self.put("probe_ok_at", now)
 
+    def note_stuck(self, task: int, since: int) -> None:
+        """Called in the worker: name the timer that may be stuck.
+
+        :param task: its number, plus 1; 0: none. :param since: monotonic nanoseconds.
+        """
+        if (task, since) != (self.get("stuck_task"), self.get("stuck_since")):
+            self.put("stuck_task", 0)  # no timer is ever shown with the age of another one
+            self.put("stuck_since", since)
+            self.put("stuck_task", task)
+
     def forgive_probe(self) -> None:
         """Called in the worker: failed probes until now do not count."""
         self.put("probe_failing_since", 0)

@@ -37,6 +37,8 @@ FIELDS = (
     "tasks_failed",  # runs that raised, since the process started
     "tasks_failing",  # tasks whose last run raised
     "failing_tasks",  # which tasks these are: a bit for each number below TASK_BITS
+    "stuck_since",  # when the timer of a program began that may be stuck, or was due
+    "stuck_task",  # its number, plus 1; 0: none
     "generation",  # of the configuration that the worker has
     "call_threads",  # how many calls can run before others wait
     "calls_in_hand",
@@ -80,6 +82,8 @@ class SlotView(NamedTuple):
     probe_failing_since: int
     tasks_failing: int
     failing_tasks: int
+    stuck_since: int
+    stuck_task: int
     generation: int
     call_threads: int
     calls_in_hand: int

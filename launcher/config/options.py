@@ -147,6 +147,24 @@ HEALTH_OPTS = [
         "different times, so this must be longer than [oslo_messaging_rabbit] "
         "rabbit_interval_max times the number of hosts in transport_url.",
     ),
+    cfg.FloatOpt(
+        "timer_warn_after",
+        default=120,
+        min=1,
+        max=86400,
+        help="With --program: STATUS names a timer of the program that has run for this many "
+        "seconds, or has not begun this many seconds after it was due. It should be longer than "
+        "the program's own timeouts, such as rpc_response_timeout.",
+    ),
+    cfg.FloatOpt(
+        "timer_timeout",
+        default=600,
+        min=0,
+        max=86400,
+        help="With --program: a worker is late, and is replaced, when a timer of the program has "
+        "run for this many seconds, or has not begun this many seconds after it was due. 0: a "
+        "stuck timer is only named in STATUS.",
+    ),
 ]
 
 SUPERVISION_OPTS = [

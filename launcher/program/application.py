@@ -1,6 +1,7 @@
 """A foreign program as the application of the workers."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from oslo_config import cfg
@@ -8,10 +9,12 @@ from oslo_config import cfg
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
-from launcher.program import seam
+from launcher.program import seam, timer_seam
 from launcher.program.importing import Imported
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.service import ProgramService, Times
+from launcher.program.serving import Limits
+from launcher.program.timers import Timers
 
 LOG = logging.getLogger(__name__)
 
@@ -27,17 +30,19 @@ class ProgramApplication:
         self._conf = conf
         self._imported = imported
         self._servers = RpcServers(imported.program.name)
+        self._timers = Timers()
 
     def prepare(self) -> None:
-        """Have the RPC servers of the program observed, from the first one on."""
+        """Have RPC servers and timers of the program observed, from the first one on."""
         seam.observe(self._servers)
+        timer_seam.observe(self._timers)
         program = self._imported.program
         known = filter(None, (program.name, program.entry.value, program.version))
         LOG.info("program %s", ", ".join(known))
 
-    def adopt(self) -> tuple[str, ...]:
-        """There is nothing to adopt: each worker reads the program's configuration itself."""
-        return ()
+    def adopt(self, board: Board) -> Sequence[str]:
+        """There is nothing else to adopt: each worker reads the program's configuration itself."""
+        return board.task_names
 
     def check(self, conf: cfg.ConfigOpts) -> bool:
         """Have workers replaced in any case: what the program reads may have changed."""
@@ -51,11 +56,22 @@ class ProgramApplication:
         times = Times(
             start_timeout=conf.start_timeout,
             graceful_shutdown_timeout=conf.graceful_shutdown_timeout,
-            probe_interval=conf.health.probe_interval,
-            probe_timeout=conf.health.probe_timeout,
-            beat_timeout=conf.health.beat_timeout,
+            serving=Limits(
+                beat_timeout=conf.health.beat_timeout,
+                probe_interval=conf.health.probe_interval,
+                probe_timeout=conf.health.probe_timeout,
+                timer_warn_after=conf.health.timer_warn_after,
+                timer_timeout=conf.health.timer_timeout,
+            ),
         )
-        return ProgramService(self._imported, self._servers, board, slot, counters, times=times)
+        return ProgramService(
+            self._imported,
+            (self._servers, self._timers),
+            board,
+            slot,
+            counters=counters,
+            times=times,
+        )
 
     def bus_directory(self) -> Path | None:
         """None: the bus is the program's."""

@@ -1,39 +1,22 @@
 """All private names of oslo.service and oslo.messaging on which foreign programs stand.
 
-What `launcher.rabbit` uses of the AMQP driver is beside this. `check` says at the start which name
-is gone.
+Those of their timers are in `timer_seam`; what `launcher.rabbit` uses of the AMQP driver is beside
+this. `check` says at the start which name is gone.
 """
 
-import importlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial, wraps
 from importlib import metadata
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from launcher.errors import PrivateNameGone
+from launcher.program import timer_seam
+from launcher.program.library_names import Name
 from launcher.program.recording import Recording
 
 LAUNCHERS = ("Launcher", "ServiceLauncher", "ProcessLauncher")
-
-
-class Name(NamedTuple):
-    """A name of a library: the distribution, the module, and what is in it."""
-
-    library: str
-    module: str
-    path: str
-
-    def is_there(self) -> bool:
-        """Whether the installed version has it. Imports the module."""
-        try:
-            found: Any = importlib.import_module(self.module)
-            for part in self.path.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError):
-            return False
-        return True
 
 
 NAMES = (
@@ -55,7 +38,7 @@ def check() -> None:
 
     :raises PrivateNameGone: of the first name that the installed version does not have.
     """
-    for name in NAMES:
+    for name in (*NAMES, *timer_seam.NAMES):
         if not name.is_there():
             raise PrivateNameGone(
                 library=name.library,

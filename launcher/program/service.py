@@ -3,7 +3,7 @@
 1. PROGRAM: `main()` runs in the main thread, up to where the program waits for its services.
 2. LAUNCH: the services start, in the thread of `start`.
 3. PROBE: each RPC server answers a call through the broker.
-4. The worker serves. Each `probe_interval` the servers are proven again.
+4. The worker serves, see `serving`.
 5. A drain stops the services in the reverse order, waits for them, and then for the calls in hand.
 
 A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
@@ -21,7 +21,6 @@ from typing import NamedTuple
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
-from launcher.board.slot_fields import seconds
 from launcher.board.states import Step
 from launcher.errors import ExitStatus, LauncherError, ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
@@ -30,10 +29,12 @@ from launcher.program.importing import Imported
 from launcher.program.launching import Launching
 from launcher.program.main_function import run_main
 from launcher.program.rpc_servers import RpcServers
+from launcher.program.serving import Limits, Serving
+from launcher.program.timers import Timers
 from launcher.rabbit.troubles import Troubles
 from launcher.serve.backoff import Backoff
 from launcher.serve.calls_in_hand import Reminder, Tracker, describe
-from launcher.serve.probe import FirstProof, RepeatedProof
+from launcher.serve.probe import FirstProof
 
 LOG = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ class Times(NamedTuple):
 
     start_timeout: float
     graceful_shutdown_timeout: float
-    probe_interval: float
-    probe_timeout: float
-    beat_timeout: float
+    serving: Limits
 
 
 class ProgramService:
@@ -56,15 +55,16 @@ class ProgramService:
     def __init__(
         self,
         imported: Imported,
-        servers: RpcServers,
+        observed: tuple[RpcServers, Timers],
         board: Board,
         slot: Slot,
-        counters: SlotCounters,
         *,
+        counters: SlotCounters,
         times: Times,
     ) -> None:
         self._imported = imported
-        self._servers = servers
+        self._servers, self._timers = servers, timers = observed
+        self._counters = counters
         self._board = board
         self._slot = slot
         self._times = times
@@ -73,8 +73,10 @@ class ProgramService:
         self._tracker = Tracker(slot, counters)
         self._hosted: list[Hosted] = []
         self._launching = Launching(self._hosted, servers, imported.program.name)
+        self._serving = Serving(
+            slot, timers, servers, self._tracker, self._stop, limits=times.serving
+        )
         self._walker: int | None = None
-        self._problem = ""  # of the last proof while it serves
 
     def enter(self, pause: float) -> None:
         """Wait, then run the program's `main()`. Called in the main thread. A SIGTERM ends the
@@ -90,6 +92,7 @@ class ProgramService:
             time.sleep(pause)
             self._slot.begin(Step.PROGRAM, self._times.start_timeout)
             self._servers.begin(self._tracker)
+            self._timers.begin(self._board, self._slot, self._counters)
             self._troubles = Troubles.watch()
             launches = run_main(self._imported)
             number = self._slot.number
@@ -128,7 +131,7 @@ class ProgramService:
             self._begin(Step.PROBE)
             self._prove_first()
             self._slot.put("call_threads", self._servers.threads())
-            self._slot.serve(self._deadline(), 0)
+            self._serving.begin()
         finally:
             self._start_ended.set()
         LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
@@ -139,7 +142,7 @@ class ProgramService:
     def _prove_first(self) -> None:
         timeout = self._times.start_timeout
         backoff = Backoff(self._slot, self._stop, timeout)
-        prove = partial(self._servers.prove, self._times.probe_timeout)
+        prove = partial(self._servers.prove, self._times.serving.probe_timeout)
         proof = FirstProof(prove, self._stop)
         proof.begin()
         if backoff.wait_for(proof.given, "a call to each RPC server", self._troubles.why):
@@ -152,33 +155,8 @@ class ProgramService:
         raise ProbeFailed(target=name, reason=f"{proof.problem}; tried for {timeout:g} s")
 
     def wait(self) -> None:
-        """Block while the program serves: prove its servers each `probe_interval`."""
-        repeated = RepeatedProof(
-            self._slot, self._tracker, self._stop, self._servers.threads(), self._troubles.why
-        )
-        while not self._stop.wait(self._times.probe_interval):
-            self._slot.beat(self._deadline(), 0, time.monotonic_ns())
-            repeated.prove(partial(self._prove, repeated))
-            self._slot.beat(self._deadline(), 0)
-
-    def _prove(self, repeated: RepeatedProof) -> None:
-        """A failure is noted: it alone is no reason to end a worker."""
-        problem = ""
-        try:
-            self._servers.prove(self._times.probe_timeout)
-        except ProbeFailed as error:
-            problem = str(error)
-        repeated.note(succeeded=not problem)
-        if problem != self._problem and not self._stop.is_set():
-            LOG.warning("%s", problem or "the RPC servers answer again")
-        self._problem = problem
-
-    def _deadline(self) -> int:
-        """When the loop is late: after a pause and the proofs, each with its time limit."""
-        times = self._times
-        proofs = len(self._servers.listening()) * (times.probe_timeout + 1)
-        allowed = times.probe_interval + proofs + times.beat_timeout
-        return time.monotonic_ns() + seconds(allowed)
+        """Block while the program serves."""
+        self._serving.run(self._troubles.why)
 
     def stop(self) -> None:
         """Leave at once in a launch that is not over, but for calls in hand; else drain."""
@@ -209,9 +187,12 @@ class ProgramService:
         """Do nothing: no task of a program depends on the states of other workers."""
 
     def late_thread(self) -> int | None:
-        """Any thread: the thread that starts or drains, if this worker is late."""
+        """Any thread: the thread that starts or drains, or runs the stuck timer, if this worker is
+        late."""
         if not 0 < self._slot.get("deadline") <= time.monotonic_ns():
             return None
+        if task := self._slot.get("deadline_task"):
+            return self._timers.thread_of(task - 1)
         return self._walker or self._launching.thread
 
     def descriptors(self) -> list[int]:
@@ -228,5 +209,6 @@ class ProgramService:
             ),
             "Program": lambda: f"{command}\n{program.entry.value}\n{program.version}",
             "RPC servers": self._servers.describe,
+            "Timers": self._timers.describe,
             "Calls in hand": lambda: "\n".join(map(str, self._tracker.in_hand())) or "none",
         }

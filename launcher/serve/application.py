@@ -1,6 +1,6 @@
 """What the workers run, as master and worker see it: a manager of ours, or a foreign program."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -66,7 +66,7 @@ class Application(Protocol):
         :raises LauncherError: a start cannot succeed.
         """
 
-    def adopt(self) -> tuple[str, ...]:
+    def adopt(self, board: Board) -> Sequence[str]:
         """Called in the master: use the configuration that is in force from now on. Returns the
         names of the workers' periodic tasks, by their number. Raises as `prepare`."""
 

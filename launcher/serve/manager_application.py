@@ -51,7 +51,7 @@ class ManagerApplication:
         LOG.info("bus %s", mask_url(conf.transport_url))
         LOG.info("database %s", shown_database(conf))
 
-    def adopt(self) -> tuple[str, ...]:
+    def adopt(self, board: Board) -> tuple[str, ...]:
         """Find the manager; return the names of its tasks, and of our own."""
         manager = loading.manager_class(self._conf.manager, self._binary)
         for sentence in manager_checks.unknown_spacings(

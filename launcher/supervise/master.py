@@ -136,7 +136,7 @@ class Master:
         Called at the start, and after each reload.
         """
         conf = self._conf
-        tasks = self._application.adopt()
+        tasks = self._application.adopt(self._board)
         limit_core(wanted=conf.supervision.core_dumps)
         self._policy = Policy.of(conf, tasks)
 

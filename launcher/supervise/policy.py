@@ -4,7 +4,7 @@ A reload replaces it as a whole. A part of the master calls `InForce` each time 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from oslo_config import cfg
@@ -34,7 +34,8 @@ class Policy(NamedTuple):
     :ivar wedged_after: see `suspicion.wedged_since`.
     :ivar probe_interval: from one round trip through the bus to the next.
     :ivar kill_children: whether processes that a dead worker has started are ended.
-    :ivar tasks: names of the workers' periodic tasks, by their number.
+    :ivar tasks: names of the workers' periodic tasks, by their number. Those of a program are
+        only known when its workers have found them.
     """
 
     start_timeout: float = 90.0
@@ -42,11 +43,11 @@ class Policy(NamedTuple):
     wedged_after: float = math.inf
     probe_interval: float = 30.0
     kill_children: bool = True
-    tasks: tuple[str, ...] = ()
+    tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
 
     @classmethod
-    def of(cls, conf: cfg.ConfigOpts, tasks: tuple[str, ...]) -> "Policy":
+    def of(cls, conf: cfg.ConfigOpts, tasks: Sequence[str]) -> "Policy":
         """Read the policy from a configuration."""
         supervision = conf.supervision
         return cls(

@@ -33,6 +33,8 @@ def slot(number: int, state: WorkerState = SERVING, **fields: Any) -> SlotView:
         "wanted": Wanted.WORKER,
         "tasks_failing": 0,
         "failing_tasks": 0,
+        "stuck_since": 0,
+        "stuck_task": 0,
         "generation": 1,
         "call_threads": 64,
         "calls_in_hand": 0,
@@ -434,3 +436,12 @@ def test_how_long_a_task_has_been_running_is_told() -> None:
 
     sentence = "task update_available_resource late by 2 s, 7.0 s after it began"
     assert suspicion.sentence(NOW) == f"worker 0 pid 4000: {sentence}"
+
+
+def test_a_stuck_timer_is_named_until_its_worker_is_late() -> None:
+    stuck = slot(0, stuck_task=3, stuck_since=NOW - 130 * SECOND)
+    verdict = judge(stuck, slot(1), was_ready=True)
+    named = "worker 0: update_available_resource stuck for 130 s"
+    assert verdict.headline == f"degraded: 2/2 workers serving; {named}"
+    both = late(0, stuck_task=3, stuck_since=NOW - 130 * SECOND)
+    assert "stuck for" not in judge(both, slot(1), was_ready=True).headline

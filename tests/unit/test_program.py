@@ -12,6 +12,7 @@ from launcher.errors import PrivateNameGone, ProgramEnded, ProgramNotFound
 from launcher.program import finding, hosted, seam
 from launcher.program.finding import Program, find
 from launcher.program.importing import Imported
+from launcher.program.library_names import Name
 from launcher.program.main_function import run_main
 from launcher.program.recording import Launched, Recording
 
@@ -117,7 +118,7 @@ def test_a_main_that_launches_nothing(end: Any, words: str) -> None:
 
 def test_a_private_name_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     seam.check()
-    gone = seam.Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._gone")
+    gone = Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._gone")
     monkeypatch.setattr(seam, "NAMES", (gone,))
     with pytest.raises(PrivateNameGone, match=r"oslo.messaging 18.* has no .*RPCServer._gone"):
         seam.check()

@@ -27,6 +27,7 @@ def remarks(
         *_details(slots, now, late, changing, resting),
         *_bus(others),
         *_failing_tasks(others, tasks),
+        *_stuck_tasks(others, now, late, tasks),
         *_configured_otherwise(others, generation),
     ]
 
@@ -96,6 +97,18 @@ def _failing_tasks(slots: Sequence[SlotView], tasks: Sequence[str]) -> Iterator[
         if number > 0:
             which = f" ({', '.join(known)})" if known else ""
             yield f"worker {slot.slot}: {_count(number, 'periodic task')} failing{which}"
+
+
+def _stuck_tasks(
+    slots: Sequence[SlotView], now: int, late: Sequence[Suspicion], tasks: Sequence[str]
+) -> Iterator[str]:
+    """Name the timers of a program that run for long, or have not begun: the worker is not late
+    yet, or is not to be ended for that."""
+    suspects = {suspicion.slot.slot for suspicion in late}
+    for slot in slots:
+        if slot.stuck_task and slot.slot not in suspects:
+            name = task_name(slot.stuck_task, tasks) or "a timer"
+            yield f"worker {slot.slot}: {name} stuck for {_age(slot.stuck_since, now)} s"
 
 
 def _shown(task: str, outage: str) -> str:

@@ -1,12 +1,16 @@
 """Starting a service with one of the managers beside this file, on either bus."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import oslo_messaging
 import pytest
+from oslo_config import cfg
 
 from tests.functional.conftest import Launch
+from tests.functional.service.faults import FAST
+from tests.functional.service.foreign import Call, Run, Theirs, program_of
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 
@@ -46,3 +50,36 @@ def start(launch: Launch, request: pytest.FixtureRequest) -> Start:
         return launch(*options, config=merged, env=path, **settings)
 
     return begin
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, rabbit: Vhost) -> Theirs:
+    """Read by a foreign program."""
+    path = tmp_path / "program.conf"
+    return Theirs(path, host="node-1", state_path=tmp_path, transport_url=rabbit.url)
+
+
+@pytest.fixture
+def run(launch: Launch, theirs: Theirs) -> Run:
+    """`run("oslo_program", "--workers=2")`: a foreign program."""
+
+    def begin(kind: str, *options: str, **settings: Any) -> Launcher:
+        words = (f"--program={program_of(kind)}", *options, "--", f"--config-file={theirs.path}")
+        env = {"PYTHONPATH": str(CHECKOUT)}
+        return launch(*words, config=settings.pop("config", FAST), env=env, **settings)
+
+    return begin
+
+
+@pytest.fixture
+def call(rabbit: Vhost) -> Iterator[Call]:
+    """Calls a method of a foreign program."""
+    transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=rabbit.url)
+    target = oslo_messaging.Target("launcher", topic="compute", server="node-1")
+    client = oslo_messaging.get_rpc_client(transport, target, timeout=10)
+
+    def call(method: str) -> Any:
+        return client.call({}, method)
+
+    yield call
+    transport.cleanup()

@@ -2,99 +2,36 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import oslo_messaging
 import pytest
-from oslo_config import cfg
 
 from tests.functional.conftest import Launch
 from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.foreign import (
+    KINDS,
+    PROGRAMS,
+    SOON,
+    Call,
+    Run,
+    Theirs,
+    answerers,
+)
 from tests.support.callers import Callers, Ledger
 from tests.support.notify_socket import NotifySocket
-from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 from tests.support.waiting import wait_until
 
-CHECKOUT = Path(__file__).parents[3]
-PROGRAMS = "tests.functional.service.programs"
-KINDS = ("oslo_program", "cotyledon_program")
-SOON = 30.0
 PATIENT = {**FAST, "DEFAULT": {"start_timeout": 60}}
 SHORT = {**FAST, "DEFAULT": {"start_timeout": 2}}
 CALLERS = 4  # threads
 
 pytestmark = pytest.mark.timeout(300)
 
-Run = Callable[..., Launcher]
-
-
-class Theirs:
-    """The program's own configuration file."""
-
-    def __init__(self, path: Path, **options: object) -> None:
-        self.path = path
-        self._options = options
-        self.set()
-
-    def set(self, **options: object) -> None:
-        """Write it anew."""
-        self._options |= options
-        lines = "\n".join(f"{name} = {value}" for name, value in self._options.items())
-        self.path.write_text(f"[DEFAULT]\n{lines}\n")
-
-
-@pytest.fixture
-def theirs(tmp_path: Path, rabbit: Vhost) -> Theirs:
-    """Read by the program."""
-    path = tmp_path / "program.conf"
-    return Theirs(path, host="node-1", state_path=tmp_path, transport_url=rabbit.url)
-
-
-@pytest.fixture
-def run(launch: Launch, theirs: Theirs) -> Run:
-    """`run("oslo_program", "--workers=2")`."""
-
-    def begin(kind: str, *options: str, **settings: Any) -> Launcher:
-        program = kind if ":" in kind or "-" in kind else f"{PROGRAMS}.{kind}:main"
-        words = (f"--program={program}", *options, "--", f"--config-file={theirs.path}")
-        env = {"PYTHONPATH": str(CHECKOUT)}
-        return launch(*words, config=settings.pop("config", FAST), env=env, **settings)
-
-    return begin
-
-
-@pytest.fixture
-def call(rabbit: Vhost) -> Iterator[Callable[[str], Any]]:
-    """Calls a method of the program."""
-    transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=rabbit.url)
-    target = oslo_messaging.Target("launcher", topic="compute", server="node-1")
-    client = oslo_messaging.get_rpc_client(transport, target, timeout=10)
-
-    def call(method: str) -> Any:
-        return client.call({}, method)
-
-    yield call
-    transport.cleanup()
-
-
-def answerers(call: Callable[[str], Any], number: int) -> set[int]:
-    """The pids that answer, when so many do."""
-    found: set[int] = set()
-
-    def ask() -> bool:
-        found.add(call("tell")[0])
-        return len(found) >= number
-
-    wait_until(ask, SOON, f"{number} workers answer")
-    return found
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_calls_are_answered_by_all_workers(
-    run: Run, call: Callable[[str], Any], notify: NotifySocket, kind: str
+    run: Run, call: Call, notify: NotifySocket, kind: str
 ) -> None:
     service = run(kind, "--workers=3", notify=notify)
     service.wait_ready()
@@ -128,9 +65,7 @@ def test_a_broker_that_stays_away(run: Run, rabbit: Vhost) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_is_killed_is_replaced(
-    run: Run, call: Callable[[str], Any], kind: str
-) -> None:
+def test_a_worker_that_is_killed_is_replaced(run: Run, call: Call, kind: str) -> None:
     service = run(kind, "--workers=2")
     service.wait_ready()
     first, second = (worker["pid"] for worker in workers(service))
@@ -151,7 +86,7 @@ def test_a_worker_that_is_killed_is_replaced(
 @pytest.mark.parametrize("kind", KINDS)
 def test_reload_and_scale_lose_no_call(
     run: Run,
-    call: Callable[[str], Any],
+    call: Call,
     theirs: Theirs,
     rabbit: Vhost,
     *,
@@ -200,9 +135,7 @@ def test_a_stop_waits_for_calls_in_hand(
     service.assert_nothing_left()
 
 
-def test_a_configuration_that_the_program_refuses(
-    run: Run, call: Callable[[str], Any], theirs: Theirs
-) -> None:
+def test_a_configuration_that_the_program_refuses(run: Run, call: Call, theirs: Theirs) -> None:
     """The old workers stay."""
     service = run("oslo_program", "--workers=2")
     service.wait_ready()
@@ -285,7 +218,7 @@ def test_an_unknown_program(run: Run, program: str, words: str) -> None:
 
 
 def test_two_instances_and_a_manager_side_by_side(
-    run: Run, launch: Launch, call: Callable[[str], Any], rabbit: Vhost
+    run: Run, launch: Launch, call: Call, rabbit: Vhost
 ) -> None:
     one, other = run("oslo_program", "--workers=1"), run("oslo_program", "--workers=1")
     manager = launch("--workers=1", config=with_options(DEFAULT={"transport_url": rabbit.url}))

@@ -18,6 +18,7 @@ OPTS = [
     cfg.StrOpt("word", default="old"),  # what `tell` answers
     cfg.StrOpt("fault", default=""),  # what goes wrong in main()
     cfg.BoolOpt("serves", default=True),
+    cfg.BoolOpt("timers", default=False),
 ]
 
 
@@ -36,6 +37,12 @@ class Endpoint:
     def tell(self, context: Any) -> list[Any]:
         """Who answers, and with which configuration."""
         return [os.getpid(), CONF.word]
+
+    def wait_a_little(self, context: Any) -> None:
+        """Wait by a looping call."""
+        from tests.functional.service.programs import timers  # noqa: PLC0415  # it imports this
+
+        timers.wait_for_something()
 
     def fail(self, context: Any) -> None:
         """Fail."""

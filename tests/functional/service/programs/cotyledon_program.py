@@ -6,7 +6,7 @@ from typing import Any
 import cotyledon
 from cotyledon import oslo_config_glue
 
-from tests.functional.service.programs import common
+from tests.functional.service.programs import common, timers
 
 
 class Service(cotyledon.Service):
@@ -20,6 +20,9 @@ class Service(cotyledon.Service):
         """Listen."""
         self._server = common.make_server()
         self._server.start()
+        if common.CONF.timers:
+            self._poller = timers.make_poller()
+            self._poller.start()
 
     def terminate(self) -> None:
         """Stop, and wait for nothing."""

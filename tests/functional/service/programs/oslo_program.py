@@ -5,7 +5,7 @@ from typing import Any
 
 from oslo_service import service
 
-from tests.functional.service.programs import common
+from tests.functional.service.programs import common, timers
 
 
 class Service(service.Service):  # type: ignore[misc]
@@ -20,6 +20,8 @@ class Service(service.Service):  # type: ignore[misc]
         if common.CONF.serves:
             self._server = common.make_server()
             self._server.start()
+        if common.CONF.timers:
+            timers.add_to(self.tg)
 
     def stop(self, graceful: bool = False) -> None:
         """Stop, and wait for the calls in hand."""

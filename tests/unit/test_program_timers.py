@@ -1,0 +1,185 @@
+"""Timers of foreign programs: which is judged, since when, and by which name."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from launcher.board import names
+from launcher.board.board import Board
+from launcher.board.counters import TASK, Counters
+from launcher.program.rpc_servers import RpcServers
+from launcher.program.serving import Limits, Serving
+from launcher.program.timers import Timers, failing_bits
+from launcher.serve.calls_in_hand import Tracker
+
+SECOND = 1_000_000_000
+
+
+class World:
+    """A worker's board, and its timers."""
+
+    def __init__(self) -> None:
+        self.board, counters = Board(4), Counters(4)
+        self.board.want(1, 90)
+        self.slot = self.board.slot(0)
+        self.slot.occupy(1, 90)
+        self.counters = counters
+        self.timers = Timers()
+        self.timers.begin(self.board, self.slot, counters.of(0))
+
+    def serving(self, **limits: float) -> Serving:
+        usual = Limits(30, 30, 10, timer_warn_after=120, timer_timeout=600)
+        tracker = Tracker(self.slot, self.counters.of(0))
+        stop = threading.Event()
+        servers, limits_ = RpcServers("x"), usual._replace(**limits)
+        return Serving(self.slot, self.timers, servers, tracker, stop, limits=limits_)
+
+    def name(self, number: int) -> str:
+        return self.board.task_names[number]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def run(world: World, timer: Any, action: Any = lambda: None) -> Any:
+    return world.timers.run(timer, action, StopIteration)
+
+
+def test_a_name_has_one_number_in_all_workers() -> None:
+    board = Board(2)
+    assert [board.task_names.number(name) for name in ("a", "b", "a")] == [0, 1, 0]
+    assert list(board.task_names) == ["a", "b"]
+    assert list(board.service_names) == []
+    with pytest.raises(IndexError):
+        board.task_names[2]
+
+
+def test_names_beyond_the_table_have_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "ENTRIES", 2)
+    board = Board(2)
+    found = [board.task_names.number(name) for name in ("a", "b", "c", "")]
+    assert found == [0, 1, names.NO_NUMBER, names.NO_NUMBER]
+
+
+def test_a_long_name_is_cut_between_characters() -> None:
+    board = Board(2)
+    board.task_names.number("ä" * 100)
+    assert board.task_names[0] == "ä" * (names.TEXT_BYTES // 2)
+
+
+def test_a_timer_that_rests_is_judged_from_when_it_is_due(world: World) -> None:
+    timer = world.timers.add("tick", 5)
+    found = world.timers.oldest()
+    assert found is not None
+    assert found[0] is timer
+    assert 4 * SECOND < found[1] - time.monotonic_ns() <= 5 * SECOND
+
+
+def test_the_innermost_run_is_judged_and_progress_counts(world: World) -> None:
+    outer = world.timers.add("run_tasks", 0)
+    seen = []
+
+    def look() -> None:
+        found = world.timers.oldest()
+        assert found is not None
+        seen.append((found[0].name, found[1]))
+
+    def tasks() -> None:
+        for name in ("clean", "sweep"):
+            run(world, world.timers.of(world, name), look)
+        look()
+
+    run(world, outer, tasks)
+    assert [name for name, _ in seen] == ["clean", "sweep", "run_tasks"]
+    assert seen[2][1] >= seen[1][1]  # since the last inner run has ended
+    counted = {name: one.runs for (_, name), one in world.counters.read(1).items()}
+    assert counted == {"clean": 1, "sweep": 1, "run_tasks": 1}
+
+
+def test_a_run_that_raises_is_counted_and_named(world: World) -> None:
+    timer = world.timers.add("tick", 0)
+    with pytest.raises(ZeroDivisionError):
+        run(world, timer, lambda: 1 / 0)
+    assert world.timers.failing() == [0]
+    assert world.counters.read(1)[TASK, "tick"].failed == 1
+    world.timers.end(timer)
+    assert world.timers.failing() == [0]  # it runs no more, and says so
+    run(world, timer)
+    world.timers.end(timer)
+    assert world.timers.failing() == []
+    assert world.timers.oldest() is None
+
+
+def test_an_exception_that_ends_a_timer_is_no_failure(world: World) -> None:
+    timer = world.timers.add("tick", 0)
+
+    def end() -> None:
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        run(world, timer, end)
+    assert world.timers.failing() == []
+
+
+def test_time_in_which_the_process_did_not_run_counts_against_no_timer(world: World) -> None:
+    timer = world.timers.add("tick", -100)
+    world.timers.forgive(100 * SECOND)
+    assert abs(timer.due - time.monotonic_ns()) < 50 * SECOND
+
+
+def test_failing_bits_leave_out_what_has_no_bit() -> None:
+    assert failing_bits([0, 2, 2, -1, 63, 200]) == 0b101
+
+
+@pytest.fixture
+def held(world: World) -> Iterator[World]:
+    """A world in which a timer has run for 200 seconds."""
+    timer = world.timers.add("tick", 0)
+    begun, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        end.wait(60)
+
+    thread = threading.Thread(target=run, args=(world, timer, hold))
+    thread.start()
+    begun.wait(60)
+    timer.moved -= 200 * SECOND
+    yield world
+    end.set()
+    thread.join(60)
+
+
+def test_a_timer_is_named_before_its_worker_is_late(held: World) -> None:
+    serving = held.serving()
+    serving.begin()
+    serving._round(time.monotonic_ns())
+    view = held.slot.view()
+    assert held.name(view.stuck_task - 1) == "tick"
+    assert view.deadline_task == 0  # the loop's own deadline comes first
+
+
+@pytest.mark.parametrize(("timeout", "task"), [(210, 1), (0, 0)])
+def test_a_worker_is_late_by_a_stuck_timer_as_configured(
+    held: World, timeout: float, task: int
+) -> None:
+    serving = held.serving(timer_timeout=timeout)
+    serving.begin()
+    pause = serving._round(time.monotonic_ns())
+    assert held.slot.get("deadline_task") == task
+    assert pause <= (5 if timeout else 10)
+    assert held.timers.thread_of(0) is not None
+
+
+def test_a_timer_that_goes_on_is_named_no_more(held: World) -> None:
+    serving = held.serving()
+    serving.begin()
+    serving._round(time.monotonic_ns())
+    held.timers.forgive(200 * SECOND)
+    serving._round(time.monotonic_ns())
+    assert held.slot.get("stuck_task") == 0
