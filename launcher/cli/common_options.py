@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OVERRIDES = ("workers", "host", "manager", "debug")
+# Options of the configuration that the command line sets, with their group, by their name there.
+OVERRIDES = {
+    "workers": "workers",
+    "host": "host",
+    "manager": "manager",
+    "debug": "debug",
+    "surge": "supervision.surge",
+    "proof": "health.proof",
+}
 # argparse replaces a list that was given before a command by the list given after it. So each
 # place keeps its own list.
 BETWEEN, AFTER = "_between", "_after"
@@ -72,7 +80,7 @@ def config_args(args: argparse.Namespace) -> Sequence[str]:
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of the configuration that the command line sets."""
-    given = {name: getattr(args, name, None) for name in OVERRIDES}
+    given = {option: getattr(args, name, None) for name, option in OVERRIDES.items()}
     if args.dev:
         given["workers"] = given["workers"] or 1
     return {name: value for name, value in given.items() if value is not None}

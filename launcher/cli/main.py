@@ -13,7 +13,7 @@ from launcher import blocked_signals, native_threads
 from launcher.cli import common_options, parser, program
 from launcher.cli.output import complain
 from launcher.config import file_contents, loader
-from launcher.errors import ExitStatus, LauncherError
+from launcher.errors import ExitStatus, LauncherError, UsageError
 from launcher.serve import profiling
 from launcher.supervise.watch.notify import Notifier
 from launcher.writing import log, outlet
@@ -27,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     binary = parser.binary_name(argv[0])
     try:
         args = parser.build(binary).parse_args(argv[1:])
+        if args.proof and not hasattr(args, "program"):
+            raise UsageError(problem="--proof is for a program, not for a manager")
         if name := getattr(args, "program", None):
             binary = program.binary_of(name)
             program.refuse(args)

@@ -85,6 +85,20 @@ def build(binary: str) -> argparse.ArgumentParser:
         help="for developers: one worker, plain tracebacks, and a new start when a source file is "
         "saved; default: the code stays as it is at the start",
     )
+    options.add_argument(
+        "--no-surge",
+        action="store_false",
+        dest="surge",
+        default=None,
+        help="in a reload each worker leaves before its successor starts, for what may run once "
+        "on a host only; default: one worker more runs meanwhile",
+    )
+    options.add_argument(
+        "--proof",
+        choices=("called", "started"),
+        help="when a foreign program serves: called: when each of its RPC servers has answered a "
+        "call; started: a program without one, when it has started; default: called",
+    )
     common = parser.add_argument_group("options of all commands")
     add_common(common)
     common.add_argument("-h", "--help", action="help", help="show this, and exit")

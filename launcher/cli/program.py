@@ -24,6 +24,7 @@ END = "--"  # what follows is the program's command line
 SUFFIX = "-launcher"  # of the names of our files and directories for a program
 NOT_FOR_PROGRAMS = ("services", "db", "call", "ping", "methods")
 NOT_WITH_PROGRAMS = ("manager", "host")  # options
+SHOWN_BY_THE_PROGRAM = frozenset({"-h", "--help", "--version"})  # arguments that end its main()
 LIBRARIES = ("oslo.service", "cotyledon", "oslo.messaging", "oslo.config", "oslo.log")
 
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
         return _end_with(script, error)
     if args.command:
         return _check(script, args, arguments)
+    if SHOWN_BY_THE_PROGRAM & set(arguments):
+        return _show(args.program, arguments)
     outlet.take_over()
     notifier = Notifier.from_environment(os.environ)
     try:
@@ -97,6 +100,20 @@ def _import(program: Program, arguments: Sequence[str]) -> "Imported":
     from launcher.program.importing import import_program  # noqa: PLC0415  # hides eventlet first
 
     return import_program(program, arguments)
+
+
+def _show(name: str, arguments: Sequence[str]) -> int:
+    """Have the program print what it prints. Return its exit status. There is no fork."""
+    blocked_signals.unblock()
+    try:
+        imported = _import(find(name), arguments)
+        from launcher.program.main_function import call_main  # noqa: PLC0415  # after the program
+
+        return call_main(imported)
+    except LauncherError as error:
+        return _end_with(name, error)
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
 
 
 def _run(args: argparse.Namespace, arguments: Sequence[str], notifier: Notifier) -> int:

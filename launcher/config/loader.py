@@ -77,7 +77,8 @@ def load(
 
     :param args: `--config-file=…` and `--config-dir=…`; by default the files in the usual places.
     :param needs_bus: False: without oslo.messaging's options, if the registry is in a database.
-    :param overrides: values of the command line, which outrank the files.
+    :param overrides: values of the command line, which outrank the files; a name may be
+        group.option.
     :raises ConfigError: a file is missing or does not parse, or a value is out of its range.
     :raises UsageError: an override is no value of its option.
     """
@@ -128,10 +129,11 @@ def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
 
 
 def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:
+    group, _, name = option.rpartition(".")
     try:
-        conf.set_override(option, value)
+        conf.set_override(name, value, group or None)
     except ValueError as error:
-        raise UsageError(problem=f"--{option} {value}: {one_line(error)}") from error
+        raise UsageError(problem=f"--{name} {value}: {one_line(error)}") from error
 
 
 def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:

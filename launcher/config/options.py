@@ -147,6 +147,14 @@ HEALTH_OPTS = [
         "different times, so this must be longer than [oslo_messaging_rabbit] "
         "rabbit_interval_max times the number of hosts in transport_url.",
     ),
+    cfg.StrOpt(
+        "proof",
+        default="called",
+        choices=["called", "started"],
+        help="With --program: when a worker serves. called: when each RPC server of the program "
+        "has answered a call through RabbitMQ; a program without one cannot be run. started: a "
+        "program without one serves when its services have started.",
+    ),
     cfg.FloatOpt(
         "timer_warn_after",
         default=120,
@@ -203,6 +211,14 @@ SUPERVISION_OPTS = [
         mutable=True,
         min=0,
         help="The longest pause in seconds before a worker that keeps dying is started again.",
+    ),
+    cfg.BoolOpt(
+        "surge",
+        default=True,
+        mutable=True,
+        help="A reload first starts a worker in addition, so that there are never fewer workers "
+        "than wanted. False: each worker leaves before its successor starts, for a program that "
+        "may run once on a host only.",
     ),
     cfg.BoolOpt(
         "core_dumps",

@@ -10,6 +10,7 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.program import seam, timer_seam
+from launcher.program.files import ProgramFiles
 from launcher.program.importing import Imported
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.service import ProgramService, Times
@@ -29,7 +30,9 @@ class ProgramApplication:
         self.program = imported.program.name
         self._conf = conf
         self._imported = imported
-        self._servers = RpcServers(imported.program.name)
+        needed = conf.health.proof == "called"
+        self._servers = RpcServers(imported.program.name, needed=needed)
+        self._files = ProgramFiles()
         self._timers = Timers()
 
     def prepare(self) -> None:
@@ -41,11 +44,13 @@ class ProgramApplication:
         LOG.info("program %s", ", ".join(known))
 
     def adopt(self, board: Board) -> Sequence[str]:
-        """There is nothing else to adopt: each worker reads the program's configuration itself."""
+        """Keep what the program reads, for workers that are forked later."""
+        self._files.adopt()
         return board.task_names
 
     def check(self, conf: cfg.ConfigOpts) -> bool:
         """Have workers replaced in any case: what the program reads may have changed."""
+        self._files.begin_reload()
         return True
 
     def make_service(
@@ -67,9 +72,11 @@ class ProgramApplication:
         return ProgramService(
             self._imported,
             (self._servers, self._timers),
-            board,
+            self._files,
             slot,
+            board=board,
             counters=counters,
+            anew=anew,
             times=times,
         )
 

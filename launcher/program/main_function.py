@@ -11,7 +11,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher.errors import ConfigError, ProgramEnded, ProgramUnfit
+from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
 from launcher.exception_text import one_line
 from launcher.program import seam
 from launcher.program.importing import Imported, command_line
@@ -46,6 +46,26 @@ def run_main(imported: Imported) -> list[Launch]:
         except cfg.Error as error:
             raise ConfigError(problem=f"{name}: {one_line(error)}") from error
     raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
+
+
+def call_main(imported: Imported) -> int:
+    """Call `main()` to have it print its help or version. Called in the main thread of a process
+    that serves nothing. Return the exit status that the program gives.
+
+    :raises ProgramUnfit: it launches a service in spite of its arguments.
+    """
+    try:
+        with seam.recorded_manager(imported.recording), command_line(imported.argv):
+            outcome = imported.main()
+    except Launched as launched:
+        fault = f"it starts a service with {' '.join(imported.argv[1:])}, and prints nothing"
+        raise ProgramUnfit(name=imported.program.name, fault=fault) from launched
+    except SystemExit as end:
+        outcome = end.code
+    if outcome is not None and not isinstance(outcome, int):
+        sys.stderr.write(f"{outcome}\n")  # as Python does
+        return ExitStatus.INTERNAL
+    return int(outcome or 0)
 
 
 def _ending(end: SystemExit) -> str:

@@ -62,8 +62,10 @@ class _Server:
 class RpcServers:
     """Made in the master; `begin` is called in each worker. Implements `seam.Observer`."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *, needed: bool = True) -> None:
+        """:param needed: whether a program without an RPC server that can be called is wrong."""
         self._program = program
+        self._needed = needed
         self._lock = threading.Lock()
         self._servers: list[_Server] = []
         self._connecting: dict[object, float] = {}  # since when, monotonic seconds
@@ -74,13 +76,20 @@ class RpcServers:
         """Called in a worker, before the program's code runs."""
         self._tracker = tracker
 
-    def make_listener(self, server: Any, target: Any) -> Any:
+    def make_listener(self, server: Any, target: Any, otherwise: Callable[[], Any]) -> Any:
         """The listener of a server that starts. Blocks until there is a broker.
 
-        :raises ProgramUnfit: the server uses another transport than RabbitMQ.
+        :param otherwise: makes the one of oslo.messaging.
+        :raises ProgramUnfit: the server uses another transport than RabbitMQ, and has to be
+            called.
         """
         if not consumer.speaks(server.transport):
-            fault = f"its RPC server {target.topic} is not on RabbitMQ, so it cannot be proven"
+            if not self._needed:
+                return otherwise()
+            fault = (
+                f"its RPC server {target.topic} is not on RabbitMQ, so it cannot be proven; "
+                "--proof started accepts that"
+            )
             raise ProgramUnfit(name=self._program, fault=fault)
         threads = int(server.conf.executor_thread_pool_size)
         self._connecting[server] = time.monotonic()
@@ -132,14 +141,18 @@ class RpcServers:
         with self._lock:
             return [server for server in self._servers if server.listener.listens]
 
+    def enough(self) -> bool:
+        """Whether there is nothing to prove, and need not be."""
+        return not self._needed and not self.listening()
+
     def prove(self, timeout: float) -> None:
         """Call each server through the broker. Used by one thread.
 
         :param timeout: seconds for each.
-        :raises ProbeFailed: there is no server, or one does not answer.
+        :raises ProbeFailed: there is no server, though one is needed, or one does not answer.
         """
         servers = self.listening()
-        if not servers:
+        if not servers and self._needed:
             raise ProbeFailed(target=self._program, reason="it has no RPC server that listens")
         for server in servers:
             server.prove(timeout)

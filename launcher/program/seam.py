@@ -79,8 +79,9 @@ def recorded_manager(recording: Recording) -> Iterator[None]:
 class Observer(Protocol):
     """What happens to the RPC servers of a program. Any thread."""
 
-    def make_listener(self, server: Any, target: Any) -> Any:
-        """The listener of a server that starts. May raise LauncherError."""
+    def make_listener(self, server: Any, target: Any, otherwise: Callable[[], Any]) -> Any:
+        """The listener of a server that starts; `otherwise` makes that of oslo.messaging. May
+        raise LauncherError."""
 
     def process(self, message: Any, go_on: Callable[[], None]) -> None:
         """A message arrived; `go_on` executes it and sends the reply."""
@@ -95,8 +96,9 @@ def observe(observer: Observer) -> None:
     from oslo_messaging.rpc.dispatcher import RPCDispatcher  # noqa: PLC0415  # after the program
     from oslo_messaging.rpc.server import RPCServer  # noqa: PLC0415
 
-    initialize, process, dispatch = (
+    initialize, listen, process, dispatch = (
         RPCServer.__init__,
+        RPCServer._create_listener,
         RPCServer._process_incoming,
         RPCDispatcher.dispatch,
     )
@@ -115,6 +117,8 @@ def observe(observer: Observer) -> None:
         return observer.dispatch(incoming, partial(dispatch, self, incoming))
 
     RPCServer.__init__ = initialize_observed
-    RPCServer._create_listener = lambda self: observer.make_listener(self, self._target)
+    RPCServer._create_listener = lambda self: observer.make_listener(
+        self, self._target, partial(listen, self)
+    )
     RPCServer._process_incoming = process_observed
     RPCDispatcher.dispatch = dispatch_observed

@@ -24,6 +24,7 @@ from launcher.board.slot import Slot
 from launcher.board.states import Step
 from launcher.errors import ExitStatus, LauncherError, ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
+from launcher.program.files import ProgramFiles
 from launcher.program.hosted import Hosted, host
 from launcher.program.importing import Imported
 from launcher.program.launching import Launching
@@ -56,15 +57,19 @@ class ProgramService:
         self,
         imported: Imported,
         observed: tuple[RpcServers, Timers],
-        board: Board,
+        files: ProgramFiles,
         slot: Slot,
         *,
+        board: Board,
         counters: SlotCounters,
+        anew: bool,
         times: Times,
     ) -> None:
         self._imported = imported
         self._servers, self._timers = servers, timers = observed
         self._counters = counters
+        self._files = files
+        self._anew = anew
         self._board = board
         self._slot = slot
         self._times = times
@@ -94,7 +99,8 @@ class ProgramService:
             self._servers.begin(self._tracker)
             self._timers.begin(self._board, self._slot, self._counters)
             self._troubles = Troubles.watch()
-            launches = run_main(self._imported)
+            with self._files.reading(anew=self._anew):
+                launches = run_main(self._imported)
             number = self._slot.number
             self._hosted += [host(launch, number, self._give_up) for launch in launches]
         signal.signal(signal.SIGTERM, handler)
@@ -130,6 +136,7 @@ class ProgramService:
             )
             self._begin(Step.PROBE)
             self._prove_first()
+            self._files.leave_copies(anew=self._anew)
             self._slot.put("call_threads", self._servers.threads())
             self._serving.begin()
         finally:
@@ -141,6 +148,8 @@ class ProgramService:
 
     def _prove_first(self) -> None:
         timeout = self._times.start_timeout
+        if self._servers.enough():
+            return
         backoff = Backoff(self._slot, self._stop, timeout)
         prove = partial(self._servers.prove, self._times.serving.probe_timeout)
         proof = FirstProof(prove, self._stop)
@@ -150,7 +159,7 @@ class ProgramService:
             return
         name = self._imported.program.name
         if not self._servers.listening():
-            fault = f"no RPC server within {timeout:g} s"
+            fault = f"no RPC server within {timeout:g} s; --proof started accepts that"
             raise ProgramUnfit(name=name, fault=fault)
         raise ProbeFailed(target=name, reason=f"{proof.problem}; tried for {timeout:g} s")
 
@@ -196,8 +205,8 @@ class ProgramService:
         return self._walker or self._launching.thread
 
     def descriptors(self) -> list[int]:
-        """None of ours but those of the worker: the program's are its own."""
-        return []
+        """That of the copies of its files: the program's own descriptors are its own."""
+        return [self._files.descriptor]
 
     def sections(self) -> dict[str, Callable[[], str]]:
         """The worker's sections of a guru meditation report, by title."""

@@ -34,6 +34,7 @@ class Policy(NamedTuple):
     :ivar wedged_after: see `suspicion.wedged_since`.
     :ivar probe_interval: from one round trip through the bus to the next.
     :ivar kill_children: whether processes that a dead worker has started are ended.
+    :ivar surge: whether a reload first starts a worker in addition.
     :ivar tasks: names of the workers' periodic tasks, by their number. Those of a program are
         only known when its workers have found them.
     """
@@ -43,6 +44,7 @@ class Policy(NamedTuple):
     wedged_after: float = math.inf
     probe_interval: float = 30.0
     kill_children: bool = True
+    surge: bool = True
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
 
@@ -56,6 +58,7 @@ class Policy(NamedTuple):
             wedged_after=conf.health.wedged_after,
             probe_interval=conf.health.probe_interval,
             kill_children=supervision.kill_children,
+            surge=supervision.surge,
             tasks=tasks,
             budget=Budget(
                 limit=supervision.restart_limit,

@@ -115,13 +115,13 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("frob", "there is no command 'frob'; commands: status, health, reload,"),
         ("statsu", "there is no command 'statsu'; did you mean status?"),
         ("restart-workr 1", "there is no command 'restart-workr'; did you mean restart-worker?"),
-        ("--frob", "there is no option --frob here; see"),
+        ("--xyzzy", "there is no option --xyzzy here; see"),
         ("--manger x", "there is no option --manger here; did you mean --manager?"),
         ("--manger=x", "there is no option --manger here; did you mean --manager?"),
         ("--workers 3 --manger x", "there is no option --manger here; did you mean --manager?"),
         ("--workers 3 statsu", "there is no command 'statsu'; did you mean status?"),
         ("-z", "unrecognized arguments: -z"),
-        ("ping --frob", "there is no option --frob here; see 'compute-launcher ping --help'"),
+        ("ping --xyzzy", "there is no option --xyzzy here; see 'compute-launcher ping --help'"),
         ("ping --conut 3", "there is no option --conut here; did you mean --count?"),
         ("call x --timeuot 3", "there is no option --timeuot here; did you mean --timeout?"),
         ("ping --workers 3", "--workers has to stand before the command"),
@@ -171,9 +171,9 @@ def test_the_beginning_of_an_option_is_enough() -> None:
 
 
 def test_the_value_of_an_option_is_no_command() -> None:
-    args = parse("--manager stop --config-file statsu services disable --reason=--frob")
+    args = parse("--manager stop --config-file statsu services disable --reason=--xyzzy")
 
-    assert (args.manager, args.command, args.reason) == ("stop", "services disable", "--frob")
+    assert (args.manager, args.command, args.reason) == ("stop", "services disable", "--xyzzy")
 
 
 @pytest.mark.parametrize("line", ["--help", "ping --help", "services --help", "--version"])

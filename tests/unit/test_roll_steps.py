@@ -70,8 +70,9 @@ class Master:
         self.seen: list[tuple[str, set[int]]] = []  # what STATUS says, and who is in hand
         forking: Any = self
         monitor: Any = self.monitor
+        self.policy = Policy()
         self.lives = Lives(self.board, Policy)
-        self.roll = Roll(self.board, monitor, forking, self.lives, policy=Policy)
+        self.roll = Roll(self.board, monitor, forking, self.lives, policy=lambda: self.policy)
         self.board.want(2, 90)
         self.adjust()
         self.forks.clear()
@@ -136,6 +137,25 @@ def test_all_are_replaced_one_by_one_beside_a_surge_which_leaves_at_the_end(
     assert (master.board.serving(), in_use(master.board)) == (2, 2)
     assert {slot.get("wanted") for slot in master.board.slots()} == {Wanted.WORKER}
     assert (master.monitor.activity, master.monitor.changing) == ("", frozenset())
+
+
+def test_without_a_surge_each_leaves_before_its_successor_starts(master: Master) -> None:
+    master.policy = Policy(surge=False)
+    master.do(master.roll.replace_all)
+
+    assert master.forks == ["0 new", "1 new"]
+    assert master.left == [0, 1]
+    assert [changing for _, changing in master.seen] == [{0}, {1}]
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
+def test_without_a_surge_a_failed_reload_goes_back(master: Master) -> None:
+    master.policy = Policy(surge=False)
+    master.spoilt = {0}
+    with pytest.raises(ReplacementFailed, match="worker 0"):
+        master.do(master.roll.replace_all)
+    assert master.forks == ["0 new", "0 old"]
+    assert master.board.serving() == 2
 
 
 def test_one_that_has_died_meanwhile_is_waited_for_before_it_is_its_turn(

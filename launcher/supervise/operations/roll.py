@@ -80,27 +80,36 @@ class Roll:
     def replace_all(self) -> None:
         """Add the surge, replace each worker, drop the surge: all get the new configuration.
 
+        Without a surge, each worker leaves before its successor starts.
+
         :raises ReplacementFailed: a worker does not become ready. Its slot gets a worker with the
             old configuration; the slots before it keep the new one.
         """
-        workers = surge = self._board.workers
-        self._mark_changing(surge)
+        workers = self._board.workers
+        surge = workers if self._policy().surge else None
         try:
-            self._board.want_surge(self._policy().start_timeout)
-            self._forking.adjust()
-            self._await_serving(surge, "the worker in addition")
+            if surge is not None:
+                self._add(surge)
             for slot in range(workers):
                 self._monitor.activity = f"reloading: {slot}/{workers} workers replaced"
-                self._mark_changing(slot, surge)
+                self._mark_changing(slot, *([] if surge is None else [surge]))
                 self._await_all(workers, surge)
                 self._renew(slot, of=workers)
         finally:
             self._lives.confirm()
-            self._dismiss(surge)
+            if surge is not None:
+                self._dismiss(surge)
 
-    def _await_all(self, workers: int, surge: int) -> None:
+    def _add(self, surge: int) -> None:
+        self._mark_changing(surge)
+        self._board.want_surge(self._policy().start_timeout)
+        self._forking.adjust()
+        self._await_serving(surge, "the worker in addition")
+
+    def _await_all(self, workers: int, surge: int | None) -> None:
         """Wait until all wanted workers and the surge serve: one may have died meanwhile. Of one
         that rests, or whose password the bus refuses, the new configuration may be the cure."""
+        wanted = workers if surge is None else workers + 1
 
         def enough() -> bool:
             others = [slot for slot in self._board.slots() if slot.number != surge]
@@ -109,10 +118,10 @@ class Roll:
                 and (slot.number in self._resting or slot.get("waiting") == Wait.REFUSED)
                 for slot in others
             )
-            return self._board.serving() + idle > workers
+            return self._board.serving() + idle >= wanted
 
-        self._await(lambda: enough() or not self._board.wants(surge))
-        if not self._board.wants(surge):
+        self._await(lambda: enough() or not (surge is None or self._board.wants(surge)))
+        if surge is not None and not self._board.wants(surge):
             reason = self._lives.cause_of_end(surge) or "it has gone"
             raise ReplacementFailed(worker="the worker in addition", reason=reason)
 

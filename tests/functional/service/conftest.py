@@ -64,7 +64,8 @@ def run(launch: Launch, theirs: Theirs) -> Run:
     """`run("oslo_program", "--workers=2")`: a foreign program."""
 
     def begin(kind: str, *options: str, **settings: Any) -> Launcher:
-        words = (f"--program={program_of(kind)}", *options, "--", f"--config-file={theirs.path}")
+        arguments = settings.pop("arguments", (f"--config-file={theirs.path}",))
+        words = (f"--program={program_of(kind)}", *options, "--", *arguments)
         env = {"PYTHONPATH": str(CHECKOUT)}
         return launch(*words, config=settings.pop("config", FAST), env=env, **settings)
 

@@ -136,16 +136,63 @@ def test_a_stop_waits_for_calls_in_hand(
 
 
 def test_a_configuration_that_the_program_refuses(run: Run, call: Call, theirs: Theirs) -> None:
-    """The old workers stay."""
+    """The old workers stay. A worker that dies meanwhile is replaced by one with copies of the
+    files as they were; a reload that succeeds puts the files in force again."""
     service = run("oslo_program", "--workers=2")
     service.wait_ready()
     before = {worker["pid"] for worker in workers(service)}
+    theirs.set(workers="many", word="new")
+    for _ in range(2):
+        answer = service.run_command("reload")
+        assert answer.status == 1
+        assert "workers" in answer.stderr
+    assert {worker["pid"] for worker in workers(service)} == before
+    assert answerers(call, 2) == before
+    os.kill(workers(service)[1]["pid"], signal.SIGKILL)
+    wait_until(
+        lambda: (
+            [worker["state"] for worker in workers(service)] == ["serving"] * 2
+            and {worker["pid"] for worker in workers(service)} != before
+        ),
+        SOON,
+        "another one serves",
+    )
+    answerers(call, 2)
+    assert call("tell")[1] == "old"
+    theirs.set(workers=1)
+    assert service.run_command("reload").status == 0
+    assert call("tell")[1] == "new"
+    theirs.set(word="newer")  # not in force
+    assert service.run_command("restart-worker", "0").status == 0
+    assert answerers(call, 2) == {worker["pid"] for worker in workers(service)}
+    assert call("tell")[1] == "new"
+
+
+def test_a_program_for_one_worker_a_host_is_never_run_twice(
+    run: Run, call: Call, theirs: Theirs
+) -> None:
+    service = run("oslo_program", "--workers=1", "--no-surge")
+    service.wait_ready()
+    theirs.set(word="new")
+    assert service.run_command("reload").status == 0
+    assert call("tell")[1] == "new"
     theirs.set(workers="many")
     answer = service.run_command("reload")
     assert answer.status == 1
     assert "workers" in answer.stderr
-    assert {worker["pid"] for worker in workers(service)} == before
-    assert answerers(call, 2) == before
+    assert call("tell")[1] == "new"  # another one with the last good configuration
+    assert "worker 1 " not in service.output
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"), [("--help", "--config-file PATH"), ("--version", "1.2")]
+)
+def test_the_program_shows_its_own_help(run: Run, argument: str, words: str) -> None:
+    service = run("oslo_program", arguments=(argument,))
+    assert service.wait() == 0
+    assert words in service.output
+    assert "launcher" not in service.output
+    assert not service.runtime_path.joinpath("control.sock").exists()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +243,31 @@ def test_a_service_without_an_rpc_server(run: Run, theirs: Theirs) -> None:
     theirs.set(serves=False)
     service = run("oslo_program", "--workers=1", config=SHORT)
     assert service.wait() == 78
-    assert "no RPC server within 2 s" in service.output.splitlines()[-1]
+    words = "no RPC server within 2 s; --proof started accepts that"
+    assert words in service.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_without_an_rpc_server_is_accepted_if_that_is_said(
+    run: Run, theirs: Theirs, kind: str
+) -> None:
+    theirs.set(serves=False, timers=True)
+    service = run(kind, "--workers=2", "--proof=started")
+    service.wait_ready()
+    pids = [worker["pid"] for worker in workers(service)]
+    os.kill(pids[0], signal.SIGKILL)
+    wait_until(
+        lambda: (
+            [worker["state"] for worker in workers(service)] == ["serving"] * 2
+            and [worker["pid"] for worker in workers(service)] != pids
+        ),
+        SOON,
+        "another one serves",
+    )
+    assert service.run_command("reload").status == 0
+    service.signal(signal.SIGTERM)
+    assert service.wait() == 0
+    service.assert_nothing_left()
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def configure(argv: list[str]) -> None:
     """As such programs do, at the beginning of main()."""
     CONF.register_opts(OPTS)
     log.register_options(CONF)
-    CONF(argv[1:], project="program", default_config_files=[])
+    CONF(argv[1:], project="program", version="1.2", default_config_files=[])
     log.setup(CONF, "program")
     oslo_messaging.set_transport_defaults("launcher")
     if CONF.fault == "exit":

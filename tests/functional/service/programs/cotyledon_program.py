@@ -18,15 +18,17 @@ class Service(cotyledon.Service):
 
     def run(self) -> None:
         """Listen."""
-        self._server = common.make_server()
-        self._server.start()
+        if common.CONF.serves:
+            self._server = common.make_server()
+            self._server.start()
         if common.CONF.timers:
             self._poller = timers.make_poller()
             self._poller.start()
 
     def terminate(self) -> None:
         """Stop, and wait for nothing."""
-        self._server.stop()
+        if self._server is not None:
+            self._server.stop()
 
 
 def main() -> None:

@@ -1,0 +1,89 @@
+"""The configuration files of a program, as of the last reload that succeeded.
+
+A worker reads them in `main()`. An operator may have changed them since, and a reload may have
+refused the change. So a worker that proves itself leaves a copy of what it read; a worker that is
+forked outside of a reload gets this copy in place of the files. The copies are in memory alone:
+they have passwords.
+"""
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg, iniparser
+
+Copies = dict[str, str]  # text by path
+
+
+class ProgramFiles:
+    """Made in the master. Each worker has its own; the last copy is shared.
+
+    :ivar descriptor: of the memory in which workers leave their copies.
+    """
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("program-files")
+        self._in_force: Copies = {}  # {}: no reload has begun yet
+        self._read: Copies = {}
+
+    def begin_reload(self) -> None:
+        """Called in the master: workers of the reload will leave other copies."""
+        self._in_force = self._in_force or self._shared()
+
+    def adopt(self) -> None:
+        """Called in the master after a reload: the copies of its last worker are in force."""
+        self._in_force = self._shared()
+
+    @contextmanager
+    def reading(self, *, anew: bool) -> Iterator[None]:
+        """Called in a worker, in the main thread: the block reads the copies, if there are some.
+
+        :param anew: it reads the files, whatever copies there are.
+        """
+        copies = {} if anew else self._in_force or self._shared()
+        self._read = {}
+
+        def parse(parser: Any) -> None:
+            path = str(Path(parser.filename).absolute())
+            # A file without a copy was not there.
+            text = copies.get(path, "") if copies else Path(parser.filename).read_text()
+            self._read[path] = text
+            iniparser.BaseParser.parse(parser, io.StringIO(text).readlines())
+
+        parsers: Any = cfg.ConfigParser
+        before, parsers.parse = parsers.parse, parse
+        try:
+            yield
+        finally:
+            parsers.parse = before
+
+    def leave_copies(self, *, anew: bool) -> None:
+        """Called in a worker that has proven itself; `anew` as for `reading`."""
+        with self._locked():
+            if anew or not os.fstat(self.descriptor).st_size:
+                data = json.dumps(self._read).encode("ascii")
+                os.ftruncate(self.descriptor, 0)
+                os.pwrite(self.descriptor, data, 0)
+
+    def _shared(self) -> Copies:
+        with self._locked():
+            data = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
+        try:
+            found: Copies = json.loads(data or b"{}")
+        except ValueError:  # its writer was killed: there is no copy then
+            return {}
+        return found
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The kernel releases the lock when a process dies (fcntl(2), F_SETLKW)."""
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
