@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
 from launcher.exception_text import one_line
+from launcher.foreign_text import fit
 from launcher.program import seam
 from launcher.program.importing import Imported, command_line
 from launcher.program.recording import Launch, Launched
@@ -34,6 +35,7 @@ def run_main(imported: Imported) -> list[Launch]:
         seam.recorded_manager(recording),
         _forks_refused(name),
         _process_kept(),
+        _last_words() as words,
         command_line(imported.argv),
     ):
         try:
@@ -42,7 +44,9 @@ def run_main(imported: Imported) -> list[Launch]:
             if recording.launches:
                 return recording.launches
         except SystemExit as end:
-            raise ProgramEnded(name=name, ending=_ending(end), hint="") from end
+            said = words.last if end.code and not isinstance(end.code, str) else ""
+            hint = f"; its last words: {said}" if said else ""
+            raise ProgramEnded(name=name, ending=_ending(end), hint=hint) from end
         except cfg.Error as error:
             raise ConfigError(problem=f"{name}: {one_line(error)}") from error
     raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
@@ -77,17 +81,45 @@ def _ending(end: SystemExit) -> str:
 @contextmanager
 def _forks_refused(name: str) -> Iterator[None]:
     """Refuse a program that becomes a daemon. `subprocess` does not use os.fork."""
-    fork = os.fork
+    forks = os.fork, os.forkpty
 
-    def refuse() -> int:
+    def refuse() -> Any:
         fault = "it forks before it starts its services; have it run in the foreground"
         raise ProgramUnfit(name=name, fault=fault)
 
-    os.fork = refuse
+    os.fork = os.forkpty = refuse
     try:
         yield
     finally:
-        os.fork = fork
+        os.fork, os.forkpty = forks
+
+
+class _Words:
+    """In place of sys.stderr: keeps the last line. What the program has kept of it goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.last = ""
+
+    def write(self, text: str) -> int:
+        lines = [line for line in text.splitlines() if line.strip()]
+        self.last = fit(lines[-1].strip()) if lines else self.last
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _last_words() -> Iterator[_Words]:
+    """Keep the last line that the block writes to sys.stderr."""
+    before = sys.stderr
+    words = _Words(before)
+    sys.stderr = words  # type: ignore[assignment]
+    try:
+        yield words
+    finally:
+        sys.stderr = before
 
 
 @contextmanager

@@ -195,58 +195,6 @@ def test_the_program_shows_its_own_help(run: Run, argument: str, words: str) -> 
     assert not service.runtime_path.joinpath("control.sock").exists()
 
 
-@pytest.mark.parametrize(
-    ("fault", "exit_status", "words"),
-    [
-        ("exit", 78, "ended with status 3 before it started a service"),
-        ("return", 78, "returned before it started a service; is it a command?"),
-        ("raise", 3, "the table is not there"),
-        ("fork", 78, "it forks before it starts its services"),
-    ],
-)
-def test_a_program_that_does_not_start(
-    run: Run, theirs: Theirs, fault: str, exit_status: int, words: str
-) -> None:
-    theirs.set(fault=fault)
-    service = run("oslo_program", "--workers=2")
-    assert service.wait() == exit_status
-    assert words in service.output.splitlines()[-1]
-    service.assert_nothing_left()
-
-
-def test_a_program_that_hangs_is_late(run: Run, theirs: Theirs) -> None:
-    theirs.set(fault="hang")
-    service = run("oslo_program", "--workers=1", config=SHORT)
-    service.wait_for_line("program late by")
-    assert service.wait() == 3
-    assert "in configure" in service.output
-    service.assert_nothing_left()
-
-
-def test_a_stop_ends_a_program_that_hangs_at_once(run: Run, theirs: Theirs) -> None:
-    theirs.set(fault="hang")
-    service = run("oslo_program", "--workers=2")
-    wait_until(
-        lambda: (
-            service.runtime_path.joinpath("control.sock").exists()
-            and [worker["step"] for worker in workers(service)] == ["program"] * 2
-        ),
-        SOON,
-        "both are in main()",
-    )
-    service.signal(signal.SIGTERM)
-    assert service.wait(10) == 0
-    service.assert_nothing_left()
-
-
-def test_a_service_without_an_rpc_server(run: Run, theirs: Theirs) -> None:
-    theirs.set(serves=False)
-    service = run("oslo_program", "--workers=1", config=SHORT)
-    assert service.wait() == 78
-    words = "no RPC server within 2 s; --proof started accepts that"
-    assert words in service.output.splitlines()[-1]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_service_without_an_rpc_server_is_accepted_if_that_is_said(
     run: Run, theirs: Theirs, kind: str
@@ -268,24 +216,6 @@ def test_a_service_without_an_rpc_server_is_accepted_if_that_is_said(
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
     service.assert_nothing_left()
-
-
-@pytest.mark.parametrize(
-    ("program", "words"),
-    [
-        ("compute-launchr", "did you mean compute-launcher or"),
-        ("no_such_module:main", "No module named 'no_such_module'"),
-        ("json:no_such_function", "no_such_function"),
-        ("a:b:c", "not of the form module:function"),
-        (f"{PROGRAMS}.on_eventlet:main", "its import needs eventlet ("),
-        (f"{PROGRAMS}.exiting:main", "its import exits the process ("),
-    ],
-)
-def test_an_unknown_program(run: Run, program: str, words: str) -> None:
-    service = run(program)
-    assert service.wait() == 78
-    assert len(service.output.splitlines()) == 1
-    assert words in service.output
 
 
 def test_two_instances_and_a_manager_side_by_side(

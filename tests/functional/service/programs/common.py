@@ -1,6 +1,8 @@
 """What both kinds of programs do: read a configuration of their own, and serve calls."""
 
+import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,6 +46,10 @@ class Endpoint:
 
         timers.wait_for_something()
 
+    def fork(self, context: Any) -> int:
+        """Fork a child that comes back."""
+        return os.fork()
+
     def fail(self, context: Any) -> None:
         """Fail."""
         raise RuntimeError("it failed")
@@ -62,8 +68,25 @@ def configure(argv: list[str]) -> None:
         raise RuntimeError("the table is not there")
     elif CONF.fault == "fork":
         os.fork()
+    elif CONF.fault == "multiprocessing":
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+    elif CONF.fault == "subprocess":
+        subprocess.Popen(["sleep", "600"])
+    elif CONF.fault == "daemonize":
+        os.forkpty()
     elif CONF.fault == "hang":
         time.sleep(600)
+
+
+def begin() -> None:
+    """As such programs do, at the beginning of start()."""
+    if CONF.fault == "raise in start":
+        raise RuntimeError("the table is locked")
+    if CONF.fault == "exit in start":
+        sys.exit(4)
+    if CONF.fault == "children":
+        multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+        subprocess.Popen(["sleep", "600"])
 
 
 def make_server() -> Any:

@@ -18,6 +18,7 @@ class Service(cotyledon.Service):
 
     def run(self) -> None:
         """Listen."""
+        common.begin()
         if common.CONF.serves:
             self._server = common.make_server()
             self._server.start()
@@ -34,6 +35,8 @@ class Service(cotyledon.Service):
 def main() -> None:
     """The console script."""
     common.configure(sys.argv)
+    if common.CONF.fault == "return":
+        return
     manager = cotyledon.ServiceManager()
     manager.add(Service, workers=common.CONF.workers, args=(common.CONF,))
     oslo_config_glue.setup(manager, common.CONF, reload_method="mutate")

@@ -17,6 +17,7 @@ class Service(service.Service):  # type: ignore[misc]
 
     def start(self) -> None:
         """Listen."""
+        common.begin()
         if common.CONF.serves:
             self._server = common.make_server()
             self._server.start()

@@ -1,0 +1,7 @@
+"""A program whose module cannot be imported."""
+
+TABLE = {}["services"]
+
+
+def main() -> None:
+    """The console script."""
