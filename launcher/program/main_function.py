@@ -115,7 +115,7 @@ def _last_words() -> Iterator[_Words]:
     """Keep the last line that the block writes to sys.stderr."""
     before = sys.stderr
     words = _Words(before)
-    sys.stderr = words  # type: ignore[assignment]
+    sys.stderr = words
     try:
         yield words
     finally:

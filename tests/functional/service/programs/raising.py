@@ -1,6 +1,7 @@
 """A program whose module cannot be imported."""
 
-TABLE = {}["services"]
+TABLE: dict[str, str] = {}
+SERVICES = TABLE["services"]
 
 
 def main() -> None:
