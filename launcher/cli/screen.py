@@ -100,19 +100,30 @@ def make_console(file: TextIO | None = None) -> Console:
 
 
 def render(answer: dict[str, Any]) -> RenderableType:
-    """The headline, and a line for each worker. Below it, how the last worker of its slot died."""
+    """The headline, the program if there is one, and a line for each worker. Below it, how the
+    last worker of its slot died."""
     style = "bold green" if answer["healthy"] else "bold red"
     headline = Text(fit(answer["headline"]), style=style)
     parts: list[RenderableType] = [headline]
+    if program := answer.get("program"):
+        parts.append(Text(_program(program)))
+    heading = len(parts)
     rows: list[dict[str, Any]] = []
     for worker in answer["workers"]:
         rows.append(worker)
         if remarks := _remarks(worker, answer.get("configuration")):
-            parts += [_table(rows, answer["lead"], header=len(parts) == 1), *remarks]
+            parts += [_table(rows, answer["lead"], header=len(parts) == heading), *remarks]
             rows = []
     if rows:
-        parts.append(_table(rows, answer["lead"], header=len(parts) == 1))
+        parts.append(_table(rows, answer["lead"], header=len(parts) == heading))
     return Group(*parts)
+
+
+def _program(program: dict[str, Any]) -> str:
+    """What runs, of which package, and the services in each worker."""
+    version = f" ({program['version']})" if program["version"] else ""
+    services = f": {', '.join(program['services'])}" if program["services"] else ""
+    return fit(f"program {program['name']}{version}{services}")
 
 
 def _table(workers: list[dict[str, Any]], lead: int | None, *, header: bool) -> Table:

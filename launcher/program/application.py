@@ -28,6 +28,7 @@ class ProgramApplication:
     def __init__(self, conf: cfg.ConfigOpts, imported: Imported) -> None:
         """:param conf: ours alone; the program never sees it."""
         self.program = imported.program.name
+        self.version = imported.program.version
         self._conf = conf
         self._imported = imported
         needed = conf.health.proof == "called"

@@ -11,7 +11,12 @@ LOG = logging.getLogger(__name__)
 
 
 class Hosted(Protocol):
-    """One service. Methods are called in any thread, one after the other."""
+    """One service. Methods are called in any thread, one after the other.
+
+    :ivar name: of its class.
+    """
+
+    name: str
 
     def start(self) -> None:
         """Start it. May block as long as it likes, and raise anything."""
@@ -28,6 +33,7 @@ class OsloService:
 
     def __init__(self, service: Any) -> None:
         self._service = service
+        self.name = type(service).__name__
 
     def start(self) -> None:
         """As oslo.service does in a worker."""
@@ -48,6 +54,7 @@ class CotyledonService:
     def __init__(self, service: Any, on_crash: Callable[[BaseException], object]) -> None:
         """:param on_crash: called in the thread of `run`, with what it raised."""
         self._service = service
+        self.name = type(service).__name__
         self._on_crash = on_crash
 
     def start(self) -> None:

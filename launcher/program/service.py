@@ -103,6 +103,8 @@ class ProgramService:
                 launches = run_main(self._imported)
             number = self._slot.number
             self._hosted += [host(launch, number, self._give_up) for launch in launches]
+            for hosted in self._hosted:
+                self._board.service_names.number(hosted.name)
         signal.signal(signal.SIGTERM, handler)
         self._slot.put("left", 0)
 

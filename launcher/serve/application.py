@@ -55,10 +55,12 @@ class Application(Protocol):
 
     :ivar reports: whether the lead reports the service to the database.
     :ivar program: what --program named; "": a manager of ours.
+    :ivar version: name and version of the program's package; "": not known, or a manager.
     """
 
     reports: bool
     program: str
+    version: str
 
     def prepare(self) -> None:
         """Called in the master, before the first fork: import, check, and log what there is.

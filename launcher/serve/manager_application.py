@@ -25,7 +25,7 @@ class ManagerApplication:
     """Implements `application.Application`."""
 
     reports = True
-    program = ""
+    program = version = ""
 
     def __init__(self, conf: cfg.ConfigOpts, binary: str) -> None:
         self._conf = conf

@@ -115,7 +115,15 @@ class Parts:
         )
         self.scaling = Scaling(board, roll)
         # control: answers to requests
-        status = Status(board, self.monitor, self._deaths, policy, configuration)
+        status = Status(
+            board,
+            self.monitor,
+            self._deaths,
+            policy,
+            configuration=configuration,
+            application=application,
+            counters=counters,
+        )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(
             board,
@@ -128,6 +136,7 @@ class Parts:
             scaling=self.scaling,
             meditation=self.meditation,
             policy=policy,
+            program=application.version or application.program,
         )
 
     def on_dead_worker(self, _: object, number: int, status: int) -> None:

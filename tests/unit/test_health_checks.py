@@ -222,3 +222,10 @@ def test_one_that_is_wanted_and_not_remarked_is_missed_all_the_same() -> None:
 
     assert not verdict.remarkable
     assert not Observation(AT, NOW, slots, verdict, was_ready=True).well
+
+
+def test_a_stuck_timer_of_a_program_is_a_warning() -> None:
+    stuck = slot(0, stuck_task=3, stuck_since=NOW - 130 * SECOND)
+    answer = look(stuck, slot(1))
+    assert statuses(answer) == {"worker:tasks": WARN}
+    assert answer["checks"]["worker:tasks"][0]["output"] == "a timer stuck for 130 s"

@@ -88,3 +88,13 @@ def test_any_name_is_a_label() -> None:
     found = scrape(slot(0), counted=counted)
     assert found["launcher_call_duration_seconds_count", (("method", 'a"\\\\nb'),)] == 0
     assert found["launcher_task_duration_seconds_count", (("task", "ü"),)] == 0
+
+
+def test_what_a_program_has_is_told() -> None:
+    stuck = slot(0, stuck_task=1, stuck_since=NOW)
+    found = scrape(stuck, slot(1), tasks=("Tasks.sweep",), program="nova 34.0.0")
+    labels = (("slot", "0"), ("timer", "Tasks.sweep"))
+    assert [labels for name, labels in found if name == "launcher_timer_stuck_seconds"] == [labels]
+    (build,) = (dict(labels) for name, labels in found if name == "launcher_build_info")
+    assert build["program"] == "nova 34.0.0"
+    assert "launcher_timer_stuck" not in scrape_text(slot(0))

@@ -104,3 +104,12 @@ def test_ages(seconds: float | None, text: str) -> None:
 )
 def test_amounts(number: int | None, base: int, text: str) -> None:
     assert short_numbers.amount(number, base) == text
+
+
+def test_a_program_is_named_with_its_services() -> None:
+    program = {"name": "x-api", "version": "x 1.0", "services": ["Api", "Cleaner"]}
+    lines = shown(worker(0), program=program)
+    assert lines[1] == "program x-api (x 1.0): Api, Cleaner"
+    assert lines[2].split()[0] == "SLOT"
+    bare = shown(worker(0), program=program | {"version": None, "services": []})
+    assert bare[1] == "program x-api"

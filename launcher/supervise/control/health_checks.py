@@ -12,7 +12,7 @@ from launcher.board.slot_fields import SECOND, SlotView
 from launcher.board.states import WorkerState
 from launcher.supervise.processes.restarts import RecentDeaths
 from launcher.supervise.watch.observation import Observation
-from launcher.supervise.watch.suspicion import is_late
+from launcher.supervise.watch.suspicion import is_late, task_name
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 ROUND_TTL_SECONDS = 1  # the longest pause between rounds of the monitor
@@ -26,17 +26,19 @@ def examine(
     version: str,
     probe_ttl: float,
     recent_deaths: Sequence[RecentDeaths] = (),
+    tasks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the whole answer.
 
     :param probe_ttl: seconds from one probe of a worker to the next.
     :param recent_deaths: an entry for each slot in which a worker died lately.
+    :param tasks: names of the workers' tasks, by their number.
     """
     checks = {
         "workers:serving": [_serving(seen)],
         "worker:deadline": [_deadline(slot, seen) for slot in seen.slots],
         "worker:bus": [_bus(slot, seen, probe_ttl) for slot in seen.slots],
-        "worker:tasks": [_tasks(slot, seen) for slot in seen.slots],
+        "worker:tasks": [_tasks(slot, seen, tasks) for slot in seen.slots],
         "worker:deaths": [_deaths(slot, seen, recent_deaths) for slot in seen.slots],
         "master:repair": [_check(seen, FAIL if seen.gave_up else PASS, output=seen.gave_up)],
         "master:rounds": [_check(seen, WARN if seen.starved else PASS, output=seen.starvation)],
@@ -101,15 +103,19 @@ def _bus(slot: SlotView, seen: Observation, ttl: float) -> Check:
     return check
 
 
-def _tasks(slot: SlotView, seen: Observation) -> Check:
-    status = WARN if slot.tasks_failing else PASS
+def _tasks(slot: SlotView, seen: Observation, tasks: Sequence[str]) -> Check:
+    status = WARN if slot.tasks_failing or slot.stuck_task else PASS
+    output = f"the database: {slot.outage}" if slot.outage else ""
+    if slot.stuck_task:
+        since = max(0, seen.now - slot.stuck_since) / SECOND
+        output = f"{task_name(slot.stuck_task, tasks) or 'a timer'} stuck for {since:.0f} s"
     return _check(
         seen,
         status,
         slot,
         observedValue=slot.tasks_failing,
         observedUnit="tasks failing",
-        output=f"the database: {slot.outage}" if slot.outage else "",
+        output=output,
     )
 
 

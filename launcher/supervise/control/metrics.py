@@ -5,7 +5,7 @@ process, which outlives the process. Our workers count in shared memory instead.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,7 @@ from launcher.board.counters import BOUNDS, CALL, TASK, Sample
 from launcher.board.states import WorkerState
 from launcher.foreign_text import fit
 from launcher.supervise.watch.observation import Observation
+from launcher.supervise.watch.suspicion import task_name
 
 REPORT = "report"  # the task of the service group
 NAMESPACE = "launcher"
@@ -34,6 +35,8 @@ class Facts(NamedTuple):
 
     :ivar restarts: deaths after which a worker started again, by slot and kind.
     :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
+    :ivar tasks: names of the workers' tasks, by their number. :ivar program: what it is and which
+        version, if a foreign program runs.
     """
 
     binary: str
@@ -42,6 +45,8 @@ class Facts(NamedTuple):
     restarts: Mapping[tuple[int, str], int]
     lead_changes: int
     ready_seconds: float | None
+    tasks: Sequence[str] = ()
+    program: str = ""
 
 
 class Exposition:
@@ -60,7 +65,8 @@ class Exposition:
     def _service(self) -> Iterator[Metric]:
         facts = self._facts
         build = InfoMetricFamily("launcher_build", "The program.")
-        build.add_metric([], {"version": __version__, "binary": facts.binary})
+        labels = {"version": __version__, "binary": facts.binary}
+        build.add_metric([], labels | ({"program": facts.program} if facts.program else {}))
         yield build
         yield _gauge("ready", "Whether all workers have served.", int(facts.seen.was_ready))
         yield _gauge("workers_wanted", "Workers that are wanted.", facts.seen.verdict.wanted)
@@ -102,7 +108,21 @@ class Exposition:
             if view.probe_ok_at:
                 probes.add_metric([str(view.slot)], (now - view.probe_ok_at) / 1e9)
         yield slack
+        yield from self._stuck(now)
         yield probes
+
+    def _stuck(self, now: int) -> Iterator[Metric]:
+        """Timers of a program that may be stuck."""
+        stuck = GaugeMetricFamily(
+            "launcher_timer_stuck_seconds",
+            "Since a timer of the program that is stuck began, or was due.",
+            labels=["slot", "timer"],
+        )
+        for view in self._facts.seen.slots:
+            if name := task_name(view.stuck_task, self._facts.tasks):
+                stuck.add_metric([str(view.slot), fit(name)], (now - view.stuck_since) / 1e9)
+        if self._facts.program:
+            yield stuck
 
     def _calls(self) -> Iterator[Metric]:
         slots = self._facts.seen.slots

@@ -36,7 +36,10 @@ class Routes:
         scaling: Scaling,
         meditation: Meditation,
         policy: InForce,
+        program: str,
     ) -> None:
+        """:param program: what it is and which version, if a foreign program runs."""
+        self._program = program
         self._board = board
         self._counters = counters
         self._monitor = monitor
@@ -73,6 +76,7 @@ class Routes:
             service=self._binary,
             version=__version__,
             probe_ttl=self._policy().probe_interval,
+            tasks=self._policy().tasks,
             recent_deaths=self._deaths.recent(),
         )
         status = 503 if found["status"] == FAIL else 200
@@ -88,6 +92,8 @@ class Routes:
             restarts=dict(self._deaths.restarts_by_kind),
             lead_changes=self._monitor.lead_changes,
             ready_seconds=self._monitor.ready_seconds,
+            tasks=self._policy().tasks,
+            program=self._program,
         )
         text, content_type = metrics.expose(facts)
         return Answer(text, content_type=content_type)

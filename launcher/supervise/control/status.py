@@ -7,9 +7,11 @@ from typing import Any
 import psutil
 
 from launcher import __version__
-from launcher.board.board import Board
+from launcher.board.board import CAPACITY, Board
+from launcher.board.counters import CALL, TASK, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
+from launcher.serve.application import Application
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
@@ -29,8 +31,13 @@ class Status:
         monitor: Monitor,
         deaths: Deaths,
         policy: InForce,
+        *,
         configuration: Configuration,
+        application: Application,
+        counters: Counters,
     ) -> None:
+        self._application = application
+        self._counters = counters
         self._configuration = configuration
         self._board = board
         self._monitor = monitor
@@ -48,8 +55,24 @@ class Status:
             "healthy": self._monitor.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
             "host": self._configuration.host,
+            "program": self._program(),
             "configuration": self._configuration.generation,
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
+        }
+
+    def _program(self) -> dict[str, Any] | None:
+        """What is known of a foreign program, also what its workers have found; None: a manager.
+        Calls and timers are counted since the start of the master."""
+        application = self._application
+        if not application.program:
+            return None
+        counted = self._counters.read(CAPACITY)
+        return {
+            "name": application.program,
+            "version": application.version or None,
+            "services": list(self._board.service_names),
+            "methods": _counts(counted, CALL),
+            "timers": _counts(counted, TASK),
         }
 
     def _worker(self, slot: SlotView, *, late: bool) -> dict[str, Any]:
@@ -76,6 +99,15 @@ class Status:
             "restarts": self._deaths.restarts[slot.slot],
             "last_end": _end(self._deaths.last(slot.slot)),
         }
+
+
+def _counts(counted: dict[tuple[str, str], Sample], wanted: str) -> dict[str, Any]:
+    """Runs, failures and seconds of all runs, by name."""
+    return {
+        name: {"runs": one.runs, "failed": one.failed, "seconds": round(one.seconds, 3)}
+        for (kind, name), one in sorted(counted.items())
+        if kind == wanted
+    }
 
 
 def _usage(pid: int) -> dict[str, Any]:

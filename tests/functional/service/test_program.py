@@ -16,6 +16,8 @@ from tests.functional.service.foreign import (
     Run,
     Theirs,
     answerers,
+    counted,
+    program_of,
 )
 from tests.support.callers import Callers, Ledger
 from tests.support.notify_socket import NotifySocket
@@ -233,13 +235,43 @@ def test_two_instances_and_a_manager_side_by_side(
     assert [workers(service)[0]["pid"] for service in (other, manager)] == pids[1:]
 
 
+@pytest.mark.parametrize(
+    ("kind", "timer"), [("oslo_program", "report"), ("cotyledon_program", "poll")]
+)
+def test_what_is_told_of_a_program(
+    run: Run, call: Call, theirs: Theirs, kind: str, timer: str
+) -> None:
+    theirs.set(timers=True)
+    service = run(kind, "--workers=2")
+    service.wait_ready()
+    with pytest.raises(RuntimeError, match="it failed"):
+        call("fail")
+    answerers(call, 2)
+    wait_until(lambda: timer in status(service)["program"]["timers"], SOON, "the timer has run")
+    told = status(service)["program"]
+    assert (told["name"], told["version"]) == (program_of(kind), None)
+    assert told["services"] == ["Service"]
+    assert told["methods"]["fail"]["failed"] == 1
+    assert told["methods"]["tell"]["runs"] >= 2
+    named = f"--program={program_of(kind)}"
+    assert f"program {program_of(kind)}: Service" in service.run_command("status", named).stdout
+    assert counted(service, "call_duration_seconds_count", "method")["fail"] == 1
+    health = service.run_command("health", "--json", named)
+    assert f'"serviceId": "{PROGRAMS}.{kind}.main"' in health.stdout
+    service.signal(signal.SIGUSR2)
+    service.wait_for_line(f'"name": "{program_of(kind)}"')
+    report = service.run_command("status", "--report=1", named).stdout
+    for title in ("Program", "RPC servers", "Timers", "Calls in hand"):
+        assert title in report
+
+
 def test_commands_name_the_program(run: Run) -> None:
     service = run("oslo_program", "--workers=1")
     service.wait_ready()
     named = f"--program={PROGRAMS}.oslo_program:main"
     assert service.run_command("status", named).status == 0
     assert service.run_command("health", named).status == 0
-    for command in ("ping", "services list", "methods"):
+    for command in ("ping", "services list", "methods", "call tell", "db check"):
         answer = service.run_command(*command.split(), named)
         assert answer.status == 2
         assert "not for a program" in answer.stderr
