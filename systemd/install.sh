@@ -173,11 +173,11 @@ stop_units() {
     for name in $NAME $CONDUCTOR; do
         systemctl disable --now --quiet "$name.service" 2>/dev/null || true # was never installed
     done
-    systemctl list-units --all --plain --no-legend "$NAME@*.service" | while read -r unit _; do
-        systemctl disable --now --quiet "$unit"
-    done
+    systemctl list-units --all --plain --no-legend "$NAME@*.service" "$NAME-program@*.service" |
+        while read -r unit _; do systemctl disable --now --quiet "$unit"; done
     # Enabled, but not loaded now.
-    find /etc/systemd/system -path "*.wants/$NAME@*.service" -exec rm -f {} +
+    find /etc/systemd/system \( -path "*.wants/$NAME@*.service" \
+        -o -path "*.wants/$NAME-program@*.service" \) -exec rm -f {} +
 }
 
 systemd_version() {

@@ -21,7 +21,7 @@ CONTROL_SOCKET = "control.sock"  # of the master, in the runtime directory
 def state_path(environ: Mapping[str, str], binary: str) -> Path:
     """The directory of files that outlive a restart: systemd's, else XDG's."""
     if given := environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])  # systemd.exec(5): a list, with colons
+        return _ours(given, binary)
     if given := environ.get("XDG_STATE_HOME"):
         return Path(given, binary)
     # For a user without a home the path stays relative, and is refused later.
@@ -33,12 +33,19 @@ def runtime_path(environ: Mapping[str, str], binary: str) -> Path:
     """The directory of locks and sockets: systemd's, else XDG's. A shell without a login session
     has neither. There root uses /run, as RuntimeDirectory= of a unit does."""
     if given := environ.get("RUNTIME_DIRECTORY"):
-        return Path(given.split(":")[0])
+        return _ours(given, binary)
     if given := environ.get("XDG_RUNTIME_DIR"):
         return Path(given, binary)
     if os.geteuid() == 0:
         return Path("/run", binary)
     return Path(tempfile.gettempdir(), f"{binary}-{os.geteuid()}")
+
+
+def _ours(given: str, binary: str) -> Path:
+    """Of the directories of a unit, which systemd lists with colons: that with our name, else the
+    first. The unit of a distribution has others for the program that we run."""
+    paths = [Path(path) for path in given.split(":")]
+    return next((path for path in paths if path.name == binary), paths[0])
 
 
 def prepare(option: str, path: Path) -> None:

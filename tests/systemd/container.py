@@ -86,6 +86,10 @@ class Container:
             text=True,
         )
 
+    def feed(self, source: IO[bytes] | None, *command: str | Path) -> None:
+        """Run a command inside that reads from a file of this machine's; it has to succeed."""
+        subprocess.run([*self._enter, *map(str, command)], stdin=source, check=True)
+
     def out(self, *command: str | Path) -> str:
         """What a command prints, without the last line's end; it has to succeed."""
         return self.run(*command).stdout.rstrip("\n")

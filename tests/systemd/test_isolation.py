@@ -16,6 +16,7 @@ SHIPPED = [
     "compute-launcher.service",
     "compute-launcher@red.service",
     "conductor-launcher.service",
+    "compute-launcher-program@red.service",
 ]
 WORST_EXPOSURE = 1.5
 OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")

@@ -21,6 +21,7 @@ UID = 1000
     [
         ({"STATE_DIRECTORY": "/var/lib/x", "XDG_STATE_HOME": "/y"}, "/var/lib/x"),
         ({"STATE_DIRECTORY": "/var/lib/x:/var/lib/z"}, "/var/lib/x"),
+        ({"STATE_DIRECTORY": "/var/lib/x:/z/compute-launcher"}, "/z/compute-launcher"),
         ({"STATE_DIRECTORY": "", "XDG_STATE_HOME": "/y"}, "/y/compute-launcher"),
         ({"XDG_STATE_HOME": "", "HOME": "/h"}, "/h/.local/state/compute-launcher"),
         ({"HOME": "/h"}, "/h/.local/state/compute-launcher"),
@@ -43,6 +44,7 @@ def test_a_user_without_a_home_gets_a_path_that_is_refused_later(
     [
         ({"RUNTIME_DIRECTORY": "/run/x", "XDG_RUNTIME_DIR": "/run/user/7"}, UID, "/run/x"),
         ({"RUNTIME_DIRECTORY": "/run/x:/run/z"}, UID, "/run/x"),
+        ({"RUNTIME_DIRECTORY": "/run/x:/z/compute-launcher"}, UID, "/z/compute-launcher"),
         ({"XDG_RUNTIME_DIR": "/run/user/7"}, UID, "/run/user/7/compute-launcher"),
         ({}, 0, "/run/compute-launcher"),
         ({}, UID, "/tmp/compute-launcher-1000"),

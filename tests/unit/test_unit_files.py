@@ -12,7 +12,13 @@ UNITS = Path(__file__).parents[2] / "systemd"
 NAME = r"compute-launcher@a\x2db.service"  # as systemd-escape writes a-b
 
 
-SHIPPED = ("compute-launcher.service", "compute-launcher@.service", "conductor-launcher.service")
+PROGRAM = "compute-launcher-program@.service"
+SHIPPED = (
+    "compute-launcher.service",
+    "compute-launcher@.service",
+    "conductor-launcher.service",
+    PROGRAM,
+)
 
 
 @pytest.mark.parametrize("unit", SHIPPED)
@@ -38,7 +44,7 @@ def test_a_name_that_is_escaped_is_forgotten_under_that_name(unit: str, tmp_path
 
 def test_the_conductors_unit_is_that_of_compute_launcher_with_its_names() -> None:
     """All but comments: mend it by the same change as the other one."""
-    compute, conductor = (directives(UNITS / name) for name in SHIPPED[::2])
+    compute, conductor = (directives(UNITS / name) for name in SHIPPED[:3:2])
     compute.remove("After=conductor-launcher.service")
     renamed = [
         re.sub("(?<!/opt/)compute-launcher", "conductor-launcher", line).replace(
@@ -47,6 +53,30 @@ def test_the_conductors_unit_is_that_of_compute_launcher_with_its_names() -> Non
         for line in compute
     ]
     assert conductor == renamed
+
+
+def test_the_unit_for_programs_differs_where_a_program_does() -> None:
+    ours, programs = (set(directives(UNITS / name)) for name in SHIPPED[1::2])
+    names = {line.partition("=")[0] for line in ours ^ programs}
+    assert names == {
+        "Description",
+        "After",
+        "Environment",
+        "EnvironmentFile",
+        "ExecStart",
+        "ExecReload",
+        "StateDirectory",
+        "RuntimeDirectory",
+        "RuntimeDirectoryPreserve",  # calls do not wait in a bus of ours
+        "ConfigurationDirectory",
+    }
+
+
+def test_the_drop_in_for_a_distributions_unit_is_that_for_programs() -> None:
+    """But for what the distribution has decided: user, order of boot, isolation."""
+    example = UNITS / f"{PROGRAM}.d/distribution.conf.example"
+    added = [line for line in directives(example) if line not in {"ExecStart=", "ExecReload="}]
+    assert {line.replace("%p", "%i") for line in added} <= set(directives(UNITS / PROGRAM))
 
 
 def directives(unit: Path) -> list[str]:
