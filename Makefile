@@ -26,12 +26,15 @@ DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iprou
     systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13
+PROJECTS = nova barbican octavia
+LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+    --custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd bench install uninstall lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench install uninstall lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -54,6 +57,12 @@ functional: $(VENV)/.tested packages ## the tests with real processes, RabbitMQ 
 
 systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
 	@$(VENV)/bin/pytest tests/systemd $(ARGS)
+
+programs: $(VENV)/.tested packages ## real programs of OpenStack under the launcher, and a table of it
+	@for name in $(PROJECTS); do \
+	    tests/setup/program-environment $$name $(CURDIR)/.roots/programs/$$name $(PYTHON) || exit; \
+	done
+	@$(VENV)/bin/pytest tests/programs $(ARGS)
 
 bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/RESULTS.md anew
 	@tests/setup/debian-packages $(BENCH_PACKAGES)
@@ -95,12 +104,14 @@ pythons: ## unit and functional tests with every supported Python that is here
 	done; \
 	if [ -n "$$failed" ]; then echo "failed with:$$failed" >&2; exit 1; fi
 
-lock: ## write constraints.txt anew; ARGS=--upgrade for later versions
+lock: ## write constraints.txt and those of the programs anew; ARGS=--upgrade for later versions
 	@tests/setup/virtual-environment .venv-lock $(PYTHON)
 	@.venv-lock/bin/pip --disable-pip-version-check install --quiet uv
-	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-	    --group build --custom-compile-command "make lock" $(ARGS) \
-	    --output-file constraints.txt pyproject.toml
+	@$(LOCK) --all-extras --group build --output-file constraints.txt pyproject.toml
+	@for name in $(PROJECTS); do \
+	    file=tests/programs/requirements/$$name; \
+	    $(LOCK) --output-file $$file.txt pyproject.toml $$file.in || exit; \
+	done
 	@rm -rf .venv-lock
 
 # All but the sample of the configuration, which quotes the texts of the libraries.

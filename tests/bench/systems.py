@@ -33,6 +33,7 @@ OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
     "oslo-fork",
     "oslo-spawn",
 )
+STOCK = "stock"  # the program itself, in the case "program"
 NOVA = "nova"  # its objects, in the case "fleet"
 PEER = f"{shlex.quote(sys.executable)} -m tests.bench.peers"
 COMMANDS = {

@@ -1,6 +1,6 @@
 """Clients that call without pause, in a process of their own, and what became of each call.
 
-    python -m tests.support.callers URL HOST --threads 8 --method work
+    python -m tests.support.callers URL --threads 8 --call '{"method": "work", ...}'
 
 Calls until stdin is closed, then prints one JSON object: see `Tally`. Each call carries an ID of
 its own, which the method is to give back; what it executed, the ledger of the manager tells.
@@ -32,6 +32,41 @@ CALL_TIMEOUT = 60.0  # seconds, unless the test says otherwise
 END_DEADLINE = 120.0
 
 
+KEY = "KEY"  # in the arguments and the answer of a call: its ID
+ANY = "ANY"  # as the answer: whatever comes is right
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is called. The fields of a target are those of oslo.messaging."""
+
+    method: str
+    server: str | None = None
+    topic: str = "compute"
+    exchange: str = EXCHANGE
+    namespace: str | None = None
+    version: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    answer: Any = KEY
+
+    def target(self) -> oslo_messaging.Target:
+        """Where it goes."""
+        return oslo_messaging.Target(
+            exchange=self.exchange,
+            topic=self.topic,
+            server=self.server,
+            namespace=self.namespace,
+            version=self.version,
+        )
+
+
+def filled(value: Any, key: str) -> Any:
+    """The arguments or the answer of one call, with its ID."""
+    if isinstance(value, Mapping):
+        return {name: filled(one, key) for name, one in value.items()}
+    return key if value == KEY else value
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the calls, by ID. Seconds; `began` in CLOCK_MONOTONIC."""
@@ -57,22 +92,27 @@ class Callers:
     def __init__(
         self,
         url: str,
-        host: str,
+        host: str = "",
         methods: Sequence[str] = ("work",),
         *,
+        calls: Sequence[Call] = (),
         threads: int = 8,
         timeout: float = CALL_TIMEOUT,
         arguments: Mapping[str, Any] | None = None,
         config_file: Path | None = None,
     ) -> None:
-        """:param config_file: whose options of oslo.messaging the clients are to have."""
+        """:param host: whose methods are called, with `arguments` in addition to their ID.
+        :param calls: what is called instead, in turn.
+        :param config_file: whose options of oslo.messaging the clients are to have.
+        """
+        more = {"key": KEY, **(arguments or {})}
+        calls = calls or [Call(method, server=host, arguments=more) for method in methods]
         self._command = [
             *DIE_WITH_US,
-            *(sys.executable, "-m", "tests.support.callers", url, host),
+            *(sys.executable, "-m", "tests.support.callers", url),
             f"--threads={threads}",
             f"--timeout={timeout}",
-            f"--arguments={json.dumps(dict(arguments or {}))}",
-            *(f"--method={method}" for method in methods),
+            *(f"--call={json.dumps(asdict(call))}" for call in calls),
             *((f"--config-file={config_file}",) if config_file else ()),
         ]
 
@@ -128,23 +168,26 @@ def call_all(options: argparse.Namespace) -> Tally:
     conf([], project="callers", default_config_files=options.config_file)
     oslo_messaging.set_transport_defaults(EXCHANGE)
     transport = oslo_messaging.get_rpc_transport(conf, url=options.url)
-    target = oslo_messaging.Target(topic="compute", server=options.host)
-    client = oslo_messaging.get_rpc_client(transport, target, timeout=options.timeout)
+    clients = [
+        (call, oslo_messaging.get_rpc_client(transport, call.target(), timeout=options.timeout))
+        for call in options.call
+    ]
     tally, over, numbers = Tally(), threading.Event(), itertools.count()
 
     def call(thread: int) -> None:
-        for method in itertools.cycle(options.method):
+        for one, client in itertools.cycle(clients):
             if over.is_set():
                 return
-            key = f"{method}-{os.getpid()}-{thread}-{next(numbers)}"
+            key = f"{one.method}-{os.getpid()}-{thread}-{next(numbers)}"
             began = time.monotonic()
+            arguments = filled(one.arguments, key)
             try:
-                answer = client.call({"request_id": key}, method, key=key, **options.arguments)
+                answer = client.call({"request_id": key}, one.method, **arguments)
             except Exception as error:  # noqa: BLE001  # whatever it is, the call has failed
                 text = f"{type(error).__name__}: {error}"
                 tally.failed[key] = [text[:300], began, time.monotonic()]
                 continue
-            if answer == key:
+            if one.answer == ANY or answer == filled(one.answer, key):
                 tally.answered[key] = time.monotonic() - began
             else:
                 tally.wrong[key] = answer
@@ -172,12 +215,12 @@ def say(line: str) -> None:
 def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    parser.add_argument("host")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--timeout", type=float, default=CALL_TIMEOUT)
-    parser.add_argument("--arguments", type=json.loads, default={})
     parser.add_argument("--config-file", action="append", default=[])
-    parser.add_argument("--method", action="append", required=True)
+    parser.add_argument(
+        "--call", type=lambda text: Call(**json.loads(text)), action="append", required=True
+    )
     tally = call_all(parser.parse_args())
     say(json.dumps(asdict(tally)))
     os._exit(0)  # a bus that is away would hold up whoever leaves it in order

@@ -1,0 +1,1 @@
+"""Real programs of OpenStack, from PyPI, under the launcher: `make programs`."""
