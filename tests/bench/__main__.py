@@ -15,7 +15,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.bench import record, report
-from tests.bench.cases import Plan, calls, fleet, idle, lives, recovery, reload, scale, visitors
+from tests.bench.cases import (
+    Plan,
+    calls,
+    fleet,
+    idle,
+    lives,
+    program,
+    recovery,
+    reload,
+    scale,
+    visitors,
+)
 from tests.bench.systems import CHECKOUT, FLOOR, Bench
 
 ROUNDS = 5
@@ -34,6 +45,7 @@ CASES: dict[str, Case] = {
     "respawns": scale.respawns,
     "visitors": visitors.visitors,
     "fleet": fleet.fleet,
+    "program": program.program,
 }
 # All of them, in one run: the first three are of the same starts.
 ALL: tuple[Case, ...] = (
@@ -46,6 +58,7 @@ ALL: tuple[Case, ...] = (
     scale.respawns,
     visitors.visitors,
     fleet.fleet,
+    program.program,
 )
 
 

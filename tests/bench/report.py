@@ -30,6 +30,7 @@ SYSTEMS = {
     systems.COTYLEDON: "B, plain cotyledon with fork, its own defaults, imports preloaded",
     systems.OSLO_FORK: "A′, oslo.service's threading backend; it forks, by default",  # noqa: RUF001
     systems.OSLO_SPAWN: 'A, the same with `start_method="spawn"`; 4.8.0 has to be asked for it',
+    systems.STOCK: "the same program without the launcher: nova-conductor 34.0.0",
     systems.NOVA: "nova 34.0.0 from PyPI: `ServiceList.get_all`, `Service.save`",
     UNIX: "ours on its own bus, without a broker",
 }
@@ -65,6 +66,9 @@ NOTES: Mapping[str, str] = {
     "asks without pause, breaks off, says nonsense or says nothing.",
     "respawns": "The master before and after 500 deaths of workers, all of them killed with "
     "SIGKILL; `uss` in MB.",
+    "program": "nova-conductor with RabbitMQ and PostgreSQL: under the launcher, and as it is. "
+    "Start: from exec until N workers are proven (ours) or N consume (stock). PSS of the tree is "
+    "after a full collection in each process. One killed: until N are proven, or consume, again.",
     "fleet": "N rows in a table of each, on the same server. List: processor time of the client, "
     "as a whole and without its start. Reports: one client that reports without pause.",
 }
@@ -81,6 +85,7 @@ HEADINGS = {
     "respawns": "500 respawns",
     "visitors": "Visitors of the control socket",
     "fleet": "A fleet in the database",
+    "program": "A program of OpenStack",
 }
 
 

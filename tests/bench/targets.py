@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.record import Record, Results, significant
-from tests.bench.systems import BARE_FORK, FLOOR, NOVA, OSLO_SPAWN, OURS
+from tests.bench.systems import BARE_FORK, FLOOR, NOVA, OSLO_SPAWN, OURS, STOCK
 
 UNIX = "ours, unix"
 
@@ -187,4 +187,15 @@ def _targets() -> Iterator[Target]:
         yield Target(9, f"fleet, {kind}, reports a second: ours / nova", 3, find, at_least=True)
 
 
-TARGETS = tuple(_targets())
+def _program_targets() -> Iterator[Target]:
+    for n, limit in ((4, 0.60), (16, 0.50)):
+        find = ratio("program", "pss", n, OURS, STOCK)
+        yield Target(10, f"program, N = {n}, PSS: ours / stock", limit, find)
+    for n in (4, 16):
+        find = ratio("program", "start", n, OURS, STOCK)
+        yield Target(10, f"program, N = {n}, start: ours / stock", 0.70, find)
+        find = ratio("program", "one killed", n, OURS, STOCK)
+        yield Target(10, f"program, N = {n}, one killed: ours / stock", 2, find)
+
+
+TARGETS = (*_targets(), *_program_targets())
