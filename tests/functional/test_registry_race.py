@@ -1,6 +1,7 @@
 """Siblings meet at the registry: real processes, released by a barrier, on each kind of database.
 
-LAUNCHER_RACE_ROUNDS=200 runs more rounds than the few of a usual run.
+LAUNCHER_RACE_ROUNDS=200 runs more rounds than the few of a usual run. What is bounded in time is a
+step: the way from one barrier to the next, however many rounds there are.
 """
 
 import multiprocessing
@@ -24,15 +25,17 @@ from tests.support.databases import Database
 
 SIBLINGS = 64
 ROUNDS = int(os.environ.get("LAUNCHER_RACE_ROUNDS", "8"))
-DEADLINE = 60.0 + ROUNDS  # seconds, for any one step of a test
+DEADLINE = 60.0  # seconds, for any one step of a test
+MOST_SECONDS = 2 * DEADLINE + 10.0 * ROUNDS  # of a test
 BINARY = "compute-launcher"
 _fork = multiprocessing.get_context("fork")
 
-pytestmark = pytest.mark.timeout(2 * DEADLINE)
+pytestmark = pytest.mark.timeout(MOST_SECONDS)
 
 
 def run_together(count: int, work: Callable[[Barrier], Any]) -> list[Any]:
-    """What `work` returned, or the text of what it raised, in each of `count` processes."""
+    """What `work` returned, or the text of what it raised, in each of `count` processes. One that
+    is late at the barrier, or has not ended a while after the first one, is an error."""
     barrier = _fork.Barrier(count, timeout=DEADLINE)
     results = _fork.Queue()
 
@@ -47,7 +50,8 @@ def run_together(count: int, work: Callable[[Barrier], Any]) -> list[Any]:
     try:
         for process in processes:
             process.start()
-        return [results.get(timeout=DEADLINE) for _ in processes]
+        first = results.get(timeout=MOST_SECONDS)
+        return [first, *(results.get(timeout=DEADLINE) for _ in processes[1:])]
     finally:
         for process in processes:
             process.kill()
@@ -121,7 +125,8 @@ def test_64_siblings_register_though_the_row_is_deleted_meanwhile(url: str) -> N
                     registry.delete_service(host, BINARY)
                     deleted += 1
             register(registry, host)
-            assert len(registry.list_services(host)) <= 1
+            if me == (number + 1) % SIBLINGS:
+                assert len(registry.list_services(host)) <= 1
         return deleted
 
     turn = _Turns()
