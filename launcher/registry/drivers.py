@@ -34,10 +34,17 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
                 return given | {"prepare_threshold": _threshold(text)}
         case "pymysql":
             given = dict.fromkeys(("read_timeout", "write_timeout"), seconds)
-            given |= {"connect_timeout": connect}
+            given |= {"connect_timeout": connect, "init_command": _wait_less(url, seconds)}
         case _:
             given = {}
     return {name: value for name, value in given.items() if name not in url.query}
+
+
+def _wait_less(url: URL, seconds: int) -> str:
+    """The statement that has MariaDB give up waiting for a row before we do. Otherwise a statement
+    that was told to have failed would take effect later."""
+    limit = int(str(url.query.get("read_timeout", seconds)))
+    return f"SET SESSION innodb_lock_wait_timeout = {max(1, limit - 1)}"
 
 
 def _threshold(text: Any) -> int | None:

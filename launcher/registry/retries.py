@@ -11,7 +11,9 @@ class Retries(NamedTuple):
     attempts: int = 8
     first_pause: float = 0.02
     longest_pause: float = 0.5
-    seconds: float = 15.0  # after which nothing is tried again: a conflict may itself take long
+    # After which nothing is tried again: a conflict may be the end of a wait for a lock. With the
+    # last attempt that is less than a host waits for its conductor.
+    seconds: float = 10.0
 
     def pauses(self) -> Iterator[float]:
         """The pauses between the attempts: one fewer than attempts."""

@@ -110,11 +110,12 @@ def _lock_postgresql(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _lock_mariadb(engine: Engine) -> Iterator[Connection]:
-    """The lock ends with the connection."""
+    """The lock ends with the connection, which stays in autocommit mode: each operation looks
+    first, whether it was done."""
     with engine.connect() as connection:
-        connection.execution_options(isolation_level=connection.default_isolation_level)
         connection.detach()  # from the pool: it is closed at the end
-        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {TABLE_SECONDS}")
+        for limit in ("lock_wait_timeout", "innodb_lock_wait_timeout"):
+            connection.exec_driver_sql(f"SET SESSION {limit} = {TABLE_SECONDS}")
         if connection.scalar(_GET_LOCK, {"seconds": LOCK_SECONDS}) != 1:
             raise LockBusy
         connection.commit()

@@ -1,7 +1,7 @@
 """What real servers refuse, and how it is judged: the same on PostgreSQL and MariaDB."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from launcher.errors import DatabaseUnavailable, DatabaseUnusable
-from launcher.registry import idle_connections
+from launcher.registry import idle_connections, schema_upgrade
 from launcher.registry.engine import make_database, open_registry
 from launcher.registry.faults import Kind
 from launcher.registry.interface import Registry
@@ -196,14 +196,15 @@ def test_a_lock_that_takes_too_long_is_waited_for(place: Database) -> None:
 
 
 def test_a_lock_that_nobody_gives_back_is_an_outage(place: Database) -> None:
-    """PostgreSQL's session does not go on waiting for it. MariaDB limits that itself."""
+    """No session goes on waiting for it: what we have given up does not take effect later."""
     with registered(place.url) as registry:
         with locked(place):
-            with pytest.raises(DatabaseUnavailable, match=r"no answer within 4 s|timed out"):
+            with pytest.raises(DatabaseUnavailable, match=r"no answer within 4 s|wait timeout"):
                 report(registry)
-            if on(place).kind == "postgresql":
-                assert place.execute(f"SELECT pid {WAITING}") == []
+            waiting = f"SELECT pid {WAITING}" if on(place).kind == "postgresql" else UPDATING
+            assert place.execute(waiting) == []
         report(registry)
+        assert [row.report_count for row in registry.list_services()] == [1]
 
 
 def test_a_statement_that_the_server_gives_up_is_an_outage(place: Database) -> None:
@@ -264,8 +265,17 @@ def test_a_deadlock_is_a_conflict(place: Database) -> None:
         assert [judge_server(error).kind for error in failed] == [Kind.TRANSIENT]
 
 
+def select_one(database: Any) -> None:
+    database.transact(lambda connection: connection.exec_driver_sql("SELECT 1"))
+
+
+def upgrade(database: Any) -> None:
+    database.upgrade(schema_upgrade.upgrade_server)
+
+
+@pytest.mark.parametrize("work", [select_one, upgrade])
 def test_a_connection_that_ends_before_a_transaction_is_an_outage(
-    place: Database, monkeypatch: pytest.MonkeyPatch
+    place: Database, monkeypatch: pytest.MonkeyPatch, work: Callable[[Any], None]
 ) -> None:
     """Nothing of the driver's gets through, whoever has sent the first statement. The connection
     ends after it was looked at."""
@@ -279,5 +289,5 @@ def test_a_connection_that_ends_before_a_transaction_is_an_outage(
     place.execute(end.format(own))
 
     with pytest.raises(DatabaseUnavailable):
-        database.transact(lambda connection: connection.exec_driver_sql("SELECT 1"))
+        work(database)
     database.close()

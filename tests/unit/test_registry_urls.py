@@ -75,7 +75,12 @@ def test_an_option_of_the_url_outranks_ours() -> None:
     def args(url: str) -> dict[str, Any]:
         return connect_args(parse(url), limit=4.5)
 
-    assert args("mysql://h/n?read_timeout=9") == {"connect_timeout": 5, "write_timeout": 5}
+    wait = "SET SESSION innodb_lock_wait_timeout = 8"
+    assert args("mysql://h/n?read_timeout=9") == {
+        "connect_timeout": 5,
+        "write_timeout": 5,
+        "init_command": wait,
+    }
     assert args("postgresql://h/n") == {"connect_timeout": 5, "prepare_threshold": None}
     assert args("postgresql://h/n?prepare_threshold=3")["prepare_threshold"] == 3
     assert args("postgresql://h/n?prepare_threshold=None")["prepare_threshold"] is None
