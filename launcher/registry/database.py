@@ -67,7 +67,11 @@ class Database:
         self, query: Select[*tuple[Any, ...]], values: Values | None = None
     ) -> Sequence[Row[Any]]:
         """All rows of a query. One statement."""
-        return self._alone(lambda connection: connection.execute(query, values).all())
+
+        def work(connection: Connection) -> Sequence[Row[Any]]:
+            return connection.execute(query, values).all()
+
+        return self._try(work) if self._autocommits else self.transact(work)
 
     def map(
         self,
@@ -84,9 +88,12 @@ class Database:
 
         return self.transact(work)
 
-    def change(self, statement: Update | Delete, values: Values) -> int:
-        """Execute and commit it; returns the number of rows that it matched. One statement."""
-        return self._write(statement, values).rowcount
+    def change(self, statement: Update | Delete, values: Values, *, anew: bool = False) -> int:
+        """Execute and commit it; returns the number of rows that it matched. One statement.
+
+        :param anew: on a new connection: one that was idle may have died without a word.
+        """
+        return self._write(statement, values, anew=anew).rowcount
 
     def insert(self, statement: Insert, values: Values) -> int:
         """Execute and commit it; returns the new row's id. One statement.
@@ -138,10 +145,15 @@ class Database:
         """Close the connections."""
         self._engine.dispose()
 
-    def _write(self, statement: Insert | Update | Delete, values: Values) -> CursorResult[Any]:
-        return self._alone(
-            lambda connection: connection.execute(statement, values), **{WRITES: True}
-        )
+    def _write(
+        self, statement: Insert | Update | Delete, values: Values, *, anew: bool = False
+    ) -> CursorResult[Any]:
+        def work(connection: Connection) -> CursorResult[Any]:
+            return connection.execute(statement, values)
+
+        if self._autocommits:
+            return self._try(work, anew=anew)
+        return self.transact(work, **{WRITES: True})
 
     def transact(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
         """The result of `work` in a transaction, which is tried again after a conflict: in number
@@ -150,12 +162,6 @@ class Database:
         :param options: execution options.
         """
         return self._try(partial(self._in_transaction, work, options))
-
-    def _alone(self, work: Callable[[Connection], _Result], **options: bool) -> _Result:
-        """As `transact`, of a single statement."""
-        if not self._autocommits:
-            return self.transact(work, **options)
-        return self._try(work)
 
     def _in_transaction(
         self,
@@ -180,11 +186,11 @@ class Database:
         connection.exec_driver_sql("COMMIT")
         return result
 
-    def _try(self, work: Callable[[Connection], _Result]) -> _Result:
+    def _try(self, work: Callable[[Connection], _Result], *, anew: bool = False) -> _Result:
         pauses, begun = self._retries.pauses(), time.monotonic()
         while True:
             tried, pool = time.monotonic(), self._engine.pool
-            result = self._attempt(work)
+            result = self._attempt(work, anew=anew)
             if not isinstance(result, _Failed):
                 if self.outage:
                     self.outage.is_over(self._edge.shown, tried)
@@ -198,9 +204,12 @@ class Database:
                 raise self._failure(found, tried) from result.error
             self._sleep(pause)
 
-    def _attempt(self, work: Callable[[Connection], _Result]) -> "_Result | _Failed":
+    def _attempt(
+        self, work: Callable[[Connection], _Result], *, anew: bool
+    ) -> "_Result | _Failed":
         try:
-            connection = self._engine.connect()
+            connect = partial(idle_connections.connect_anew, self._engine)
+            connection = connect() if anew else self._engine.connect()
         except LauncherError:
             raise
         except Exception as error:  # noqa: BLE001  # by a driver's code, for an option of the URL

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -44,6 +44,16 @@ def watch(engine: Engine) -> Iterable[Any]:
     event.listen(engine, "checkin", note)
     event.listen(engine, "checkout", check)
     return connections
+
+
+def connect_anew(engine: Engine) -> Connection:
+    """A connection that was never idle. Those that are met on the way to it are closed."""
+    connection = engine.connect()
+    while _IDLE_SINCE in connection.info:
+        connection.invalidate()  # it is closed, and no answer is waited for
+        connection.close()
+        connection = engine.connect()
+    return connection
 
 
 def descriptors(connections: Iterable[Any]) -> list[int]:

@@ -13,16 +13,18 @@ from launcher.registry.registration import NO_RIVAL, find, of_service
 def report(
     database: Database, host: str, binary: str, values: dict[str, Any], belief: Belief | None
 ) -> ServiceRecord | None:
-    """See `Registry.report_service`. Three statements if the row is not as believed.
+    """See `Registry.report_service`. Three statements if the row is not as believed. The last
+    report of a stop is not repeated, so it trusts no connection that was idle.
 
     :param values: columns. :raises ServiceNotFound: the row is gone.
     """
-    of_own = of_service(host, binary)
+    of_own, is_last = of_service(host, binary), values["state"] == str(ServiceState.DOWN)
     if belief is None:
-        if not database.change(statements.REPORT_SERVICE, values | of_own):
+        if not database.change(statements.REPORT_SERVICE, values | of_own, anew=is_last):
             raise ServiceNotFound(binary=binary, host=host)
         return None
-    if database.change(statements.REPORT_AS_BELIEVED, values | of_own | _expected(belief)):
+    expected = of_own | _expected(belief)
+    if database.change(statements.REPORT_AS_BELIEVED, values | expected, anew=is_last):
         return None
     look = partial(_look, database, host, binary, values, belief)
     return database.race(f"the row of {binary} on {host}", look)

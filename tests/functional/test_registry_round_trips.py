@@ -70,6 +70,21 @@ def test_a_connection_that_was_cut_while_it_was_idle_is_replaced(
     assert wire.round_trips - before == 1
 
 
+def test_the_last_report_gets_through_though_the_link_was_lost_without_a_word(
+    registry: Registry, wire: Proxy
+) -> None:
+    """There is no next one, and a stop has no time to find out."""
+    wire.silence()  # for the connection that is there
+    wire.heal()  # for a new one
+
+    found = registry.report_service(
+        "h", "b", state=ServiceState.DOWN, workers=4, workers_serving=0, belief=BELIEF
+    )
+
+    assert found is None
+    assert [row.state for row in registry.list_services()] == [ServiceState.DOWN]
+
+
 def test_the_server_is_asked_after_a_long_pause(
     registry: Registry, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

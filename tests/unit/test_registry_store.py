@@ -55,9 +55,9 @@ class Meddled:
         self._before_read()
         return self._database.read(*query)
 
-    def change(self, *statement: Any) -> int:
+    def change(self, *statement: Any, **how: Any) -> int:
         self._before_write()
-        return self._database.change(*statement)
+        return self._database.change(*statement, **how)
 
     def insert(self, *statement: Any) -> int:
         self._before_write()
