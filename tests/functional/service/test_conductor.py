@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +25,16 @@ from tests.support.waiting import wait_until
 
 SOON = 60.0
 STOP_SECONDS = 20.0
+BUSES = ("unix", "rabbit")
 QUICK: dict[str, object] = {"report_interval": 1, "service_down_time": 30, "start_timeout": 60}
 DRIVERS = ("sqlalchemy", "alembic", "sqlite3", "_sqlite3", "psycopg", "psycopg_binary", "pymysql")
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module", params=["unix", "rabbit"])
-def bus(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The transport_url of hosts and conductors."""
+@contextmanager
+def made_bus(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A bus of the kind that the fixture is asked for: its transport_url."""
     with ExitStack() as stack:
         if request.param == "rabbit":
             node: RabbitNode = request.getfixturevalue("rabbit_node")
@@ -41,6 +42,13 @@ def bus(request: pytest.FixtureRequest) -> Iterator[str]:
             yield stack.enter_context(node.vhost()).url
         else:
             yield f"unix://{stack.enter_context(short_directory())}/bus"
+
+
+@pytest.fixture(params=BUSES)
+def bus(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One for the hosts and conductors of a test."""
+    with made_bus(request) as url:
+        yield url
 
 
 def of_host(bus: str, **options: object) -> dict[str, Any]:
@@ -61,8 +69,9 @@ def of_conductor(bus: str, **database: object) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A host without a database, and the conductor that serves it: see `rows`."""
+    """A host without a database, and the conductor that serves it."""
 
+    bus: str
     host: Launcher
     control: Launcher
     database: str = ""  # its URL; empty: the conductor's own file
@@ -88,14 +97,16 @@ class Pair:
         wait_until(lambda: headline(self.host) == "2/2 workers serving", SOON, "it is well")
 
 
-@pytest.fixture(scope="module")
-def running(bus: str) -> Iterator[Pair]:
+@pytest.fixture(scope="module", params=BUSES)
+def running(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """One pair on each bus, for many tests: a start is most of what a test takes."""
     manager = "tests.functional.service.managers:Importing"
-    with ExitStack() as stack:
-        control = stack.enter_context(Launcher(**of_conductor(bus)))
-        host = stack.enter_context(Launcher(**of_host(bus, manager=manager)))
-        yield Pair(host, control)
+    with (
+        made_bus(request) as bus,
+        Launcher(**of_conductor(bus)) as control,
+        Launcher(**of_host(bus, manager=manager)) as host,
+    ):
+        yield Pair(bus, host, control)
 
 
 @pytest.fixture
@@ -140,7 +151,7 @@ def test_a_start_waits_for_a_conductor_and_says_so(bus: str, launch: Launch) -> 
     host.wait_ready()
     assert host.workers() == pids
 
-    pair = Pair(host, control)
+    pair = Pair(bus, host, control)
     with closing(pair.rows) as rows:
 
         def serving() -> list[int]:
@@ -232,11 +243,11 @@ def test_a_conductor_that_is_killed_and_comes_back_ends_nobody(pair: Pair) -> No
 
 
 def test_a_conductor_that_stops_and_comes_back_ends_nobody_and_no_stop_waits_for_it(
-    pair: Pair, bus: str, launch: Launch
+    pair: Pair, launch: Launch
 ) -> None:
     """Two hosts find out at the same time; the second one stops then."""
     pids = pair.host.workers()
-    second = launch(**of_host(bus, host="node-2"))
+    second = launch(**of_host(pair.bus, host="node-2"))
     second.wait_ready()
     end(pair.control, signal.SIGTERM)
     for host in (pair.host, second):
@@ -264,7 +275,7 @@ def test_a_database_that_is_away_behind_the_conductor_ends_nobody(
 ) -> None:
     """And is told as what it is: not as an absent conductor."""
     control, host = launch(**of_conductor(bus, connection=database)), launch(**of_host(bus))
-    pair = Pair(host, control, database)
+    pair = Pair(bus, host, control, database)
     host.wait_ready()
     pids = host.workers(), control.workers()
     pair.wait_for_reports()
