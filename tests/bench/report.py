@@ -70,7 +70,8 @@ NOTES: Mapping[str, str] = {
     "Start: from exec until N workers are proven (ours) or N consume (stock). PSS of the tree is "
     "after a full collection in each process. One killed: until N are proven, or consume, again.",
     "fleet": "N rows in a table of each, on the same server. List: processor time of the client, "
-    "as a whole and without its start. Reports: one client that reports without pause.",
+    "as a whole and without its start. Reports: one client that reports without pause. "
+    "`make bench CASE=fleet` measures it alone; the first time it installs nova into .venv-nova.",
 }
 PLOTS = {"start": "start.svg", "memory": "memory.svg", "calls": "calls.svg", "scale": "scale.svg"}
 HEADINGS = {
