@@ -4,13 +4,14 @@
 #
 # PYTHON=python3.12 picks an interpreter, with an environment of its own (.venv-3.12);
 # ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
-# CASE and N pick a part of the bench: `make bench CASE=start N=4`; ARGS a part of the mutants:
-# `make mutants ARGS=health`.
+# CASE and N pick a part of the bench: `make bench CASE=start N=4`; BASE is an earlier commit that it
+# measures beside this one. ARGS picks a part of the mutants: `make mutants ARGS=health`.
 
 PYTHON ?=
 ARGS =
 CASE =
 N =
+BASE =
 
 version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(PYTHON),-$(version))
@@ -66,7 +67,7 @@ programs: $(VENV)/.tested packages ## real programs of OpenStack under the launc
 
 bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/RESULTS.md anew
 	@tests/setup/debian-packages $(BENCH_PACKAGES)
-	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(if $(BASE),--base $(BASE)) $(ARGS)
 
 install: ## as root: the service into /opt/compute-launcher, for systemd if it runs here
 	@systemd/install.sh install

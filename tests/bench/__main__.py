@@ -8,7 +8,6 @@ A line of JSON a figure on stdout; all values go to results.json, and from there
 """
 
 import argparse
-import compileall
 import signal
 import sys
 import time
@@ -27,7 +26,7 @@ from tests.bench.cases import (
     scale,
     visitors,
 )
-from tests.bench.systems import CHECKOUT, FLOOR, Bench
+from tests.bench.systems import FLOOR, Bench
 
 ROUNDS = 5
 
@@ -85,6 +84,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, help="fewer than five are shown, and not kept"
     )
+    parser.add_argument("--base", default="", help="a commit of ours to measure beside this one")
     parser.add_argument("--bus", choices=("rabbit", "unix"), default="rabbit")
     return parser.parse_args(argv)
 
@@ -98,10 +98,8 @@ def _case(name: str) -> str:
 def measure(cases: Sequence[Case], options: argparse.Namespace) -> None:
     """Save after each figure: a run that is broken off is not lost. A quick look, of fewer rounds,
     is no measurement."""
-    for package in ("launcher", "tests"):  # as it is where something is installed
-        compileall.compile_dir(CHECKOUT / package, quiet=1)
     machine = record.machine()
-    with Bench() as bench:
+    with Bench(options.base) as bench:
         plan = Plan(bench, options.rounds, options.n, options.bus)
         for case in cases:
             began = time.monotonic()

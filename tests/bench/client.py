@@ -5,7 +5,7 @@
 
 Threads call without pause or, with --rate, at fixed times, whatever becomes of the calls before.
 Says "calling" when it begins to measure, and when stdin is closed one JSON object, of `Calls`.
-With --collect it has each of the named workers collect its garbage.
+With --calls it makes so many. With --collect it has each of the named workers collect its garbage.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,6 +92,12 @@ def collect(url: str, host: str, workers: Iterable[str]) -> None:
         client.end()
 
 
+def call(url: str, host: str, number: int) -> None:
+    """So many calls in all; return when the last one is answered."""
+    with calling(url, host, calls=number) as client:
+        client.end()
+
+
 def call_without_pause(client: Any, options: argparse.Namespace) -> Calls:
     """For a while that nobody measures first, and then until stdin is closed."""
     begin = time.monotonic() + WARM_UP_SECONDS
@@ -119,6 +126,16 @@ def call_without_pause(client: Any, options: argparse.Namespace) -> Calls:
     for thread in threads:
         thread.join()
     return calls
+
+
+def call_often(client: Any, options: argparse.Namespace) -> Calls:
+    """--calls of them."""
+    keys = [str(number) for number in range(options.calls)]
+    with ThreadPoolExecutor(options.threads) as pool:
+        patient = client.prepare(timeout=END_SECONDS)
+        answers = list(pool.map(lambda key: patient.call({}, "answer", key=key), keys))
+    assert answers == keys
+    return Calls()
 
 
 def _next_time(rate: float, begin: float, ticket: int) -> float:
@@ -155,6 +172,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--rate", type=float, default=0.0, help="calls a second of all threads")
     parser.add_argument("--work", type=float, default=0.0, help="seconds that a call takes")
+    parser.add_argument("--calls", type=int, default=0)
     parser.add_argument("--collect", default="")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # many threads of one client are no leak
@@ -165,6 +183,9 @@ def main() -> None:
             server = f"{options.host}.{worker}"
             client.prepare(topic="compute-alt", server=server, timeout=60).call({}, "collect")
         calls = Calls()
+    elif options.calls:
+        say("calling")
+        calls = call_often(client, options)
     else:
         calls = call_without_pause(client, options)
     say(json.dumps(asdict(calls)))

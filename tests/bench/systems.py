@@ -1,15 +1,17 @@
 """What is measured: ours and its peers, each started alike, by a command that says READY=1."""
 
+import compileall
 import os
 import re
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.bench.base import unpacked
 from tests.support.commands import SCRIPTS
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
@@ -25,8 +27,9 @@ EVENT = re.compile(r"worker=(\d+) pid=(\d+) .*?\b(serving(?= after |$)|stopping\
 LOOK_SECONDS = 0.001
 WATCHDOG_SECONDS = 30.0  # as in our unit file
 
-OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
+OURS, BASE, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
     "ours",
+    "base",
     "bare-fork",
     "floor",
     "cotyledon",
@@ -36,8 +39,10 @@ OURS, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
 STOCK = "stock"  # the program itself, in the case "program"
 NOVA = "nova"  # its objects, in the case "fleet"
 PEER = f"{shlex.quote(sys.executable)} -m tests.bench.peers"
+LAUNCHER = f'{shlex.quote(str(SCRIPTS / "compute-launcher"))} --config-file="$HOME/launcher.conf"'
 COMMANDS = {
-    OURS: f'{shlex.quote(str(SCRIPTS / "compute-launcher"))} --config-file="$HOME/launcher.conf"',
+    OURS: LAUNCHER,
+    BASE: LAUNCHER,
     BARE_FORK: f'{PEER}.bare_fork "$HOME/launcher.conf"',
     FLOOR: f'{PEER}.floor "$HOME/launcher.conf"',
     COTYLEDON: f'{PEER}.plain_cotyledon "$HOME/launcher.conf"',
@@ -114,10 +119,24 @@ class Bench:
     """The RabbitMQ node, started when it is first needed, and the starting of systems on it or on
     the unix:// bus. A context manager."""
 
+    def __init__(self, base: str = "") -> None:
+        """:param base: a commit of ours that is a system of its own, `BASE`; none without it."""
+        self._base = base
+
     def __enter__(self) -> "Bench":
         self._stack = ExitStack()
         self._node: RabbitNode | None = None
+        self._sources = {name: CHECKOUT for name in COMMANDS if name != BASE}
+        if self._base:
+            self._sources[BASE] = self._stack.enter_context(unpacked(self._base, CHECKOUT))
+        for directory in set(self._sources.values()):
+            for package in ("launcher", "tests"):  # as it is where something is installed
+                compileall.compile_dir(directory / package, quiet=1)
         return self
+
+    def among(self, names: Sequence[str]) -> list[str]:
+        """Those of them that can be started here: all, but for a base that is not named."""
+        return [name for name in names if name in self._sources]
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -145,11 +164,11 @@ class Bench:
             notify = stack.enter_context(NotifySocket())
             launcher = Launcher(
                 config=full,
-                env={"PYTHONPATH": str(CHECKOUT)},
+                env={"PYTHONPATH": str(self._sources[name])},
                 notify=notify,
                 watchdog_seconds=WATCHDOG_SECONDS,
                 command=(*DIE_WITH_US, "sh", "-c", f"exec {COMMANDS[name]}"),
-                cwd=CHECKOUT,
+                cwd=self._sources[name],
                 verbose=False,
             )
             began = time.monotonic()

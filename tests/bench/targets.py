@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.record import Record, Results, significant
-from tests.bench.systems import BARE_FORK, FLOOR, NOVA, OSLO_SPAWN, OURS, STOCK
+from tests.bench.systems import BARE_FORK, BASE, FLOOR, NOVA, OSLO_SPAWN, OURS, STOCK
 
 UNIX = "ours, unix"
 
@@ -101,11 +101,11 @@ def quotient(one: Find, other: Find) -> Find:
     return find
 
 
-def growth(what: str, system: str) -> Find:
+def growth(what: str, system: str, bus: str = "rabbit") -> Find:
     """MB that a worker more costs, between four and sixteen."""
 
     def find(results: Results) -> Found | None:
-        few, many = results.find("memory", what, 4), results.find("memory", what, 16)
+        few, many = results.find("memory", what, 4, bus), results.find("memory", what, 16, bus)
         if not (_has(few, system) and _has(many, system)):
             return None
         assert few is not None
@@ -185,17 +185,33 @@ def _targets() -> Iterator[Target]:
         yield Target(9, f"fleet, {kind}, list of 10 000: ours / nova", 0.25, find)
         find = ratio("fleet", "reports", 10_000, OURS, NOVA, bus=kind)
         yield Target(9, f"fleet, {kind}, reports a second: ours / nova", 3, find, at_least=True)
+    yield from _shared_heap()
+
+
+def _shared_heap() -> Iterator[Target]:
+    """From Python 3.12 on."""
+    for what, when in (("uss", ""), ("uss, after calls", " after calls")):
+        for bus, limit in (("rabbit", 0.62), ("unix", 0.58)):
+            find = quotient(growth(what, OURS, bus), growth(what, BASE, bus))
+            yield Target(10, f"memory of a worker more{when}, {bus}: ours / base", limit, find)
+            find = quotient(growth(what, OURS, bus), growth(what, FLOOR, bus))
+            yield Target(10, f"memory of a worker more{when}, {bus}: ours / floor", 0.72, find)
+    find = ratio("memory", "pss", 16, OURS, BASE)
+    yield Target(10, "memory, N = 16, PSS: ours / base", 0.70, find)
+    for n, limit in ((16, 0.25), (4, 0.36)):
+        find = ratio("memory", "pss", n, OURS, OSLO_SPAWN)
+        yield Target(10, f"memory, N = {n}, PSS: ours / oslo-spawn", limit, find)
 
 
 def _program_targets() -> Iterator[Target]:
     for n, limit in ((4, 0.60), (16, 0.50)):
         find = ratio("program", "pss", n, OURS, STOCK)
-        yield Target(10, f"program, N = {n}, PSS: ours / stock", limit, find)
+        yield Target(11, f"program, N = {n}, PSS: ours / stock", limit, find)
     for n in (4, 16):
         find = ratio("program", "start", n, OURS, STOCK)
-        yield Target(10, f"program, N = {n}, start: ours / stock", 0.70, find)
+        yield Target(11, f"program, N = {n}, start: ours / stock", 0.70, find)
         find = ratio("program", "one killed", n, OURS, STOCK)
-        yield Target(10, f"program, N = {n}, one killed: ours / stock", 2, find)
+        yield Target(11, f"program, N = {n}, one killed: ours / stock", 2, find)
 
 
 TARGETS = (*_targets(), *_program_targets())

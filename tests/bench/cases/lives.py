@@ -1,11 +1,13 @@
 """Start, memory and stop: systems are started, looked at, and stopped, one after the other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tests.bench import client, usage
 from tests.bench.cases import Plan
 from tests.bench.record import Record, interleave
 from tests.bench.systems import (
+    BASE,
     COTYLEDON,
     FLOOR,
     HOST,
@@ -17,11 +19,11 @@ from tests.bench.systems import (
 from tests.support.waiting import elapse
 
 SIZES = {"start": (1, 4, 16, 64), "memory": (4, 16), "stop": (4,)}
-ALL = (OURS, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN)
-FEW = (OURS, FLOOR)
+ALL = (OURS, BASE, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN)
+FEW = (OURS, BASE, FLOOR)
 MOST_OF_ALL = 16  # workers: more of the slow ones would take minutes
 REST_SECONDS = 2.0  # without a call, before the stop: listeners sleep longer and longer
-UNITS = {"seconds": "s", "pss": "MB", "uss": "MB"}
+CALLS = 120  # by some threads at a time
 
 
 def start(plan: Plan) -> Iterator[Record]:
@@ -30,8 +32,10 @@ def start(plan: Plan) -> Iterator[Record]:
 
 
 def memory(plan: Plan) -> Iterator[Record]:
-    """Of the whole tree, idle, when each worker has collected its garbage."""
-    return measure(plan, {"memory"})
+    """Of the whole tree and of a worker, idle, when each worker has collected its garbage."""
+    yield from measure(plan, {"memory"})
+    if plan.bus == "rabbit":
+        yield from measure(replace(plan, bus="unix"), {"memory"}, FEW)
 
 
 def stop(plan: Plan) -> Iterator[Record]:
@@ -41,20 +45,23 @@ def stop(plan: Plan) -> Iterator[Record]:
 
 def lives(plan: Plan) -> Iterator[Record]:
     """All three of the same starts, which saves minutes."""
-    return measure(plan, set(SIZES))
+    yield from measure(plan, set(SIZES))
+    if plan.bus == "rabbit":
+        yield from measure(replace(plan, bus="unix"), {"memory"}, FEW)
 
 
-def measure(plan: Plan, cases: set[str]) -> Iterator[Record]:
+def measure(plan: Plan, cases: set[str], systems: Sequence[str] = ALL) -> Iterator[Record]:
     """A life for each system, size after size. The first one of each is not counted."""
-    interleave(1, ALL, lambda name: _live(plan, name, 1, {"start"}))
+    interleave(1, plan.bench.among(systems), lambda name: _live(plan, name, 1, {"start"}))
     sizes = plan.sizes or sorted({size for case in cases for size in SIZES[case]})
     for n in sizes:
         here = {case for case in cases if plan.sizes or n in SIZES[case]}
-        names = ALL if n <= MOST_OF_ALL else FEW
+        names = plan.bench.among(systems if n <= MOST_OF_ALL else FEW)
         found = interleave(plan.rounds, names, lambda name: _live(plan, name, n, here))  # noqa: B023
         for what, values in found.items():
             case, _, figure = what.partition(" ")
-            yield Record(case, figure, UNITS[figure], n, plan.bus, values)
+            unit = "MB" if case == "memory" else "s"
+            yield Record(case, figure, unit, n, plan.bus, values)
 
 
 def _live(plan: Plan, name: str, n: int, cases: set[str]) -> Mapping[str, float]:
@@ -63,14 +70,21 @@ def _live(plan: Plan, name: str, n: int, cases: set[str]) -> Mapping[str, float]
         if "start" in cases:
             found["start seconds"] = running.seconds
         if "memory" in cases:
-            found |= _memory(running)
+            found |= _memory(running, "")
+            client.call(running.url, HOST, CALLS)
+            found |= _memory(running, ", after calls")
         if "stop" in cases and name != OSLO_FORK:  # which stops as oslo-spawn does
             elapse(REST_SECONDS)
             found["stop seconds"] = running.stop()
     return found
 
 
-def _memory(running: Running) -> dict[str, float]:
+def _memory(running: Running, when: str) -> dict[str, float]:
     client.collect(running.url, HOST, running.serving.values())
-    found = usage.memory(usage.tree(running.launcher.pid))
-    return {"memory pss": found.pss, "memory uss": found.uss}
+    tree = usage.memory(usage.tree(running.launcher.pid))
+    workers = usage.memory(running.serving)
+    return {
+        f"memory pss{when}": tree.pss,
+        f"memory uss{when}": tree.uss,
+        f"memory a worker{when}": workers.uss / len(running.serving),
+    }
