@@ -17,6 +17,7 @@ version = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 VENV := .venv$(if $(PYTHON),-$(version))
 PIP = tests/setup/python-packages $(VENV)
 PROJECT = --no-build-isolation --use-pep517 --editable
+BUILT_OF = pyproject.toml constraints.txt launcher/supervise/processes/_immortal.c
 
 # Tests wait for processes most of their time: those that start some here, and the scenarios on
 # systemd, which share a container, run side by side.
@@ -125,6 +126,7 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 
 clean: ## remove what these commands have made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
+	rm -f launcher/supervise/processes/*.so
 	rm -rf tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants
 	rm -rf .roots 2>/dev/null || sudo rm -rf .roots
@@ -141,14 +143,14 @@ $(VENV)/.made:
 	@tests/setup/virtual-environment $(VENV) $(PYTHON)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.made $(BUILT_OF)
 	@echo "installing compute-launcher into $(VENV)"
 	@$(PIP) setuptools
 	@$(PIP) $(PROJECT) .
 	@[ -e .venv ] || ln -sfn $(VENV) .venv # which is what README activates
 	@touch $@
 
-$(VENV)/.tested: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.tested: $(VENV)/.made $(BUILT_OF)
 	@echo "installing compute-launcher and what its tests need into $(VENV)"
 	@$(PIP) setuptools
 	@$(PIP) $(PROJECT) '.[test]'

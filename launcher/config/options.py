@@ -229,6 +229,15 @@ SUPERVISION_OPTS = [
         "of an aborted worker. Programs that a worker starts inherit the limit.",
     ),
     cfg.BoolOpt(
+        "immortal_objects",
+        default=True,
+        help="On Python 3.12 to 3.14: make the objects that the master has before its first fork "
+        "immortal, so that Python writes no reference counts into them and workers share their "
+        "memory. Such objects are never freed, no weak reference to them ends, and no __del__ of "
+        "what they hold is called. False: for a manager, a library or a foreign program that "
+        "needs that of objects made when it is imported.",
+    ),
+    cfg.BoolOpt(
         "kill_children",
         default=True,
         mutable=True,

@@ -10,7 +10,6 @@ What it does, in this order:
 """
 
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -161,11 +160,7 @@ class Master:
         self._stop.stop_workers = parts.forking.begin_stop
         self._stop.is_worker = parts.forking.pids.__contains__
         self._stop.kill_others = parts.orphans.kill_all
-        # Without this the collector writes to, and so copies, the pages that workers share. It is
-        # off until here, and there is no collection before: that would leave holes in these pages
-        # for new objects (see gc.freeze in Python's manual).
-        gc.freeze()
-        gc.enable()
+        parts.heap.share(immortal=self._conf.supervision.immortal_objects)
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
         for server in http_servers:

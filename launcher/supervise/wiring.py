@@ -32,6 +32,7 @@ from launcher.supervise.processes.forking import ForkingManager
 from launcher.supervise.processes.instance_lock import Instance
 from launcher.supervise.processes.lives import Lives
 from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.watch.health import Verdict
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
@@ -80,6 +81,7 @@ class Parts:
         self.forking = ForkingManager(board)
         self.orphans = Orphans(self.forking.pids, self.forking.forking, policy)
         self.orphans.become_subreaper()
+        self.heap = SharedHeap()
         lead_lock = Path(conf.runtime_path, LEAD_LOCK)
         self.housekeeping = Housekeeping(
             board,
@@ -123,6 +125,7 @@ class Parts:
             configuration=configuration,
             application=application,
             counters=counters,
+            heap=self.heap,
         )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(
@@ -131,6 +134,7 @@ class Parts:
             self.monitor,
             self._deaths,
             binary=binary,
+            heap=self.heap,
             status=status,
             reload=self.reload,
             scaling=self.scaling,

@@ -59,6 +59,7 @@ def names() -> set[str]:
             restarts={(0, "signal"): 1},
             lead_changes=1,
             ready_seconds=1.0,
+            immortal_objects=1,
         )
     )
     told = set(re.findall(r"^(launcher_\w+)", text.decode(), re.MULTILINE))

@@ -34,6 +34,7 @@ def scrape_text(*slots: Any, **facts: Any) -> str:
         "restarts": {},
         "lead_changes": 1,
         "ready_seconds": 0.9,
+        "immortal_objects": 200_000,
     }
     text, content_type = expose(Facts(**given | facts))
     assert content_type.startswith("application/openmetrics-text")
@@ -52,6 +53,7 @@ def test_workers_are_counted_by_state() -> None:
     assert found["launcher_ready", ()] == 1
     assert found["launcher_time_to_ready_seconds", ()] == 0.9
     assert found["launcher_lead_changes_total", ()] == 1
+    assert found["launcher_immortal_objects", ()] == 200_000
 
 
 def test_calls_and_tasks_are_told_by_name() -> None:

@@ -101,6 +101,10 @@ def test_what_changes_between_check_and_take_is_not_taken(home: Path) -> None:
         ("log_file = /var/log/launcher.writing.log", "log_file"),
         ("use_journal = true", "use_journal"),
         ("[metrics]\nlisten = 127.0.0.1:9464", r"\[metrics\] listen"),
+        (
+            "[supervision]\nimmortal_objects = false",
+            r"\[supervision\] immortal_objects",
+        ),
     ],
 )
 def test_what_cannot_change_while_the_service_runs_is_refused(

@@ -35,6 +35,7 @@ class Facts(NamedTuple):
 
     :ivar restarts: deaths after which a worker started again, by slot and kind.
     :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
+    :ivar immortal_objects: see `SharedHeap`.
     :ivar tasks: names of the workers' tasks, by their number. :ivar program: what it is and which
         version, if a foreign program runs.
     """
@@ -45,6 +46,7 @@ class Facts(NamedTuple):
     restarts: Mapping[tuple[int, str], int]
     lead_changes: int
     ready_seconds: float | None
+    immortal_objects: int
     tasks: Sequence[str] = ()
     program: str = ""
 
@@ -73,6 +75,8 @@ class Exposition:
         if facts.ready_seconds is not None:
             text = "From the start of the master until all workers served."
             yield _gauge("time_to_ready_seconds", text, facts.ready_seconds)
+        text = "Objects of the master that workers share without counting references; 0: none."
+        yield _gauge("immortal_objects", text, facts.immortal_objects)
         yield _counter(
             "lead_changes", "Times that another worker became the lead.", facts.lead_changes
         )

@@ -13,6 +13,7 @@ from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
+from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.watch.monitor import Monitor
 
 
@@ -31,6 +32,7 @@ class Routes:
         deaths: Deaths,
         *,
         binary: str,
+        heap: SharedHeap,
         status: Status,
         reload: Reload,
         scaling: Scaling,
@@ -45,6 +47,7 @@ class Routes:
         self._monitor = monitor
         self._deaths = deaths
         self._binary = binary
+        self._heap = heap
         self._status = status
         self._reload = reload
         self._scaling = scaling
@@ -94,6 +97,7 @@ class Routes:
             ready_seconds=self._monitor.ready_seconds,
             tasks=self._policy().tasks,
             program=self._program,
+            immortal_objects=self._heap.immortal,
         )
         text, content_type = metrics.expose(facts)
         return Answer(text, content_type=content_type)

@@ -16,6 +16,7 @@ from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.restarts import Death
+from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.suspicion import task_name
 
@@ -35,6 +36,7 @@ class Status:
         configuration: Configuration,
         application: Application,
         counters: Counters,
+        heap: SharedHeap,
     ) -> None:
         self._application = application
         self._counters = counters
@@ -42,6 +44,7 @@ class Status:
         self._board = board
         self._monitor = monitor
         self._deaths = deaths
+        self._heap = heap
         self._policy = policy
 
     def describe(self) -> dict[str, Any]:
@@ -57,6 +60,7 @@ class Status:
             "host": self._configuration.host,
             "program": self._program(),
             "configuration": self._configuration.generation,
+            "immortal_objects": self._heap.immortal,
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
         }
 

@@ -13,13 +13,14 @@ from launcher.serve.application import Application
 from launcher.writing import log
 
 # Group and name of options that a reload cannot change. They say where the service is reached, so
-# all workers must have the same; or the master has opened something by them at its start.
+# all workers must have the same; or the master has done something by them before its first fork.
 FIXED: tuple[tuple[str | None, str], ...] = (
     (None, "host"),
     (None, "state_path"),
     (None, "runtime_path"),
     (None, "transport_url"),
     ("metrics", "listen"),
+    ("supervision", "immortal_objects"),
 )
 
 
