@@ -145,7 +145,10 @@ class SlotCounters:
             numbers[_BUCKETS + bisect_left(BOUNDS, seconds)] += 1
 
     def _entry(self, name: str) -> "memoryview[int]":
-        name = _cut(name)
+        numbers = self._known.get(name)
+        return self._find_or_add(_cut(name)) if numbers is None else numbers
+
+    def _find_or_add(self, name: str) -> "memoryview[int]":
         if (numbers := self._known.get(name)) is not None:
             return numbers
         entry = len(self._known)

@@ -34,7 +34,8 @@ class Capacity:
 
     def full(self) -> bool:
         """Whether the limit is reached. If so, the bell rings when a message is finished."""
-        self._settle()
+        if self._finished:
+            self._settle()
         if self._out < self._limit:
             self._waited_for = False
             return False

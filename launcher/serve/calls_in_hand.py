@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cached_property, wraps
 from inspect import getattr_static
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from launcher.board.slot import Slot
 from launcher.board.slot_fields import SECOND
 from launcher.foreign_text import fit
 from launcher.rpc_results import NO_LIMITS, Limits, check_answer, refuse_promise, told
-from launcher.serve.forked_children import children_end_here
+from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.rpc import awaited, is_tracked
 
 LOG = logging.getLogger(__name__)
@@ -58,24 +58,16 @@ class Tracker:
         with self._changed:
             return list(self._work.values())
 
-    @contextmanager
-    def call(self, method: str, request: str = "") -> Iterator[None]:
-        """Wrap one call: it is in hand until the block ends, failed if the block raises."""
-        key = object()
-        self._begin(key, method, request)
-        try:
-            yield
-        except BaseException:  # a method may call sys.exit
-            self._end(key, "calls_failed")
-            raise
-        self._end(key, "calls_done")
+    def call(self, method: str, request: str = "") -> "Call":
+        """Return the context of one call."""
+        return Call(self, method, request)
 
     def track(self, future: "Future[Any]", name: str) -> "Future[Any]":
         """Make a drain wait for a future as for a call; return the future."""
         with self._changed:
             self._background.add(future)
-        self._begin(future, name, "")
-        future.add_done_callback(self._end)
+        self.begin(future, name, "")
+        future.add_done_callback(self.end)
         return future
 
     def wait_for_background(self, timeout: float | None) -> bool:
@@ -90,12 +82,14 @@ class Tracker:
         with self._changed:
             return self._changed.wait_for(lambda: not self._work, timeout)
 
-    def _begin(self, key: object, name: str, request: str) -> None:
+    def begin(self, key: object, name: str, request: str) -> None:
+        """Take work in hand."""
         with self._changed:
             self._work[key] = Work(name, request, time.monotonic_ns())
             self._show()
 
-    def _end(self, key: object, outcome: str | None = None) -> None:
+    def end(self, key: object, outcome: str | None = None) -> None:
+        """The work is done. :param outcome: the word of the slot that counts it."""
         with self._changed:
             work = self._work.pop(key, None)
             self._background.discard(key)
@@ -114,6 +108,21 @@ class Tracker:
             self._slot.show_oldest_call(
                 oldest.name if oldest else "", oldest.began if oldest else 0
             )
+
+
+class Call:
+    """One call: in hand until the block ends, failed if the block raises anything."""
+
+    __slots__ = ("_method", "_request", "_tracker")  # each call makes one
+
+    def __init__(self, tracker: Tracker, method: str, request: str) -> None:
+        self._tracker, self._method, self._request = tracker, method, request
+
+    def __enter__(self) -> None:
+        self._tracker.begin(self, self._method, self._request)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._tracker.end(self, "calls_failed" if kind else "calls_done")
 
 
 class Reminder:
@@ -170,7 +179,7 @@ class TrackedEndpoint:
             request = str(context.get("request_id") or "")
             with self._tracker.call(name, request) if counted else nullcontext():
                 try:
-                    with children_end_here(name):
+                    with ChildrenEndHere(name):
                         answer = method(context, *args, **kwargs)
                     return self._checked(name, answer)
                 except BaseException as error:  # noqa: BLE001  # the client gets any error

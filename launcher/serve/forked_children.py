@@ -18,7 +18,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from launcher.blocked_signals import TAKEN
 
@@ -129,23 +129,26 @@ def ignore_signals(numbers: Iterable[signal.Signals]) -> None:
         libc.signal(int(number), nothing)
 
 
-@contextmanager
-def children_end_here(name: str) -> Iterator[None]:
-    """Wrap a manager's code. If a child that the code forked returns from it, end the child: else
-    it would go on as a second copy of the worker.
+class ChildrenEndHere:
+    """Wrap a manager's code in this context. If a child that the code forked returns from it, end
+    the child: else it would go on as a second copy of the worker."""
 
-    :param name: of the method, for the log.
-    """
-    worker = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() != worker:
-            _end_child(name)
+    __slots__ = ("_name", "_worker")  # each call makes one
+
+    def __init__(self, name: str) -> None:
+        """:param name: of the method, for the log."""
+        self._name = name
+        self._worker = os.getpid()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if os.getpid() != self._worker:
+            _end_child(self._name, error)
 
 
-def _end_child(name: str) -> None:
-    error = sys.exception()
+def _end_child(name: str, error: BaseException | None) -> None:
     status = 1
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from launcher.rpc_results import refuse_promise
-from launcher.serve.forked_children import children_end_here
+from launcher.serve.forked_children import ChildrenEndHere
 
 
 def call_hook(method: Callable[..., Any], *args: Any, name: str) -> None:
@@ -13,6 +13,6 @@ def call_hook(method: Callable[..., Any], *args: Any, name: str) -> None:
     :param name: of the hook or task, for the log.
     :raises TypeError: it returned a coroutine or generator; see `rpc_results.refuse_promise`.
     """
-    with children_end_here(name):
+    with ChildrenEndHere(name):
         result = method(*args)
     refuse_promise(result, name)

@@ -21,6 +21,9 @@ from launcher.serve.rpc import MethodFinder
 LOG = logging.getLogger(__name__)
 
 SHOWN_CHARACTERS = 100  # of a name from a client
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, _EITHER}
+_BY_NAME = {_EITHER, inspect.Parameter.KEYWORD_ONLY}
 
 
 class Dispatcher:
@@ -31,7 +34,7 @@ class Dispatcher:
         self._inner = inner
         self._endpoints = list(endpoints)
         self._find = MethodFinder(self._endpoints)
-        self._signatures: dict[object, inspect.Signature | None] = {}
+        self._known: dict[object, Parameters] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -40,7 +43,9 @@ class Dispatcher:
         """Call the method and return its answer."""
         message = incoming.message
         if (method := self._find(message)) is not None:
-            if problem := argument_problem(message, self._signature(method, message)):
+            known = self._parameters(method, message)
+            fit = known.fit(message.get("args"))
+            if not fit and (problem := argument_problem(message, known.signature)):
                 _refuse(incoming, TypeError(problem))
             return self._inner.dispatch(incoming)
         try:
@@ -54,19 +59,41 @@ class Dispatcher:
         ):
             _refuse(incoming, unknown_method(self._endpoints, message))
 
-    def _signature(self, method: object, message: Mapping[str, Any]) -> inspect.Signature | None:
-        """The signature of a method, which is looked at once. None: it has none (C code, odd
-        decorators); the call itself will fail if the arguments are wrong."""
+    def _parameters(self, method: object, message: Mapping[str, Any]) -> "Parameters":
+        """The parameters of a method, which is looked at once."""
         try:
-            return self._signatures[method]
+            return self._known[method]
         except (KeyError, TypeError):  # a callable object may have no hash
             pass
-        bound, signature = _bound(self._endpoints, message, method), None
-        with suppress(TypeError, ValueError):
-            signature = inspect.signature(bound, follow_wrapped=False)
+        found = Parameters(_bound(self._endpoints, message, method))
         with suppress(TypeError):
-            self._signatures[method] = signature
-        return signature
+            self._known[method] = found
+        return found
+
+
+class Parameters:
+    """The parameters of a method that clients call.
+
+    :ivar signature: None: it has none (C code, odd decorators). The call itself will fail if the
+        arguments are wrong.
+    """
+
+    def __init__(self, bound: Any) -> None:
+        self.signature: inspect.Signature | None = None
+        with suppress(TypeError, ValueError):
+            self.signature = inspect.signature(bound, follow_wrapped=False)
+        found = list(self.signature.parameters.values()) if self.signature else []
+        context, named = found[:1], found[1:]
+        self._simple = bool(context) and context[0].kind in _POSITIONAL
+        self._simple &= all(one.kind in _BY_NAME for one in named)
+        self._all = {one.name for one in named}
+        self._required = {one.name for one in named if one.default is one.empty}
+
+    def fit(self, given: object) -> bool:
+        """Whether the arguments fit, at a quick look. If not, `argument_problem` decides."""
+        if not self._simple or not isinstance(given, dict):
+            return False
+        return self._required <= given.keys() <= self._all
 
 
 def unknown_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> Exception:

@@ -72,14 +72,16 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _process(self, message: Any) -> None:
         awaited.set(getattr(message, "awaited", True))
-        known = self._find(message.message) is not None
-        if not known or invalid_calls.has_invalid_timeout(message):
+        method = self._find(message.message)
+        if method is None or invalid_calls.has_invalid_timeout(message):
             message = WithoutHeartbeats(message)
-        after = self._acknowledges_after(message)
-        if after and message.redelivered and self._last_tries.has(_id_of(message)):
-            self._refuse_third(message)
-            return
-        self._note_redelivery(message)
+        idempotent = is_idempotent(method)
+        after = idempotent and not _is_last(message)
+        if idempotent and message.redelivered:
+            if after and self._last_tries.has(_id_of(message)):
+                self._refuse_third(message)
+                return
+            self._note_redelivery(message)
         if not after:
             super()._process_incoming([message])
             return
@@ -88,11 +90,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _acknowledges_after(self, message: Any) -> bool:
         """Whether a message is acknowledged after its execution, not before."""
-        last = message.redelivered and not getattr(message, "of_one_host", True)
-        return not last and self._calls_idempotent(message)
-
-    def _calls_idempotent(self, message: Any) -> bool:
-        return is_idempotent(self._find(message.message))
+        return is_idempotent(self._find(message.message)) and not _is_last(message)
 
     def _refuse_third(self, message: Any) -> None:
         """Answer with an error, so that the caller does not wait for its timeout."""
@@ -113,15 +111,19 @@ class CallServer(RPCServer):  # type: ignore[misc]
             LOG.error("the caller of %s cannot be told: %s", message.msg_id, reason(error))
 
     def _note_redelivery(self, message: Any) -> None:
-        if message.redelivered and self._calls_idempotent(message):
-            self._last_tries.note(_id_of(message))
-            self._redelivered(str(message.message.get("method")))
-            LOG.info(
-                "%s (%s) was in the hands of a worker that has died or left; it is executed once "
-                "more and never again",
-                message.message.get("method"),
-                message.ctxt.get("request_id") or message.msg_id,
-            )
+        self._last_tries.note(_id_of(message))
+        self._redelivered(str(message.message.get("method")))
+        LOG.info(
+            "%s (%s) was in the hands of a worker that has died or left; it is executed once "
+            "more and never again",
+            message.message.get("method"),
+            message.ctxt.get("request_id") or message.msg_id,
+        )
+
+
+def _is_last(message: Any) -> bool:
+    """Whether no sibling can know of this delivery: another host had the message before."""
+    return message.redelivered and not getattr(message, "of_one_host", True)
 
 
 def _id_of(message: Any) -> str:

@@ -26,12 +26,12 @@ class Claim:
         self._spool = spool
         self._place = place
         self.name = name
-        self._settled = False
+        self.settled = False
 
     def acknowledge(self) -> None:
         """Remove the message from its queue: no server gets it again."""
-        if not self._settled:
-            self._settled = True
+        if not self.settled:
+            self.settled = True
             self._try("acknowledged", lambda: self._spool.directory.remove(self._place))
 
     def release(self) -> None:
@@ -51,8 +51,8 @@ class Claim:
         self._return(self.name.count_death())
 
     def _return(self, name: MessageName) -> None:
-        if not self._settled:
-            self._settled = True
+        if not self.settled:
+            self.settled = True
             self._try("requeued", lambda: self._spool.put_back(self._place, name))
 
     def _try(self, done: str, act: Any) -> None:
@@ -80,7 +80,8 @@ class _Handed:
 
     def __del__(self) -> None:
         if hasattr(self, "_capacity"):
-            self.claim.abandon()
+            if not self.claim.settled:
+                self.claim.abandon()
             self._finish()
 
 

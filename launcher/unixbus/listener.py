@@ -171,7 +171,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         if self._capacity.full():
             return None
         for position, inbox in enumerate(self._inboxes):
-            message = self._take_from(inbox)
+            message = self._take_from(inbox) if inbox.hinted else None
             if message is not None:
                 self._inboxes.append(self._inboxes.pop(position))  # other queues first, next time
                 return message

@@ -10,6 +10,7 @@ import socket
 import time
 from contextlib import suppress
 
+from launcher.directories.beneath import FILE_FLAGS
 from launcher.unixbus.directory import BusDirectory
 from launcher.unixbus.reply_address import INLINE_BYTES
 from launcher.unixbus.wire import LOOK, encode_reply
@@ -64,8 +65,11 @@ class Replies:
         place = f"peers/{caller}.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             try:
-                with self._directory.address(place) as address:
-                    sender.sendto(data, socket.MSG_DONTWAIT, address)
+                target = self._directory.open(place, FILE_FLAGS)
+                try:
+                    sender.sendto(data, socket.MSG_DONTWAIT, f"/proc/self/fd/{target}")
+                finally:
+                    os.close(target)
             except OSError as error:
                 if error.errno in _GONE:
                     return False

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from oslo_serialization import jsonutils
+from launcher.rpc_results import to_json
 
 VERSION = 1
 REPLY = b"reply"  # the call is over
@@ -48,16 +48,14 @@ def encode_message(message: Message) -> bytes:
 
     :raises ValueError, TypeError: a value cannot be written as JSON.
     """
-    return jsonutils.dump_as_bytes(
-        {
-            "version": VERSION,
-            "deadline": message.deadline,
-            "monitor": message.monitor,
-            "ctxt": message.ctxt,
-            "message": message.message,
-        },
-        allow_nan=False,
-    )
+    envelope = {
+        "version": VERSION,
+        "deadline": message.deadline,
+        "monitor": message.monitor,
+        "ctxt": message.ctxt,
+        "message": message.message,
+    }
+    return to_json(envelope).encode()
 
 
 def decode_message(data: bytes) -> Message:
@@ -100,7 +98,7 @@ def decode_reply(data: bytes) -> Reply:
 
 def encode_result(result: Any) -> bytes:
     """Write the body of a reply. :raises ValueError, TypeError: see `encode_message`."""
-    return jsonutils.dump_as_bytes({"result": result}, allow_nan=False)
+    return to_json({"result": result}).encode()
 
 
 def encode_failure(failure: str) -> bytes:
@@ -108,7 +106,7 @@ def encode_failure(failure: str) -> bytes:
 
     :param failure: from serialize_remote_exception of oslo.messaging.
     """
-    return jsonutils.dump_as_bytes({"failure": failure})
+    return to_json({"failure": failure}).encode()
 
 
 def decode_body(body: bytes) -> tuple[Any, str | None]:

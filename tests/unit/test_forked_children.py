@@ -12,7 +12,7 @@ import pytest
 
 from launcher.board.board import Board
 from launcher.serve import forked_children
-from launcher.serve.forked_children import ForkedChildren, children_end_here, ignore_signals
+from launcher.serve.forked_children import ChildrenEndHere, ForkedChildren, ignore_signals
 
 ROUNDS = 50
 FAILED = 77
@@ -183,7 +183,7 @@ def test_programs_are_not_deaf() -> None:
 )
 def test_a_child_that_comes_back_ends(leave: Callable[[], object], status: int) -> None:
     def work() -> None:
-        with children_end_here("method"):
+        with ChildrenEndHere("method"):
             pid = os.fork()
             if pid == 0:
                 leave()
