@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable
 
-from launcher.cli.services_table import COLUMNS, MORE_COLUMNS, STATES
-
+STATES = ("up", "degraded", "draining", "paused", "down", "disabled", "forced-down")
+COLUMNS = ("host", "binary", "state", "workers", "age", "version", "service_version")
+MORE_COLUMNS = ("reason", "last_seen", "started_on", "started_at", "topic", "report_count")
 ALL_COLUMNS = (*COLUMNS, *MORE_COLUMNS)
 FORMATS = ("table", "value", "json")
 EFFECTS = {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from launcher.cli.services_grammar import COLUMNS
 from launcher.cli.short_numbers import age
 from launcher.foreign_text import fit, fit_json
 from launcher.registry.records import ServiceState, is_reporting
@@ -13,10 +14,7 @@ Fields = dict[str, Any]  # of one service, as JSON has them
 Cell = Callable[[Fields], str]
 
 FORCED_DOWN, DISABLED = "forced down", "disabled"
-STATES = ("up", "degraded", "draining", "paused", "down", DISABLED, "forced-down")
 REASON = "reason"
-COLUMNS = ("host", "binary", "state", "workers", "age", "version", "service_version")
-MORE_COLUMNS = (REASON, "last_seen", "started_on", "started_at", "topic", "report_count")
 CELL_END = "\x1f"  # is in no cell: foreign text is made fit
 
 # The fields, each with the column of the registry that it needs most.
@@ -82,7 +80,7 @@ class Listing:
     ) -> None:
         """:param form: "table", "value" or "json". :param down_time: as in `describe`.
         :param columns: empty: COLUMNS, and the reasons if there are any.
-        :param states: as in STATES; empty: all.
+        :param states: as in `services_grammar`; empty: all.
         :param order: columns, the most important one first; `:desc` behind one reverses it.
         """
         self._form = form

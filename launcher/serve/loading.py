@@ -142,13 +142,15 @@ def check_use_of_conductor(conf: cfg.ConfigOpts, manager: type[Manager]) -> None
 
 
 def preload(conf: cfg.ConfigOpts) -> None:
-    """Import the drivers of bus and database, so that workers share their memory and start faster.
+    """Import the drivers of bus and registry, so that workers share their memory and start faster.
     Opens no descriptor. Called in the master, before the first fork.
 
     :raises ConfigError: transport_url or connection names a driver that is not installed.
     """
     _preload_bus(conf)
-    if not conf.database.use_conductor:
+    if conf.database.use_conductor:
+        importlib.import_module("launcher.conductor.remote_registry")
+    else:
         _preload_database(conf.database.connection)
     importlib.import_module("oslo_messaging.rpc.server")
 

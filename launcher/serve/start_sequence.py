@@ -189,9 +189,8 @@ class StartSequence:
 
     def _prepare_host(self, manager: Manager, row: ServiceRecord) -> None:
         hook = partial(call_hook, manager.pre_start_hook, row, name=Step.PRE_START_HOOK.label)
-        of_conductor = answer_seconds(self._settings.start_timeout)
-        longest = of_conductor if self._settings.use_conductor else SILENCE_SECONDS
-        self._backoff.retry(hook, longest)
+        asks, timeout = self._settings.use_conductor, self._settings.start_timeout
+        self._backoff.retry(hook, answer_seconds(timeout) if asks else SILENCE_SECONDS)
 
     def _leave_when_stopped(self, undo: ExitStack, group: ServiceGroup) -> None:
         """Undone after the servers: reports go on until the end of a drain."""

@@ -4,15 +4,17 @@ a database, its calls to a conductor."""
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
-from launcher.conductor.remote_registry import ANSWER_SECONDS, RemoteRegistry
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
 from launcher.serve import rpc
 from launcher.serve.main_and_alt_servers import Servers
+
+if TYPE_CHECKING:
+    from launcher.conductor.remote_registry import RemoteRegistry
 
 LEAVE_SECONDS = 5.0
 TRIES = 3  # calls that fit into start_timeout
@@ -20,6 +22,8 @@ TRIES = 3  # calls that fit into start_timeout
 
 def answer_seconds(start_timeout: float) -> float:
     """The time limit of a call to a conductor. Pure; seconds."""
+    from launcher.conductor.remote_registry import ANSWER_SECONDS  # noqa: PLC0415  # as below
+
     return min(ANSWER_SECONDS, start_timeout / TRIES)
 
 
@@ -54,11 +58,15 @@ class WorkerBus:
 
     def registry(
         self, start_timeout: float, why: Callable[[], LauncherError | None], outage: Outage
-    ) -> RemoteRegistry:
+    ) -> "RemoteRegistry":
         """The registry behind a conductor; nobody is asked yet.
 
         :param start_timeout: seconds. :param why: returns why the bus does not work, if it knows.
         """
+        from launcher.conductor.remote_registry import (  # noqa: PLC0415  # few have a conductor
+            RemoteRegistry,
+        )
+
         self._asks_conductor = True
         timeout, url = answer_seconds(start_timeout), self._conf.transport_url
         return RemoteRegistry(self.transport, url, timeout=timeout, why=why, outage=outage)
