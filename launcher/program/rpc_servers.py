@@ -20,7 +20,7 @@ from launcher.exception_text import reason
 from launcher.rabbit import consumer
 from launcher.serve.backoff import SAID_AFTER_SECONDS
 from launcher.serve.calls_in_hand import Tracker
-from launcher.serve.forked_children import children_end_here
+from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.probe import Probe
 
 LOG = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class RpcServers:
         if message.message.get("namespace") == NAMESPACE:
             return {"pid": os.getpid()}
         try:
-            with children_end_here(str(message.message.get("method"))):
+            with ChildrenEndHere(str(message.message.get("method"))):
                 return go_on()
         except ExpectedException:
             raise

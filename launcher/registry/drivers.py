@@ -29,7 +29,7 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
     match _driver(url):
         case "psycopg":
             # PgBouncer gives each transaction another session: prepared statements would be lost.
-            given = {"prepare_threshold": None, "connect_timeout": connect}
+            given: dict[str, Any] = {"prepare_threshold": None, "connect_timeout": connect}
             if text := url.query.get("prepare_threshold"):
                 return given | {"prepare_threshold": _threshold(text)}
         case "pymysql":

@@ -38,7 +38,7 @@ class SharedHeap:
         """
         reason = why_not() if immortal else "[supervision] immortal_objects is false"
         if reason:
-            LOG.info("workers copy more of the master's memory than they could: %s", reason)
+            LOG.debug("workers copy more of the master's memory than they could: %s", reason)
         else:
             self._make_immortal()
         gc.freeze()
