@@ -9,7 +9,7 @@ from tests.bench.fleet import restart, simulate
 from tests.bench.fleet_figures import Plan
 from tests.support.databases import Database, Server
 
-PLAN = Plan(hosts=200, processes=2, interval=2.0, lasts=11.0, away=1.0)
+PLAN = Plan(hosts=200, processes=2, interval=4.0, lasts=20.0, away=2.0)
 POOL = 10  # connections that one registry may open
 SELECTS = 3  # of the first report of a host: its row, the others, the newest version
 
