@@ -25,8 +25,11 @@ from launcher.board.states import Wanted, WorkerState
 CAPACITY = 512  # slots; pages of unused slots cost nothing
 NO_LEAD = -1
 
-# Only the master writes these, except `told` and `reported`:
-_HEADER_FIELDS = ("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported")
+# Only the master writes these, except `told`, `reported` and `scouted`:
+_HEADER_FIELDS = (
+    *("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported"),
+    *("scouting", "scouted"),
+)
 _TASKS = 512  # host-wide tasks whose last start is kept
 _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
 
@@ -125,6 +128,28 @@ class Board:
     def trim(self) -> None:
         """Called in the master: drop unwanted slots, when their workers have left."""
         self._write("extent", self.workers + self._read("surge"))
+
+    @property
+    def scouting(self) -> bool:
+        """Whether the other workers of a start wait for the first one."""
+        return bool(self._read("scouting"))
+
+    @property
+    def scouted(self) -> int:
+        """How many workers the program wants, as the scout has found; 0: not known yet."""
+        return self._read("scouted")
+
+    def begin_scouting(self) -> None:
+        """Called in the master, before the first fork: the first worker starts alone."""
+        self._write("scouting", 1)
+
+    def end_scouting(self) -> None:
+        """Called in the master: all workers are wanted, and the scout may serve."""
+        self._write("scouting", 0)
+
+    def note_scouted(self, workers: int) -> None:
+        """Called in the scout, when it is proven."""
+        self._write("scouted", workers)
 
     @property
     def stopping(self) -> bool:

@@ -122,6 +122,15 @@ def runtime_path(binary: str, args: Sequence[str] = ()) -> Path:
     return Path(conf.runtime_path)
 
 
+def is_given(conf: cfg.ConfigOpts, option: str) -> bool:
+    """Whether the command line, a file or the environment sets an option without a group."""
+    found = conf.get_location(option)
+    if found is None:
+        return False
+    given = found.location
+    return bool(given.is_user_controlled) or given is cfg.Locations.set_override
+
+
 def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
     """Look for the files in the usual places again. Called before a reload."""
     conf.default_config_files = cfg.find_config_files(binary, binary)

@@ -221,6 +221,13 @@ SUPERVISION_OPTS = [
         "may run once on a host only.",
     ),
     cfg.BoolOpt(
+        "warm_up",
+        default=True,
+        help="With --program: the master imports, before it forks, the modules that a worker had "
+        "in the last start, so that their memory is shared and a start is short. Their list is in "
+        "state_path. If there is none, the first worker starts alone, and the others follow.",
+    ),
+    cfg.BoolOpt(
         "core_dumps",
         default=False,
         help="Let an aborted process leave a core file, up to its hard limit (LimitCORE= of the "

@@ -1,7 +1,8 @@
 """A foreign program as the application of the workers."""
 
+import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from oslo_config import cfg
@@ -9,9 +10,11 @@ from oslo_config import cfg
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
-from launcher.program import seam, timer_seam
+from launcher.config import loader
+from launcher.program import early_import, seam, timer_seam
 from launcher.program.files import ProgramFiles
-from launcher.program.importing import Imported
+from launcher.program.importing import Imported, warm_up
+from launcher.program.remembered import RememberedList
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.service import ProgramService, Times
 from launcher.program.serving import Limits
@@ -34,6 +37,8 @@ class ProgramApplication:
         needed = conf.health.proof == "called"
         self._servers = RpcServers(imported.program.name, needed=needed)
         self._files = ProgramFiles()
+        self._remembered: RememberedList | None = None
+        self._scouts = False
         self._timers = Timers()
 
     def prepare(self) -> None:
@@ -41,6 +46,10 @@ class ProgramApplication:
         seam.observe(self._servers)
         timer_seam.observe(self._timers)
         program = self._imported.program
+        self._scouts = not loader.is_given(self._conf, "workers")
+        if self._conf.supervision.warm_up:
+            self._remembered = RememberedList(self._conf.state_path, program)
+            self._scouts |= not warm_up(self._imported, self._remembered.kept())
         known = filter(None, (program.name, program.entry.value, program.version))
         LOG.info("program %s", ", ".join(known))
 
@@ -53,6 +62,18 @@ class ProgramApplication:
         """Have workers replaced in any case: what the program reads may have changed."""
         self._files.begin_reload()
         return True
+
+    def scouts(self) -> bool:
+        """Whether the modules that workers need are not known, or how many the program wants."""
+        return self._scouts
+
+    def follow(self, stopping: Callable[[], bool]) -> None:
+        """Import what the scout has left, and keep the names for later starts."""
+        if self._remembered is not None and not self._remembered.kept():
+            names = early_import.try_all(self._remembered.left(), stopping)
+            self._remembered.keep(names)
+            warm_up(self._imported, names)
+            gc.freeze()  # as before the first fork
 
     def make_service(
         self, board: Board, slot: Slot, counters: SlotCounters, *, anew: bool
@@ -73,7 +94,7 @@ class ProgramApplication:
         return ProgramService(
             self._imported,
             (self._servers, self._timers),
-            self._files,
+            (self._files, self._remembered),
             slot,
             board=board,
             counters=counters,

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ from typing import Any
 from launcher import native_threads
 from launcher.errors import ProgramUnfit
 from launcher.exception_text import reason
-from launcher.program import seam
+from launcher.program import early_import, seam
 from launcher.program.finding import Program
 from launcher.program.recording import Recording
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,19 @@ def import_program(program: Program, arguments: Sequence[str]) -> Imported:
         raise ProgramUnfit(name=program.name, fault=fault)
     seam.check()
     return Imported(program, tuple(argv), main, recording)
+
+
+def warm_up(imported: Imported, names: Sequence[str]) -> bool:
+    """Import modules of the remembered list, before a fork. Called in the master. Return whether
+    there is a list."""
+    if not names:
+        return False
+    begun = time.monotonic()
+    with _handlers_kept(), command_line(imported.argv):
+        number = early_import.import_all(names)
+    seam.configure_mappers()
+    LOG.info("%d more modules imported in %.2f s", number, time.monotonic() - begun)
+    return True
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def run_main(imported: Imported) -> list[Launch]:
         _forks_refused(name),
         _process_kept(),
         _last_words() as words,
+        seam.idle_threads_end_soon(),
         command_line(imported.argv),
     ):
         try:

@@ -4,9 +4,11 @@ Those of their timers are in `timer_seam`; what `launcher.rabbit` uses of the AM
 this. `check` says at the start which name is gone.
 """
 
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from importlib import metadata
 from typing import Any, Protocol
@@ -19,12 +21,16 @@ from launcher.program.recording import Recording
 LAUNCHERS = ("Launcher", "ServiceLauncher", "ProcessLauncher")
 
 
+IDLE_SECONDS = 0.03
+
 NAMES = (
     Name("oslo.service", "oslo_service.backend", "_cached_components"),
     Name("oslo.service", "oslo_service.backend", "get_component"),
     Name("oslo.service", "oslo_service.opts", "register_service_opts"),
     *(Name("oslo.service", "oslo_service.service", name) for name in ("launch", *LAUNCHERS)),
     Name("cotyledon", "cotyledon", "ServiceManager.run"),
+    Name("futurist", "futurist._thread", "ThreadWorker.MAX_IDLE_FOR"),
+    Name("oslo.config", "oslo_config.cfg", "ConfigOpts._get"),
     Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._create_listener"),
     Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._process_incoming"),
     Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "RPCDispatcher.dispatch"),
@@ -74,6 +80,47 @@ def recorded_manager(recording: Recording) -> Iterator[None]:
         yield
     finally:
         cotyledon.ServiceManager = real  # type: ignore[misc]
+
+
+@contextmanager
+def idle_threads_end_soon() -> Iterator[None]:
+    """Have the block wait less for idle threads of futurist, which look once a second whether they
+    are to end: a second of the `main()` of some programs."""
+    from futurist._thread import ThreadWorker  # noqa: PLC0415  # after eventlet is hidden
+
+    usual = ThreadWorker.MAX_IDLE_FOR
+    ThreadWorker.MAX_IDLE_FOR = IDLE_SECONDS  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        ThreadWorker.MAX_IDLE_FOR = usual
+
+
+@contextmanager
+def option_reads_refused() -> Iterator[None]:
+    """Have this thread raise where it reads an option of any configuration in the block."""
+    from oslo_config import cfg  # noqa: PLC0415  # after the program
+
+    options: Any = cfg.ConfigOpts
+    read, ours = options._get, threading.get_ident()
+
+    def refuse(self: Any, name: str, group: Any = None, namespace: Any = None) -> Any:
+        if threading.get_ident() == ours and not (group is None and name in self._groups):
+            raise RuntimeError(f"option {name} is read before the configuration is")
+        return read(self, name, group, namespace)
+
+    options._get = refuse
+    try:
+        yield
+    finally:
+        options._get = read
+
+
+def configure_mappers() -> None:
+    """Have SQLAlchemy configure the mappers that there are, if it is imported."""
+    if orm := sys.modules.get("sqlalchemy.orm"):
+        with suppress(Exception):  # a mapper that is wrong is the program's own affair
+            orm.configure_mappers()
 
 
 class Observer(Protocol):

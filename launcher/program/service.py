@@ -29,11 +29,12 @@ from launcher.program.hosted import Hosted, host
 from launcher.program.importing import Imported
 from launcher.program.launching import Launching
 from launcher.program.main_function import run_main
+from launcher.program.remembered import RememberedList
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
 from launcher.program.timers import Timers
 from launcher.rabbit.troubles import Troubles
-from launcher.serve.backoff import Backoff
+from launcher.serve.backoff import LOOK_SECONDS, Backoff
 from launcher.serve.calls_in_hand import Reminder, Tracker, describe
 from launcher.serve.probe import FirstProof
 
@@ -57,7 +58,7 @@ class ProgramService:
         self,
         imported: Imported,
         observed: tuple[RpcServers, Timers],
-        files: ProgramFiles,
+        kept: tuple[ProgramFiles, RememberedList | None],
         slot: Slot,
         *,
         board: Board,
@@ -68,7 +69,7 @@ class ProgramService:
         self._imported = imported
         self._servers, self._timers = servers, timers = observed
         self._counters = counters
-        self._files = files
+        self._files, self._remembered = kept
         self._anew = anew
         self._board = board
         self._slot = slot
@@ -101,6 +102,7 @@ class ProgramService:
             self._troubles = Troubles.watch()
             with self._files.reading(anew=self._anew):
                 launches = run_main(self._imported)
+            self._wanted = max(launch.workers for launch in launches)
             number = self._slot.number
             self._hosted += [host(launch, number, self._give_up) for launch in launches]
             for hosted in self._hosted:
@@ -138,12 +140,23 @@ class ProgramService:
             )
             self._begin(Step.PROBE)
             self._prove_first()
-            self._files.leave_copies(anew=self._anew)
+            self._leave_findings()
             self._slot.put("call_threads", self._servers.threads())
             self._serving.begin()
         finally:
             self._start_ended.set()
         LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
+
+    def _leave_findings(self) -> None:
+        """The worker is proven: leave what later ones need. The scout waits for the others."""
+        self._files.leave_copies(anew=self._anew)
+        if self._board.scouting and self._slot.number == 0:
+            if self._remembered is not None:
+                self._remembered.leave()
+            self._begin(Step.PROBE)
+            self._board.note_scouted(self._wanted)
+            while self._board.scouting and not self._stop.wait(LOOK_SECONDS):
+                pass
 
     def _begin(self, step: Step) -> None:
         self._slot.begin(step, self._times.start_timeout + JUDGED_LATER_SECONDS)

@@ -76,6 +76,16 @@ class Application(Protocol):
         """Called in the master in a reload: check a new configuration. Returns whether workers
         have to be replaced, whatever has changed in our files. Raises as `prepare`."""
 
+    def scouts(self) -> bool:
+        """Called in the master after `prepare`: whether the first worker has to start alone. The
+        number of workers may depend on what it finds; see `supervise.operations.scouting`."""
+
+    def follow(self, stopping: Callable[[], bool]) -> None:
+        """Called in the master's thread that forks, when the first worker is proven.
+
+        :param stopping: whether a stop has begun.
+        """
+
     def make_service(
         self, board: Board, slot: Slot, counters: SlotCounters, *, anew: bool
     ) -> WorkerService:

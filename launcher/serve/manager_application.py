@@ -1,6 +1,7 @@
 """A manager of ours as the application of the workers."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ class ManagerApplication:
         loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
         return False
+
+    def scouts(self) -> bool:
+        """All workers start at once: the master has what they need."""
+        return False
+
+    def follow(self, stopping: Callable[[], bool]) -> None:
+        """There is no scout."""
 
     def make_service(
         self, board: Board, slot: Slot, counters: SlotCounters, *, anew: bool

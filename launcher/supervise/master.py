@@ -107,8 +107,13 @@ class Master:
         prepare(conf, self._application)
         self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
-        self._board.want(conf.workers, conf.start_timeout)
-        LOG.info("starting %d workers", conf.workers)
+        if self._application.scouts():
+            self._board.begin_scouting()
+            self._board.want(1, conf.start_timeout)
+            LOG.info("starting a first worker")
+        else:
+            self._board.want(conf.workers, conf.start_timeout)
+            LOG.info("starting %d workers", conf.workers)
 
     def _make_parts(self) -> Parts:
         return Parts(
@@ -163,6 +168,8 @@ class Master:
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
+        if self._board.scouting:
+            threading.Thread(target=parts.scouting.run, name="scouting", daemon=True).start()
         for server in http_servers:
             server.start()
         signals.start_threads(

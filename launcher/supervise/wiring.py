@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
+from launcher.config import loader
 from launcher.serve.application import Application
 from launcher.serve.lead import LEAD_LOCK, holders
 from launcher.supervise.control.guru_reports import Meditation
@@ -24,6 +25,7 @@ from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.operations.scaling import Scaling
+from launcher.supervise.operations.scouting import Scouting
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes import terminal
@@ -116,6 +118,8 @@ class Parts:
             notifier, self.monitor, board, roll, configuration=configuration, adopt=adopt
         )
         self.scaling = Scaling(board, roll)
+        wanted = conf.workers if loader.is_given(conf, "workers") else None
+        self.scouting = Scouting(board, self.forking, policy, application.follow, wanted)
         # control: answers to requests
         status = Status(
             board,

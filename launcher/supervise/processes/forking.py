@@ -64,6 +64,16 @@ class ForkingManager(cotyledon.ServiceManager):
             self.reconfigure(self._service, self._count)
         os.kill(os.getpid(), signal.SIGCHLD)  # cotyledon looks only after SIGCHLD
 
+    def in_forker(self, action: Callable[[], object]) -> None:
+        """Call `action` in the thread that forks. Meanwhile no worker is forked, and nobody waits
+        for other children. Any thread of the master. Raises what `action` raises."""
+
+        def act() -> None:
+            with self.forking:
+                action()
+
+        self._forker.submit(act).result()
+
     def forget(self, number: int) -> None:
         """Called in cotyledon's hook for a dead worker: no successor if the board wants none.
 

@@ -24,7 +24,7 @@ from tests.support.notify_socket import NotifySocket
 from tests.support.rabbitmq import Vhost
 from tests.support.waiting import wait_until
 
-PATIENT = {**FAST, "DEFAULT": {"start_timeout": 60}}
+PATIENT = with_options(DEFAULT={"start_timeout": 60}, supervision={"warm_up": False})
 SHORT = {**FAST, "DEFAULT": {"start_timeout": 2}}
 CALLERS = 4  # threads
 

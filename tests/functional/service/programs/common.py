@@ -1,9 +1,11 @@
 """What both kinds of programs do: read a configuration of their own, and serve calls."""
 
+import importlib
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,13 @@ class Endpoint:
 
     def tell(self, context: Any) -> list[Any]:
         """Who answers, and with which configuration."""
-        return [os.getpid(), CONF.word]
+        from tests.functional.service.programs import reader  # noqa: PLC0415  # it imports this
+
+        return [os.getpid(), reader.WORD]
+
+    def threads(self, context: Any) -> list[str]:
+        """The names of the threads in this process."""
+        return [thread.name for thread in threading.enumerate()]
 
     def wait_a_little(self, context: Any) -> None:
         """Wait by a looping call."""
@@ -62,6 +70,12 @@ def configure(argv: list[str]) -> None:
     CONF(argv[1:], project="program", version="1.2", default_config_files=[])
     log.setup(CONF, "program")
     oslo_messaging.set_transport_defaults("launcher")
+    for name in ("late", "reader", "threading_module"):
+        importlib.import_module(f"tests.functional.service.programs.{name}")
+    _go_wrong()
+
+
+def _go_wrong() -> None:
     if CONF.fault == "exit":
         sys.exit(3)
     elif CONF.fault == "raise":
