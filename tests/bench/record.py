@@ -155,7 +155,7 @@ def machine() -> dict[str, str]:
         "processor": model[1] if model else platform.machine(),
         "cores": str(cpuinfo.count("\nprocessor") + cpuinfo.startswith("processor")),
         "memory": f"{int(memory[1]) * 1024 / GIGABYTE:.0f} GiB" if memory else "unknown",
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],  # builds of one version come and go
         "Python": platform.python_version(),
         "RabbitMQ": _rabbitmq_version(),
     }
