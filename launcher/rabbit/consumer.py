@@ -18,6 +18,7 @@
 
 oslo.messaging's own listener acknowledges each call on arrival, has no limit, and goes on while it
 is being closed. A worker that dies loses the calls it took; a stop drops those that arrive late.
+The module is long, since a reader should not have to leave it to follow a call.
 
 Only the modules of this package use private names of oslo.messaging's AMQP driver.
 `tests/functional/test_amqp.py` fails when they change.

@@ -21,8 +21,7 @@ from launcher.board.slot_fields import TASK_BITS, seconds
 from launcher.serve.host_tasks import HostTasks
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
-from launcher.serve.task import Task, Timing, tune
-from launcher.serve.task_log import log_failure, log_long_run
+from launcher.serve.task import Task, Timing, log_failure, log_long_run, tune
 
 LOG = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ ALLOWED = (
     ("compute.cgroups", "read_text", "/proc and /sys"),
     ("compute.cpuinfo", "read_text", "/proc"),
     ("serve.lead", "read_text", "/proc"),
-    ("supervise.processes.oom_kills", "read_bytes", "/proc"),
+    ("supervise.processes.deaths", "read_bytes", "/proc"),
     ("supervise.processes.orphans", "read_text", "/proc"),
     ("serve.invalid_calls", "bind", "arguments, to a signature"),
     ("supervise.operations.scaling", "replace", "a worker, by another one"),

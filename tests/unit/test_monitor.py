@@ -285,7 +285,7 @@ def test_a_deadline_that_passes_while_the_monitor_sleeps_gets_a_respite(world: W
     pause = world.monitor.round()
 
     assert pause == FAST_ROUND_SECONDS
-    assert world.monitor.well
+    assert world.monitor.observation.well
     world.clock.move(RESPITE_SECONDS - 0.05)
     world.monitor.round()
     assert world.ended == []
@@ -354,14 +354,14 @@ def test_starvation_is_shown_while_it_lasts(
     world.be_ready()
     starve(world, 60)
     assert world.notifier.statuses[-1] == "degraded: 2/2 workers serving; the master is starved"
-    assert not world.monitor.well
+    assert not world.monitor.observation.well
     assert caplog.text.count("the master is starved: it runs less than half of the time") == 1
     assert caplog.text.count("the master did not run") < 10, "not a line for each pause"
 
     world.go_on(60)
 
     assert world.notifier.statuses[-1] == "2/2 workers serving"
-    assert world.monitor.well
+    assert world.monitor.observation.well
 
 
 def test_one_long_pause_after_some_short_ones_is_no_starvation(world: World) -> None:
@@ -376,7 +376,7 @@ def test_one_long_pause_after_some_short_ones_is_no_starvation(world: World) -> 
     world.go_on(5)
 
     assert world.ended == []
-    assert world.monitor.well
+    assert world.monitor.observation.well
 
 
 def test_a_monitor_that_overslept_still_pings_when_nobody_is_late(world: World) -> None:
@@ -498,7 +498,7 @@ def test_a_service_that_gave_up_asks_systemd_to_act_and_is_pinged_for_no_more(
     assert len(triggers) == 1
     assert max(world.notifier.times("WATCHDOG=1")) <= triggers[0]
     assert world.notifier.statuses[-1] == "degraded: 2/2 workers serving; worker 1 keeps dying"
-    assert not world.monitor.well
+    assert not world.monitor.observation.well
     world.monitor.give_up("worker 1 died once more")
     assert len(world.notifier.times("WATCHDOG=trigger")) == 1
 

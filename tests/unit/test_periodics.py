@@ -15,7 +15,7 @@ from launcher.board.counters import TASK, Counters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
 from launcher.errors import DatabaseUnavailable
-from launcher.serve import host_tasks, task_log
+from launcher.serve import host_tasks, task
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.periodics import PeriodicTasks
@@ -513,7 +513,7 @@ def test_what_fails_since_its_worker_leaves_is_no_failure(
     release.set()
 
     wait_until(lambda: "did not end well" in caplog.text, SOON, "it is told")
-    ours = [record for record in caplog.records if record.name == task_log.LOG.name]
+    ours = [record for record in caplog.records if record.name == task.LOG.name]
     assert [record.levelname for record in ours] == ["INFO"]
     assert slot.get("tasks_failed") == 0
 

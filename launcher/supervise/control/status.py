@@ -55,7 +55,7 @@ class Status:
             "pid": os.getpid(),
             "version": __version__,
             "headline": self._monitor.summary,
-            "healthy": self._monitor.well,
+            "healthy": self._monitor.observation.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
             "host": self._configuration.host,
             "program": self._program(),

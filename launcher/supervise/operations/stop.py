@@ -19,9 +19,7 @@ from launcher.supervise.watch.notify import Notifier
 
 LOG = logging.getLogger(__name__)
 
-STACKS_SECONDS = (
-    0.5  # after the graceful time: for a worker that does not stop to print its stacks
-)
+STACKS_SECONDS = 0.5  # after the graceful time: for workers to print their stacks
 FAILED_START_SECONDS = 5.0  # for the workers of a failed start to undo it
 LOOK_SECONDS = 0.05
 ABORT_LOOK_SECONDS = 0.005
@@ -45,10 +43,9 @@ class Stop:
         self._signals = 0
         self._over = threading.Event()
         self.failure: LauncherError | None = None
-        self.stop_workers: Callable[[], None] = lambda: None  # set before the workers are forked
-        self.is_worker: Callable[[int], bool] = lambda pid: (
-            True
-        )  # whether a child is a worker; set as well
+        # Set before the workers are forked:
+        self.stop_workers: Callable[[], None] = lambda: None
+        self.is_worker: Callable[[int], bool] = lambda pid: True  # whether a child is a worker
         self.kill_others: Callable[[], None] = lambda: None
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
@@ -148,10 +145,6 @@ class Stop:
         if now >= self._kill_at + LAST_RESORT_SECONDS:
             self._end_at_once()
 
-    @property
-    def _level(self) -> int:
-        return logging.WARNING if self._impatient else logging.ERROR
-
     def kill_all(self) -> None:
         """Kill all workers, and wait LAST_RESORT_SECONDS at most. Any thread of the master."""
         children = self._living_workers()
@@ -169,8 +162,9 @@ class Stop:
             self._killed = True
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        level = logging.WARNING if self._impatient else logging.ERROR
         for pid in self._unlogged(children):
-            LOG.log(self._level, "worker pid %d has not stopped yet: killed", pid)
+            LOG.log(level, "worker pid %d has not stopped yet: killed", pid)
 
     def _unlogged(self, children: Sequence[int]) -> list[int]:
         """Return the pids that were not logged before, and note them as logged."""

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 from launcher.board.board import Board
 from launcher.board.slot_fields import SlotView, seconds
@@ -14,12 +15,12 @@ from launcher.supervise.policy import InForce
 from launcher.supervise.processes import restarts
 from launcher.supervise.processes.life import Ending
 from launcher.supervise.processes.lives import Lives
-from launcher.supervise.processes.oom_kills import oom_kills
 from launcher.supervise.watch.suspicion import is_late, task_name
 
 LOG = logging.getLogger(__name__)
 
 MOST_KEPT = 1000  # deaths of one slot
+VMSTAT = Path("/proc/vmstat")
 
 
 class Deaths:
@@ -194,3 +195,17 @@ class Deaths:
         alike = self._all_fail_alike()
         more = "every worker fails like that" if alike else self._count(number)
         return WorkersKeptDying(binary=self._binary, reason=f"{sentence}; {more}")
+
+
+def oom_kills(vmstat: Path = VMSTAT) -> int:
+    """Return how many processes the kernel has killed for want of memory since boot.
+
+    The count is for the whole machine and includes limits of control groups (proc(5), oom_kill).
+    It is 0 if the kernel does not give it.
+    """
+    try:
+        text = vmstat.read_bytes()
+    except OSError:
+        return 0
+    count, _, _ = text.partition(b"\noom_kill ")[2].partition(b"\n")
+    return int(count) if count.isdigit() else 0

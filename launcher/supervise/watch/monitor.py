@@ -199,11 +199,6 @@ class Monitor:
         return self._clock_gaps.until
 
     @property
-    def well(self) -> bool:
-        """Whether all workers serve and there is no problem. Any thread."""
-        return self.observation.well
-
-    @property
     def summary(self) -> str:
         """The line that STATUS= shows. Any thread."""
         return self.observation.summary
