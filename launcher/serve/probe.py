@@ -69,13 +69,13 @@ class Probe:
             process answered.
         """
         try:
-            self._go_round()
+            self._call_ourselves()
         except ProbeFailed:
             self._note(succeeded=False)
             raise
         self._note(succeeded=True)
 
-    def _go_round(self) -> None:
+    def _call_ourselves(self) -> None:
         call = self._pending
         if call is None or call.answered.is_set():
             call = self._pending = _Call(threading.Event())

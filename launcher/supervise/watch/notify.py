@@ -30,7 +30,7 @@ class Notifier:
 
     def __init__(self, channel: sdnotify.SystemdNotifier | None, watchdog_usec: int = 0) -> None:
         self._channel = channel
-        self._owed: deque[str] = deque(maxlen=KEPT)
+        self._unsent: deque[str] = deque(maxlen=KEPT)
         self._lock = threading.RLock()  # two threads must not offer the same message
         self._status = ""
         self._stopping = False
@@ -117,13 +117,13 @@ class Notifier:
     def flush(self) -> None:
         """Send again what a full receiver queue refused; called in each round of the monitor."""
         with self._lock:
-            while self._owed and self._send(self._owed[0]):
-                self._owed.popleft()
+            while self._unsent and self._send(self._unsent[0]):
+                self._unsent.popleft()
 
     def flush_until(self, deadline: float) -> None:
         """Called in the master last of all: retry until `deadline` (monotonic seconds)."""
         self.flush()
-        while self._owed and time.monotonic() < deadline:
+        while self._unsent and time.monotonic() < deadline:
             time.sleep(0.01)
             self.flush()
 
@@ -143,13 +143,13 @@ class Notifier:
             if status is not None:
                 message = f"{message}\n{_status_line(status)}"
                 self._status = status
-            self._owed.append(message)
+            self._unsent.append(message)
             self.flush()
 
     def _offer(self, message: str) -> bool:
         """Send a message that may be lost, unless others wait; return whether it was sent."""
         with self._lock:
-            return not self._owed and self._send(message)
+            return not self._unsent and self._send(message)
 
     def _send(self, message: str) -> bool:
         if self._channel is None:
