@@ -20,9 +20,13 @@ PROJECT = --no-build-isolation --use-pep517 --editable
 BUILT_OF = pyproject.toml constraints.txt launcher/supervise/processes/_immortal.c
 
 # Tests wait for processes most of their time: those that start some here, and the scenarios on
-# systemd, which share a container, run side by side.
-PARALLEL = --numprocesses=2
+# systemd, which share a container, run side by side. A worker keeps the tests of a module, which
+# share brokers, and takes over some of another worker when it has no more.
+PARALLEL = --numprocesses=2 --dist=worksteal
 SIDES = functional-side systemd-side
+
+# Tests start hundreds of processes: each would compile the sources again.
+export PYTHONDONTWRITEBYTECODE =
 
 DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
     systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring
