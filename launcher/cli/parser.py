@@ -1,4 +1,7 @@
-"""The grammar of the command line: commands, options and their help texts."""
+"""The grammar of the command line: commands, options and their help texts.
+
+The module is long: it is one list.
+"""
 
 import argparse
 import re

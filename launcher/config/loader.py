@@ -32,17 +32,9 @@ CONTEXT_LOG_FORMAT = LOG_FORMAT.replace("%(message)s", "[%(request_id)s] %(messa
 CREDENTIALS = {"transport_url": None, "connection": "database"}  # option: its group
 
 # The options that a reload puts in force without new processes.
-MUTABLE: frozenset[OptionKey] = frozenset(
-    {
-        ("DEFAULT", "debug"),
-        *(
-            (group or "DEFAULT", opt.dest)
-            for group, opts in GROUPS.items()
-            for opt in opts
-            if opt.mutable
-        ),
-    }
-)
+MUTABLE: frozenset[OptionKey] = frozenset({("DEFAULT", "debug")}) | {
+    (group or "DEFAULT", opt.dest) for group, opts in GROUPS.items() for opt in opts if opt.mutable
+}
 
 
 def register(conf: cfg.ConfigOpts, *, bus: bool = True) -> None:

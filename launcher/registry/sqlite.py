@@ -1,4 +1,4 @@
-"""A SQLite file as the registry's database: opens it, checks it, has its tables made.
+"""A SQLite file as the registry's database: opened, checked, its errors judged, its tables made.
 
 Nothing is written to a file before the checks: a damaged file, or one of another program, stays as
 it is.

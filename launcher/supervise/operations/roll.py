@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 
 from launcher.board.board import Board
 from launcher.board.states import Wait, Wanted, WorkerState
@@ -33,9 +32,7 @@ LOOK_SECONDS = 0.01
 
 class Roll:
     """One a master. Each operation runs within `turn`, in its own thread; one runs at a time.
-
-    All methods that wait raise ServiceStopping when a stop begins.
-    """
+    All methods that wait raise ServiceStopping when a stop begins."""
 
     def __init__(
         self,
@@ -112,11 +109,10 @@ class Roll:
         wanted = workers if surge is None else workers + 1
 
         def enough() -> bool:
-            others = [slot for slot in self._board.slots() if slot.number != surge]
             idle = sum(
-                slot.state is not WorkerState.SERVING
-                and (slot.number in self._resting or slot.get("waiting") == Wait.REFUSED)
-                for slot in others
+                slot.number in self._resting or slot.get("waiting") == Wait.REFUSED
+                for slot in self._board.slots()
+                if slot.number != surge and slot.state is not WorkerState.SERVING
             )
             return self._board.serving() + idle >= wanted
 
@@ -199,10 +195,8 @@ class Roll:
         self._await_departures([slot])
 
     def _await_departures(self, slots: Sequence[int]) -> None:
-        """Tell the workers of these slots to leave, and wait until they have.
-
-        A worker may die before it is told, and have a successor: that one is told, too.
-        """
+        """Tell the workers of these slots to leave, and wait until they have. A worker may die
+        before it is told, and have a successor: that one is told, too."""
         told: dict[int, int] = {}
         self._await(lambda: not sum(self._tell_to_leave(slot, told) for slot in slots))
 
@@ -213,9 +207,8 @@ class Roll:
 
         :param told: pids that got the signal, by slot.
         """
-        pid = self._board.slot(number).get(
-            "pid"
-        )  # read before `next_move`: it may have a successor by then
+        # Read before `next_move`: the worker may have a successor by then.
+        pid = self._board.slot(number).get("pid")
         if pid and self._lives.next_move(number) is Move.LEAVE and told.get(number) != pid:
             told[number] = pid
             with suppress(ProcessLookupError):
@@ -235,9 +228,9 @@ class Roll:
     def _await_serving(self, number: int, name: str) -> None:
         """Wait until the slot's worker serves or has failed. The monitor judges if it is late."""
         slot = self._board.slot(number)
-        cause = partial(self._lives.cause_of_end, number)
-        self._await(lambda: slot.state is WorkerState.SERVING or cause() is not None)
-        if (reason := cause()) is not None:
+        cause = self._lives.cause_of_end
+        self._await(lambda: slot.state is WorkerState.SERVING or cause(number) is not None)
+        if (reason := cause(number)) is not None:
             raise ReplacementFailed(worker=name, reason=reason)
 
     def _await(self, condition: Callable[[], object]) -> None:
