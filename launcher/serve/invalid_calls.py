@@ -164,7 +164,7 @@ def _shown(value: object) -> str:
 
 
 def _arguments_of(signature: inspect.Signature) -> str:
-    _, *arguments = signature.parameters.values()  # the first one is the context
+    arguments = [*signature.parameters.values()][1:]  # the first one is the context
     return ", ".join(map(str, arguments)) or "none"
 
 

@@ -16,12 +16,14 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 from oslo_serialization import jsonutils
 
 from launcher.rpc_results import (
+    CHARACTER_BYTES,
     HEAD_BYTES,
     NO_LIMITS,
     Limits,
     Unanswerable,
     check_answer,
     double_encoded,
+    to_json,
     told,
 )
 
@@ -172,3 +174,10 @@ def test_the_size_of_what_is_sent_to_amqp_is_known(answer: object) -> None:
 
     assert len(outer) - double_encoded(inner) < HEAD_BYTES
     assert double_encoded(inner) <= len(outer)
+
+
+@pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "\0", "ä", "\udcff", "\U0001f600"])
+def test_a_short_text_is_sent_without_a_look_at_its_size(character: str) -> None:
+    text = to_json(character * 100)
+
+    assert max(len(text), double_encoded(text)) < 100 * CHARACTER_BYTES

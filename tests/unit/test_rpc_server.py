@@ -19,6 +19,7 @@ from launcher.board.last_tries import LastTries
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.serve import rpc
 from launcher.serve.calls_in_hand import TrackedEndpoint
+from launcher.serve.invalid_calls import Parameters, argument_problem
 from launcher.serve.manager import expected_exceptions
 from launcher.serve.redelivery import CallServer
 from launcher.serve.rpc import (
@@ -440,3 +441,28 @@ def test_what_was_found_is_remembered_and_garbage_is_not(
     for zeros in range(9):
         assert find({"method": "safe", "version": f"1.0{zeros * '0'}"}) is find(call)
     assert len(find._found) == 5
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda context: None,
+        lambda context, a, b=1: None,
+        lambda context, *, a: None,
+        lambda context, *rest: None,
+        lambda context, a, /: None,
+        lambda context, **rest: None,
+        lambda *everything: None,
+        lambda *, a: None,
+        lambda: None,
+        max,
+    ],
+)
+def test_arguments_that_fit_at_a_quick_look_are_no_problem(method: Any) -> None:
+    known, plain = Parameters(method), 0
+    for given in ({}, {"a": 1}, {"a": 1, "b": 2}, {"b": 2}, {"context": 1}, {1: 2}, None, [1]):
+        problem = argument_problem({"method": "m", "args": given}, known.signature)
+        assert not (known.fit(given) and problem)
+        plain += known.fit(given)
+    ordinary = known.signature is not None and len(known.signature.parameters) > 0
+    assert plain or not ordinary or "*" in str(known.signature) or "/" in str(known.signature)
