@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from uuid import uuid4
 
 from tests.programs.environments import Environment
+from tests.programs.placement import placement
 from tests.support.commands import environment, render
 from tests.support.databases import Database, Server
 from tests.support.directories import short_directory
@@ -25,6 +26,7 @@ class Deployment(ABC):
     """One project on its database server. `deployed` makes it, once a session."""
 
     name: ClassVar[str]
+    placement: ClassVar[str]  # its address
     server: ClassVar[str] = "postgresql"  # of tests.support.databases.SERVERS
 
     def __init__(self, directory: Path, databases: dict[str, Database]) -> None:
@@ -39,6 +41,7 @@ class Deployment(ABC):
         """With its databases, which go at the end."""
         with ExitStack() as stack:
             directory = stack.enter_context(short_directory(f"{cls.name}-"))
+            cls.placement = stack.enter_context(placement())
             made = {name: stack.enter_context(server.database()) for name in cls.tables()}
             yield cls(directory, made)
 
@@ -77,7 +80,7 @@ class Deployment(ABC):
 
 
 class Nova(Deployment):
-    """nova, with one cell, and without placement."""
+    """nova, with one cell, and a placement that is not available."""
 
     name = "nova"
 
@@ -102,7 +105,7 @@ class Nova(Deployment):
             "database": {"connection": self.url()},
             "api_database": {"connection": self.url("api")},
             "oslo_concurrency": {"lock_path": self.directory / "locks"},
-            "placement": {"auth_type": "none", "endpoint_override": f"{NOWHERE}/placement"},
+            "placement": {"auth_type": "none", "endpoint_override": self.placement},
         }
 
 

@@ -39,9 +39,17 @@ class Results:
         self.found.setdefault(program.name, {})[column] = text
 
     def write(self) -> None:
-        """All programs, or nothing: of a part of the tests no table is made."""
-        if all(set(self.found.get(program.name, {})) == set(COLUMNS) for program in PROGRAMS):
-            PATH.write_text(HEAD + "".join(self._line(program) for program in PROGRAMS))
+        """Programs of which all is known; of the others the lines that are there already stay."""
+        old = PATH.read_text().splitlines(keepends=True) if PATH.exists() else []
+        lines = {line.split("|")[1].strip(): line for line in old if line.startswith("| ")}
+        new = {
+            program.name: self._line(program)
+            for program in PROGRAMS
+            if set(self.found.get(program.name, {})) == set(COLUMNS)
+        }
+        if new:
+            both = lines | new
+            PATH.write_text(HEAD + "".join(both.get(program.name, "") for program in PROGRAMS))
 
     def _line(self, program: Program) -> str:
         version = f"{program.project} {Environment(program.project).version}"
