@@ -11,7 +11,7 @@ LEAVES = 5  # the most that are told of a group
 REMOTE = "_Remote"  # oslo.messaging appends it to the class name of an error from another process
 
 # oslo.messaging appends the traceback to the text of such an error. In a group a plus precedes it.
-_TRACEBACK = re.compile(r"\n[ +|A-Za-z]*Traceback \(most recent call last\)")
+_TRACEBACK = r"\n[ +|A-Za-z]*Traceback \(most recent call last\)"
 
 
 def one_line(error: BaseException) -> str:
@@ -37,9 +37,9 @@ def _text(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001  # foreign code may raise anything
         return ""
     first = next(iter(error.args), None)
-    if isinstance(first, str) and _TRACEBACK.search(first):
+    if isinstance(first, str) and re.search(_TRACEBACK, first):
         text = first  # str() of a KeyError is the repr
-    return fit(_joined(_TRACEBACK.split(text, maxsplit=1)[0])).rstrip(".")
+    return fit(_joined(re.split(_TRACEBACK, text, maxsplit=1)[0])).rstrip(".")
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> str:

@@ -5,6 +5,7 @@ feed in it could forge a log line. An escape sequence could command the terminal
 """
 
 import re
+from collections.abc import Callable
 
 LINE_CHARACTERS = 8000  # of one line
 LINES = 2000  # of one block, such as a traceback
@@ -15,7 +16,7 @@ CUT = "…"
 # Control characters (C0, DEL, C1), line and paragraph separators, marks that change the direction
 # of text, and surrogates, which UTF-8 cannot encode.
 _UNFIT = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_UNFIT_PATTERN = re.compile(f"[{_UNFIT}]")
+_UNFIT_PATTERN = f"[{_UNFIT}]"  # compiled at the first use: that takes longer than a probe should
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -24,7 +25,7 @@ def fit(text: str, limit: int = LINE_CHARACTERS) -> str:
 
     :param limit: characters; a longer text is cut and ends in an ellipsis.
     """
-    found = _UNFIT_PATTERN.sub(_escape, text[: limit + 1])
+    found = _replace(_escape, text[: limit + 1])
     return found if len(found) <= limit else found[: limit - len(CUT)] + CUT
 
 
@@ -40,7 +41,7 @@ def fit_block(text: str) -> list[str]:
 def fit_json(text: str) -> str:
     """JSON with the same meaning and no unfit characters except line feeds. JSON has no others
     outside its strings."""
-    return _UNFIT_PATTERN.sub(_escape_for_json, text)
+    return "\n".join(_replace(_escape_for_json, line) for line in text.split("\n"))
 
 
 def fit_record(line: str, more: str) -> str:
@@ -53,6 +54,11 @@ def fit_record(line: str, more: str) -> str:
     return "\n".join([first, *marked])
 
 
+def _replace(escape: Callable[[re.Match[str]], str], text: str) -> str:
+    plain = text.isascii() and text.isprintable()
+    return text if plain else re.sub(_UNFIT_PATTERN, escape, text)
+
+
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
     code = ord(character)
@@ -60,5 +66,4 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _escape_for_json(match: re.Match[str]) -> str:
-    character = match.group()
-    return character if character == "\n" else f"\\u{ord(character):04x}"
+    return f"\\u{ord(match.group()):04x}"

@@ -6,14 +6,13 @@ eventlet imports dnspython. That would cost each start 0.3 s and 20 MB.
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 
-class _NoEventlet(MetaPathFinder):
-    """Makes every import of eventlet fail. `None` in sys.modules would do that too, but programs
-    look there to find out whether it has been imported."""
+class _NoEventlet:
+    """A finder of sys.meta_path that makes every import of eventlet fail. `None` in sys.modules
+    would do that too, but programs look there to find out whether it has been imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

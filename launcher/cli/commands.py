@@ -11,7 +11,6 @@ from launcher.cli import (
 )
 from launcher.cli import (
     common_options,
-    completion,
     config_command,
     control_commands,
     methods,
@@ -19,7 +18,7 @@ from launcher.cli import (
 )
 from launcher.cli.control_client import ControlClient
 from launcher.config import loader
-from launcher.directories import paths
+from launcher.directories import locations
 from launcher.errors import ConfigError, NoAnswer
 
 Load = Callable[[], None]  # reads the configuration into cfg.CONF, or raises ConfigError
@@ -44,10 +43,8 @@ CONTROL: dict[str, Callable[[ControlClient, argparse.Namespace], int]] = {
 
 def run(binary: str, args: argparse.Namespace, load: Load) -> int:
     """Run a command. Return its exit status."""
-    if args.command == "config sample":  # needs no configuration, nor does the next
+    if args.command == "config sample":  # needs no configuration
         return config_command.sample(cfg.CONF, args)
-    if args.command == "completion":
-        return completion.show(binary, args)
     if command := CONTROL.get(args.command):
         return command(_control_client(binary, args), args)
     load()
@@ -67,4 +64,4 @@ def _control_client(binary: str, args: argparse.Namespace) -> ControlClient:
         found = loader.runtime_path(binary, common_options.config_args(args))
         return ControlClient(binary, found, host=host)
     except ConfigError as error:
-        return ControlClient(binary, paths.runtime_path(os.environ, binary), error, host)
+        return ControlClient(binary, locations.runtime_path(os.environ, binary), error, host)

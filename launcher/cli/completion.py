@@ -6,17 +6,17 @@ from launcher.cli import parser
 from launcher.cli.output import print_text
 
 
-def show(binary: str, args: argparse.Namespace) -> int:
+def show(grammar: argparse.ArgumentParser, shell: str) -> int:
     """Print the script, for `source <(compute-launcher completion bash)` or a file."""
     import shtab  # noqa: PLC0415  # no other command needs it
 
+    binary = grammar.prog
     name = parser.methods_function(binary)
     ask = f"{binary} methods --names 2>/dev/null"
     preamble = {
         "bash": f'{name}() {{ compgen -W "$({ask})" -- "$1"; }}\n',
         "zsh": f'{name}() {{ compadd -- ${{(f)"$({ask})"}} }}\n',
     }
-    grammar, shell = parser.build(binary), args.shell
     script = shtab.complete(grammar, shell=shell, preamble=preamble.get(shell, ""))
     print_text(script.rstrip("\n"))
     return 0

@@ -1,19 +1,16 @@
 """HTTP/1.1 to the master of a running service, through its control socket."""
 
-import http.client
 import json
 import os
 import select
 import socket
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli import control_connection
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.errors import (
     CommandFailed,
-    ConfigError,
     NotAnswering,
     NotPermitted,
     NotRunning,
@@ -21,23 +18,34 @@ from launcher.errors import (
     RootRestricted,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ANSWER_SECONDS = 10.0
 AGAIN_SECONDS = 0.05
-UNANSWERED = (OSError, http.client.HTTPException, ValueError)  # ValueError: no JSON
+PIECE_BYTES = 1 << 16  # of an answer
+UNANSWERED = (OSError, ValueError)  # ValueError: no HTTP, or no JSON
 
 
-class ControlClient(NamedTuple):
-    """Asks the master of a service that runs in a runtime directory.
+class ControlClient:
+    """Asks the master of a service that runs in a runtime directory."""
 
-    :ivar host: the host that the command line names; None: any.
-    :ivar problem: why the configuration cannot be read. A service may still run with what it read
-        before, in the default runtime directory.
-    """
-
-    binary: str
-    runtime_path: Path
-    problem: ConfigError | None = None
-    host: str | None = None
+    def __init__(
+        self,
+        binary: str,
+        runtime_path: "Path | str",
+        problem: Exception | None = None,
+        host: str | None = None,
+    ) -> None:
+        """:param problem: raised if nobody listens there: why the configuration cannot be read,
+            for instance. A service may still run in the default directory, with what it read
+            before.
+        :param host: the host that the command line names; None: any.
+        """
+        self.binary = binary
+        self.runtime_path = str(runtime_path)
+        self.problem = problem
+        self.host = host
 
     def ask(
         self,
@@ -51,11 +59,10 @@ class ControlClient(NamedTuple):
 
         :param timeout: seconds; None: no limit, since a drain may have none. The wait ends when
             the service ends, or when the master does not answer other requests any more.
-        :raises NotRunning: nobody listens there.
+        :raises NotRunning: nobody listens there; or `problem`, if there is one.
         :raises NotAnswering: the master listens, and no answer comes.
         :raises NotPermitted, RootRestricted: this user may not ask the service.
         :raises MasterUntrusted: another program may listen there instead of the service.
-        :raises ConfigError: nobody listens there, and the configuration cannot be read.
         :raises OtherHost: the service is that of another host.
         """
         if self.host is not None:
@@ -72,14 +79,18 @@ class ControlClient(NamedTuple):
             connection = UnixConnection(self.runtime_path, timeout)
             try:
                 self._connect(connection)
-                _send(connection, verb, path, body)
+                connection.request(verb, path, body)
                 if timeout is None:
                     self._wait(connection)
                 return _receive(connection)
             except UNANSWERED as error:
                 # The master may have closed the connection unread. Only a GET is safe to repeat.
-                if verb != "GET" or not _cut_off(error) or time.monotonic() >= end:
-                    place = self.runtime_path / CONTROL_SOCKET
+                if (
+                    verb != "GET"
+                    or not isinstance(error, ConnectionError)
+                    or time.monotonic() >= end
+                ):
+                    place = f"{self.runtime_path}/{CONTROL_SOCKET}"
                     reason = str(error) or type(error).__name__
                     raise NotAnswering(binary=self.binary, path=place, reason=reason) from error
             finally:
@@ -92,7 +103,7 @@ class ControlClient(NamedTuple):
             self.check_answers()
 
     def _connect(self, connection: "UnixConnection") -> None:
-        place = self.runtime_path / CONTROL_SOCKET
+        place = f"{self.runtime_path}/{CONTROL_SOCKET}"
         try:
             connection.connect()
         except PermissionError as error:
@@ -128,18 +139,10 @@ class ControlClient(NamedTuple):
         self.ask("GET", "/health", timeout=ANSWER_SECONDS)
 
 
-def _send(connection: "UnixConnection", verb: str, path: str, body: dict[str, Any] | None) -> None:
-    connection.request(verb, path, body=None if body is None else json.dumps(body))
-
-
 def _receive(connection: "UnixConnection") -> tuple[int, dict[str, Any]]:
-    response = connection.getresponse()
-    answer: dict[str, Any] = json.loads(response.read())
-    return response.status, answer
-
-
-def _cut_off(error: Exception) -> bool:
-    return isinstance(error, (ConnectionError, http.client.IncompleteRead))
+    status, content = connection.answer()
+    answer: dict[str, Any] = json.loads(content)
+    return status, answer
 
 
 def error_text(status: int, answer: dict[str, Any]) -> str:
@@ -147,19 +150,26 @@ def error_text(status: int, answer: dict[str, Any]) -> str:
     return str(answer.get("error", f"HTTP status {status}"))
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over the control socket."""
+class UnixConnection:
+    """One request and its answer over the control socket, by HTTP/1.1. http.client would take more
+    time than all else that a probe does.
 
-    def __init__(self, runtime_path: Path, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._runtime_path = runtime_path
+    :ivar sock: the socket, since `connect`.
+    """
+
+    sock: socket.socket
+
+    def __init__(self, runtime_path: "Path | str", timeout: float | None) -> None:
+        """:param timeout: seconds of each wait; None: no limit."""
+        self._runtime_path = str(runtime_path)
+        self._timeout = timeout
 
     def connect(self) -> None:
         """Connect to the control socket. Wait up to the timeout while its backlog is full."""
-        end = time.monotonic() + (self.timeout or ANSWER_SECONDS)
+        end = time.monotonic() + (self._timeout or ANSWER_SECONDS)
         while True:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
+            self.sock.settimeout(self._timeout)
             try:
                 control_connection.connect(self.sock, self._runtime_path)
             except BlockingIOError:  # connect(2), EAGAIN: the backlog is full
@@ -169,3 +179,44 @@ class UnixConnection(http.client.HTTPConnection):
                 time.sleep(AGAIN_SECONDS)
             else:
                 return
+
+    def request(self, verb: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """Send it. Raises OSError."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{verb} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        self.sock.sendall(head.encode() + content)
+
+    def answer(self) -> tuple[int, bytes]:
+        """HTTP status and content of the answer.
+
+        :raises ConnectionResetError: the connection ended before its end.
+        :raises OSError: it does not come. :raises ValueError: it is no HTTP.
+        """
+        received = bytearray()
+        while (found := _parse(received)) is None:
+            piece = self.sock.recv(PIECE_BYTES)
+            if not piece:
+                raise ConnectionResetError("the connection ended before the answer did")
+            received += piece
+        return found
+
+    def close(self) -> None:
+        """Also without a connection."""
+        if hasattr(self, "sock"):
+            self.sock.close()
+
+
+def _parse(received: bytearray) -> tuple[int, bytes] | None:
+    """An answer of the master, which always has a Content-Length; None: it is not complete."""
+    head, end, content = received.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    status_line, *fields = head.decode("latin-1").split("\r\n")
+    protocol, _, rest = status_line.partition(" ")
+    by_name = {name.lower(): value for name, _, value in (one.partition(":") for one in fields)}
+    if not protocol.startswith("HTTP/1."):
+        raise ValueError("the answer is no HTTP")
+    length = int(by_name.get("content-length", ""))
+    return (int(rest[:3]), bytes(content[:length])) if len(content) >= length else None

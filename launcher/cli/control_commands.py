@@ -1,8 +1,6 @@
 """`status`, `health`, `reload`, `scale` and `restart-worker`: commands that ask the master."""
 
-import argparse
 import os
-import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +23,8 @@ from launcher.errors import (
 )
 
 if TYPE_CHECKING:
+    import argparse
+
     from rich.console import RenderableType
 
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
@@ -32,13 +32,15 @@ REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
 SYSTEMD_SECONDS = 2.0  # within which systemd's SIGTERM follows the one to the master
 
 
-def reload(client: ControlClient, args: argparse.Namespace) -> int:
+def reload(client: ControlClient, args: "argparse.Namespace") -> int:
     """Reload the configuration. Return when that is done.
 
     :raises ReloadFailed: the old configuration stays in force, or some workers keep it.
     """
     by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())  # systemd.exec(5)
     if by_systemd:
+        import signal  # noqa: PLC0415  # for this alone
+
         signal.signal(signal.SIGTERM, _end_with_the_unit)
     try:
         status, answer = client.post("/reload")
@@ -60,7 +62,7 @@ def _end_with_the_unit(number: int, _: object) -> NoReturn:
     os._exit(ExitStatus.STOPPED)
 
 
-def scale(client: ControlClient, args: argparse.Namespace) -> int:
+def scale(client: ControlClient, args: "argparse.Namespace") -> int:
     """Change the number of workers. Return when that many serve and surplus ones have left.
 
     :raises CommandFailed: an additional worker does not become ready, for instance.
@@ -71,7 +73,7 @@ def scale(client: ControlClient, args: argparse.Namespace) -> int:
     return 0
 
 
-def restart_worker(client: ControlClient, args: argparse.Namespace) -> int:
+def restart_worker(client: ControlClient, args: "argparse.Namespace") -> int:
     """Drain a worker and replace it. Return when the new worker serves.
 
     :raises CommandFailed: it does not.
@@ -82,7 +84,7 @@ def restart_worker(client: ControlClient, args: argparse.Namespace) -> int:
     return 0
 
 
-def status(client: ControlClient, args: argparse.Namespace) -> int:
+def status(client: ControlClient, args: "argparse.Namespace") -> int:
     """Show the workers. Return 0 when the service is healthy, 1 when it is degraded or does not
     answer, 3 when it does not run."""
     if args.watch:
@@ -90,7 +92,7 @@ def status(client: ControlClient, args: argparse.Namespace) -> int:
     return _judged(client, lambda: _show_status(client, args))
 
 
-def health(client: ControlClient, args: argparse.Namespace) -> int:
+def health(client: ControlClient, args: "argparse.Namespace") -> int:
     """Show the health. For the probe of a container.
 
     Return 0 when the service serves, also with a warning. Return 1 when it does not serve or does
@@ -108,7 +110,7 @@ def _judged(client: ControlClient, show: Callable[[], int]) -> int:
         return EXIT_NOT_RUNNING if isinstance(error, NotRunning) else EXIT_DEGRADED
 
 
-def _show_status(client: ControlClient, args: argparse.Namespace) -> int:
+def _show_status(client: ControlClient, args: "argparse.Namespace") -> int:
     if args.report is not None:
         return _report(client, args.report)
     answer = _status(client)
@@ -119,7 +121,7 @@ def _show_status(client: ControlClient, args: argparse.Namespace) -> int:
     return EXIT_HEALTHY if answer["healthy"] else EXIT_DEGRADED
 
 
-def _show_health(client: ControlClient, args: argparse.Namespace) -> int:
+def _show_health(client: ControlClient, args: "argparse.Namespace") -> int:
     _, answer = client.ask("GET", "/health", timeout=ANSWER_SECONDS)
     if args.json:
         print_json(answer)

@@ -7,39 +7,40 @@ it. So a command asks the kernel for the listener's uid before it sends or reads
 import os
 import socket
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher import peer_credentials
 from launcher.directories import ownership
-from launcher.directories.beneath import Beneath
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.errors import MasterUntrusted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ANSWER_SECONDS = 10.0
 
 
-def connect(connection: socket.socket, runtime_path: Path) -> int:
+def connect(connection: socket.socket, runtime_path: "Path | str") -> int:
     """Connect to the master of a service.
 
     :returns: the uid under which it runs, by the kernel.
     :raises MasterUntrusted: another user owns the directory, its path or the socket.
     :raises OSError: nobody listens there, or the socket must not be opened.
     """
-    path = runtime_path / CONTROL_SOCKET
-    reached = ownership.reach(str(runtime_path.absolute()))
-    runtime = Beneath(reached.descriptor, str(runtime_path))
+    path = f"{runtime_path}/{CONTROL_SOCKET}"
+    reached = ownership.reach(os.path.join(os.getcwd(), runtime_path))  # noqa: PTH109, PTH118  # pathlib is slow to import
     try:
         _check_directory(runtime_path, reached)
-        _connect(connection, runtime, path)
+        _connect(connection, reached.descriptor, path)
     finally:
-        runtime.close()
+        os.close(reached.descriptor)
     uid = peer_credentials.of_peer(connection).uid
     if not _may_answer(uid, reached):
         raise MasterUntrusted(path=path, reason=f"{ownership.name_of(uid)} listens there")
     return uid
 
 
-def uid_of_master(runtime_path: Path) -> int:
+def uid_of_master(runtime_path: "Path | str") -> int:
     """The uid of the master of a runtime directory, by the kernel. Where an id-mapped mount hides
     the directory's owner, only this tells the uid.
 
@@ -51,15 +52,18 @@ def uid_of_master(runtime_path: Path) -> int:
         return connect(connection, runtime_path)
 
 
-def _connect(connection: socket.socket, runtime: Beneath, path: Path) -> None:
-    facts = runtime.facts(CONTROL_SOCKET)
-    if facts is not None and stat.S_ISLNK(facts.st_mode):
-        raise MasterUntrusted(path=path, reason="it is a link")
-    with runtime.address(CONTROL_SOCKET) as address:  # follows no link, also one made just now
-        connection.connect(address)
+def _connect(connection: socket.socket, directory: int, path: str) -> None:
+    """By a descriptor: a link is not followed, and the path may be longer than sun_path."""
+    opened = os.open(CONTROL_SOCKET, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if stat.S_ISLNK(os.fstat(opened).st_mode):
+            raise MasterUntrusted(path=path, reason="it is a link")
+        connection.connect(f"/proc/self/fd/{opened}")
+    finally:
+        os.close(opened)
 
 
-def _check_directory(path: Path, reached: ownership.Reached) -> None:
+def _check_directory(path: "Path | str", reached: ownership.Reached) -> None:
     """Refuse a directory that is neither ours nor root's. Root also accepts one of another user,
     if only root or that user could have put it there."""
     user = os.geteuid()

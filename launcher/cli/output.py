@@ -3,12 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from launcher.errors import OutputLost
+from launcher.errors import ExitStatus, LauncherError, OutputLost
 from launcher.foreign_text import fit, fit_block, fit_json
-from launcher.writing import log
+from launcher.writing import journal
 
 
 def print_line(text: str) -> None:
@@ -60,7 +60,27 @@ def complain(binary: str, problem: object) -> None:
     kind = "" if text.startswith("warning: ") else "error: "
     line = f"{binary}: {kind}{text}"
     try:
-        sys.stderr.write(f"{log.error_prefix()}{fit(line)}\n")
+        sys.stderr.write(f"{journal.error_prefix()}{fit(line)}\n")
         sys.stderr.flush()
     except OSError:  # a failed flush at exit would change the exit status
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def guarded(
+    binary: str, command: Callable[[], int], end_log: Callable[[], object] = lambda: None
+) -> int:
+    """Run a command. Return its exit status; that of an error, after its sentence on stderr.
+
+    :param end_log: called before the sentence, so that it is the last line.
+    """
+    try:
+        return command()
+    except LauncherError as error:
+        end_log()
+        complain(binary, error)
+        return error.exit_status
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.STOPPED
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED

@@ -5,7 +5,6 @@ The module is long: it is one list.
 
 import argparse
 import re
-from pathlib import Path
 from typing import Any
 
 from launcher import __version__
@@ -37,12 +36,6 @@ EXAMPLES = {
     "completion": "bash > completion.sh",
 }
 SHELLS = ("bash", "zsh", "tcsh")
-
-
-def binary_name(script: str) -> str:
-    """The name of the service: the script's, or compute-launcher under `python -m launcher`."""
-    name = Path(script).name
-    return "compute-launcher" if name == "__main__.py" else name.removesuffix(".py")
 
 
 def build(binary: str) -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from launcher import blocked_signals
 from launcher.cli import common_options, parser
+from launcher.directories import locations
 from launcher.errors import ExitStatus, LauncherError, UsageError
 from launcher.program.finding import Program, find, service_of
 from launcher.supervise.watch.notify import Notifier
@@ -34,7 +35,7 @@ def runs_program(argv: Sequence[str]) -> bool:
     if not any(word.startswith(SHORTEST) for word in ours[1:]):
         return False
     try:
-        args = parser.build(parser.binary_name(argv[0])).parse_args(ours[1:])
+        args = parser.build(locations.binary_name(argv[0])).parse_args(ours[1:])
     except LauncherError:
         return True  # `main` says what is wrong
     return hasattr(args, "program") and args.command in {None, "config check"}
@@ -61,7 +62,7 @@ def refuse(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run a program, or check it. Return the exit status. Called with all signals blocked."""
     ours, arguments = split(argv)
-    script = parser.binary_name(argv[0])
+    script = locations.binary_name(argv[0])
     try:
         args = parser.build(script).parse_args(ours[1:])
         _check_options(args)

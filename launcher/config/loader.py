@@ -22,7 +22,7 @@ from launcher.config.file_contents import OptionKey
 from launcher.config.masking import mask_url
 from launcher.config.options import GROUPS
 from launcher.config.reading import read_files, read_value
-from launcher.directories import paths
+from launcher.directories import locations
 from launcher.errors import OptionError, UsageError
 from launcher.exception_text import one_line
 
@@ -150,8 +150,8 @@ def _fill_in_defaults(conf: cfg.ConfigOpts, binary: str) -> None:
 
 def _fill_in_paths(conf: cfg.ConfigOpts, binary: str) -> None:
     """Set the paths that systemd or XDG gives."""
-    conf.set_default("state_path", _plain(str(paths.state_path(os.environ, binary))))
-    conf.set_default("runtime_path", _plain(str(paths.runtime_path(os.environ, binary))))
+    conf.set_default("state_path", _plain(locations.state_path(os.environ, binary)))
+    conf.set_default("runtime_path", _plain(locations.runtime_path(os.environ, binary)))
 
 
 def _set_default_host(conf: cfg.ConfigOpts, name: str) -> None:

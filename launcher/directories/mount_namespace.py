@@ -55,7 +55,7 @@ def _open_the_way(blocked: str, places: tuple[Path, ...]) -> None:
         for reached in [reach(str(place))]
         if blocked in {step.path for step in reached.steps}
     }
-    reals = {place: real_path(descriptor) for place, descriptor in behind.items()}
+    reals = {place: Path(real_path(descriptor)) for place, descriptor in behind.items()}
     _mount("none", blocked, kind="tmpfs", data="mode=0711")
     for place, descriptor in behind.items():
         if reals[place].is_relative_to(blocked):  # else a link of the owner leads out of it

@@ -10,8 +10,10 @@ import os
 import pwd
 import stat
 from functools import cache
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ANYBODY = -1  # stands for every user, among the rulers
 MOST_LINKS = 40  # path_resolution(7)
@@ -112,7 +114,7 @@ def _is_private(gid: int) -> bool:
     return trusted and set(group.gr_mem) <= {user.pw_name}
 
 
-def nearest(path: Path) -> Path:
+def nearest(path: "Path") -> "Path":
     """The directory itself, or its nearest parent that exists."""
     return next(place for place in (path, *path.parents) if place.is_dir())
 
@@ -135,18 +137,19 @@ def names_of(users: frozenset[int]) -> str:
 @cache
 def overflow_uid() -> int:
     """The uid shown for an owner who is outside the user namespace: user_namespaces(7)."""
-    return int(Path(OVERFLOW_UID_FILE).read_text(encoding="utf-8"))
+    with open(OVERFLOW_UID_FILE, encoding="utf-8") as file:
+        return int(file.read())
 
 
 def _root_outside() -> int:
     """The uid under which the machine's root is shown. A rootless container, or one inside it, may
     not map him: user_namespaces(7). Files that the kernel makes are his."""
-    return Path(OVERFLOW_UID_FILE).stat().st_uid
+    return os.stat(OVERFLOW_UID_FILE).st_uid  # noqa: PTH116  # pathlib is slow to import
 
 
-def real_path(descriptor: int) -> Path:
+def real_path(descriptor: int) -> str:
     """The path of an open directory, without links."""
-    return Path(f"/proc/self/fd/{descriptor}").readlink()
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115  # pathlib is slow to import
 
 
 class _Walk:
@@ -194,7 +197,7 @@ class _Walk:
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor = descriptor
-        path, facts = str(real_path(descriptor)), os.fstat(descriptor)
+        path, facts = real_path(descriptor), os.fstat(descriptor)
         self.steps.append(Step(path, facts, frozenset(self.rulers)))
 
 

@@ -1,9 +1,9 @@
-"""The directories for state, runtime and temporary files: their paths, and whether they work."""
+"""The directories for state, runtime and temporary files: whether they work."""
 
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,37 +15,6 @@ from launcher.errors import DirectoryExposed, DirectoryFull, DirectoryUnusable, 
 SUN_PATH_BYTES = 108  # unix(7): the size of sun_path, its ending NUL included
 LONGEST_SOCKET = len("/bus/peers/4194304-01234567.sock")  # below the runtime path
 BLOCK = bytes(4096)  # a full disk still takes an empty file
-CONTROL_SOCKET = "control.sock"  # of the master, in the runtime directory
-
-
-def state_path(environ: Mapping[str, str], binary: str) -> Path:
-    """The directory of files that outlive a restart: systemd's, else XDG's."""
-    if given := environ.get("STATE_DIRECTORY"):
-        return _ours(given, binary)
-    if given := environ.get("XDG_STATE_HOME"):
-        return Path(given, binary)
-    # For a user without a home the path stays relative, and is refused later.
-    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises
-    return Path(home, ".local", "state", binary)
-
-
-def runtime_path(environ: Mapping[str, str], binary: str) -> Path:
-    """The directory of locks and sockets: systemd's, else XDG's. A shell without a login session
-    has neither. There root uses /run, as RuntimeDirectory= of a unit does."""
-    if given := environ.get("RUNTIME_DIRECTORY"):
-        return _ours(given, binary)
-    if given := environ.get("XDG_RUNTIME_DIR"):
-        return Path(given, binary)
-    if os.geteuid() == 0:
-        return Path("/run", binary)
-    return Path(tempfile.gettempdir(), f"{binary}-{os.geteuid()}")
-
-
-def _ours(given: str, binary: str) -> Path:
-    """Of the directories of a unit, which systemd lists with colons: that with our name, else the
-    first. The unit of a distribution has others for the program that we run."""
-    paths = [Path(path) for path in given.split(":")]
-    return next((path for path in paths if path.name == binary), paths[0])
 
 
 def prepare(option: str, path: Path) -> None:

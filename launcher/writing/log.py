@@ -12,8 +12,8 @@ from oslo_log.handlers import OSJournalHandler
 
 from launcher import __version__
 from launcher.errors import ConfigError
+from launcher.writing.journal import is_journal
 from launcher.writing.log_handlers import (
-    PRIORITIES,
     Actor,
     FitFormatter,
     JournalHandler,
@@ -107,26 +107,9 @@ def name_actor(text: str, fields: Callable[[], dict[str, str]] = dict) -> None:
     Actor.fields = fields
 
 
-def is_journal(descriptor: int, journal_stream: str | None) -> bool:
-    """Whether a descriptor leads to the journal: systemd.exec(5), $JOURNAL_STREAM."""
-    if not journal_stream:
-        return False
-    try:
-        status = os.fstat(descriptor)
-    except OSError:  # it is closed
-        return False
-    return journal_stream == f"{status.st_dev}:{status.st_ino}"
-
-
 def has_colours() -> bool:
     """Whether stderr gets colours: it is a terminal, and $NO_COLOR is not set (no-color.org)."""
     return os.isatty(STDERR) and not os.environ.get("NO_COLOR")
-
-
-def error_prefix() -> str:
-    """The prefix that makes a line an error in the journal; empty if stderr leads elsewhere."""
-    journal = is_journal(STDERR, os.environ.get("JOURNAL_STREAM"))
-    return f"<{PRIORITIES['ERROR']}>" if journal else ""
 
 
 def _drop_time(conf: cfg.ConfigOpts, option: str) -> None:

@@ -23,18 +23,6 @@ PAUSE_SECONDS = 0.005
 Notice = Callable[[int], bytes]  # makes the line that tells the number of lost lines
 
 
-def fill_standard_descriptors() -> None:
-    """Called first. Open /dev/null in place of a closed stdin, stdout or stderr. Else the next
-    file would get that descriptor, and log lines would go into that file."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-
-
 def say_lost(count: int) -> bytes:
     """The default notice."""
     return f"{lost_lines(count)}\n".encode("ascii")

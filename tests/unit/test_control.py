@@ -19,7 +19,7 @@ import pytest
 
 from launcher.cli import control_client
 from launcher.cli.control_client import ControlClient, UnixConnection
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, OptionError
 from launcher.supervise.control import pending_clients
 from launcher.supervise.control.http_server import COMMANDS, CONNECTIONS, REPORTS
@@ -82,6 +82,7 @@ def ask(door: Control, directory: Path) -> Iterator[Ask]:
 
     def ask(verb: str, path: str) -> UnixConnection:
         connections.append(UnixConnection(directory, SOON))
+        connections[-1].connect()
         connections[-1].request(verb, path)
         return connections[-1]
 
@@ -96,17 +97,15 @@ def test_commands_that_last_keep_nobody_from_asking(ask: Ask, gate: threading.Ev
         ask("POST", "/command").close()
 
     def refused() -> bool:
-        return ask("POST", "/command").getresponse().status == 503
+        return ask("POST", "/command").answer()[0] == 503
 
     for _ in range(COMMANDS):
         gone = ask("POST", "/command")
         gone.close()
     wait_until(refused, SOON, "there is no room for another command")
-    assert ask("GET", "/question").getresponse().status == 200
+    assert ask("GET", "/question").answer()[0] == 200
     gate.set()
-    wait_until(
-        lambda: ask("POST", "/command").getresponse().status == 200, SOON, "there is room again"
-    )
+    wait_until(lambda: ask("POST", "/command").answer()[0] == 200, SOON, "there is room again")
 
 
 @pytest.mark.parametrize("wakes", [True, False])
@@ -145,9 +144,9 @@ def test_a_command_is_waited_for_as_long_as_the_master_answers(
 
 
 def test_a_bug_is_logged_and_told(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    response = ask("GET", "/bug").getresponse()
-    assert response.status == 500
-    assert "a bug" in json.loads(response.read())["error"]
+    status, content = ask("GET", "/bug").answer()
+    assert status == 500
+    assert "a bug" in json.loads(content)["error"]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -272,13 +271,14 @@ def test_who_says_nothing_is_let_go_after_a_second(door: Control, directory: Pat
 def test_a_report_counts_as_a_command(ask: Ask, gate: threading.Event) -> None:
     kinds = [("GET", "/report"), ("POST", "/command")]
     asked = [ask(*kinds[number % 2]) for number in range(COMMANDS + 2)]
+    waiting = {one.sock: one for one in asked}
     refused: list[Any] = []
     while len(refused) < 2:
-        ready, _, _ = select.select([one.sock for one in asked if one.sock], [], [], SOON)
+        ready, _, _ = select.select(list(waiting), [], [], SOON)
         assert ready, "nobody is refused"
-        refused += [one.getresponse().status for one in asked if one.sock in ready]
+        refused += [waiting.pop(one).answer()[0] for one in ready]
     assert refused == [503, 503]
-    assert ask("GET", "/question").getresponse().status == 200
+    assert ask("GET", "/question").answer()[0] == 200
 
 
 def test_reports_leave_room_for_commands(ask: Ask, gate: threading.Event) -> None:
@@ -289,33 +289,33 @@ def test_reports_leave_room_for_commands(ask: Ask, gate: threading.Event) -> Non
     while len(refused) < COMMANDS - REPORTS:
         ready, _, _ = select.select(list(told), [], [], SOON)
         assert ready, "nobody is refused"
-        refused += [told.pop(one).getresponse() for one in ready]
-    assert {one.status for one in refused} == {503}
-    assert json.loads(refused[0].read())["error"] == "too many reports are under way already"
+        refused += [told.pop(one).answer() for one in ready]
+    assert {status for status, _ in refused} == {503}
+    assert json.loads(refused[0][1])["error"] == "too many reports are under way already"
 
     commands = [ask("POST", "/command") for _ in range(COMMANDS - REPORTS + 1)]
     waiting = {one.sock: one for one in commands}  # any of them may be the one too many
     ready, _, _ = select.select(list(waiting), [], [], SOON)
-    (one_more,) = [waiting.pop(one).getresponse() for one in ready]
-    assert json.loads(one_more.read())["error"] == "too many commands are under way already"
+    ((_, one_more),) = [waiting.pop(one).answer() for one in ready]
+    assert json.loads(one_more)["error"] == "too many commands are under way already"
     gate.set()
-    assert {one.getresponse().status for one in (*waiting.values(), *told.values())} == {200}
+    assert {one.answer()[0] for one in (*waiting.values(), *told.values())} == {200}
     for _ in range(2 * COMMANDS):
-        assert ask("GET", "/report").getresponse().status == 200, "no place is lost"
+        assert ask("GET", "/report").answer()[0] == 200, "no place is lost"
 
 
 def test_who_waits_for_a_place_gets_it(ask: Ask, gate: threading.Event) -> None:
     """The request waits, and is answered when another one is done."""
     taken = [ask("GET", "/slow") for _ in range(CONNECTIONS)]
     more = ask("GET", "/slow")
-    assert ask("GET", "/health").getresponse().status == 200  # so the others have been read
+    assert ask("GET", "/health").answer()[0] == 200  # so the others have been read
     gate.set()
-    assert [one.getresponse().status for one in (*taken, more)] == [200] * (CONNECTIONS + 1)
+    assert [one.answer()[0] for one in (*taken, more)] == [200] * (CONNECTIONS + 1)
 
 
 def test_nothing_wakes_the_door_while_nobody_comes(door: Control, ask: Ask) -> None:
     """Not even after a request."""
-    assert ask("GET", "/question").getresponse().status == 200
+    assert ask("GET", "/question").answer()[0] == 200
     thread = next(one for one in threading.enumerate() if one.name == "control")
     switches = Path(f"/proc/self/task/{thread.native_id}/status")
 
@@ -368,7 +368,7 @@ def test_a_door_without_descriptors_answers_and_does_not_spin(
         elapse(1.0)
         assert time.process_time() - before < 0.5, "seconds of processor time: it spins"
     assert caplog.text.count("no connection can be accepted") == 1
-    assert ask("GET", "/question").getresponse().status == 200
+    assert ask("GET", "/question").answer()[0] == 200
 
 
 @contextmanager
@@ -447,7 +447,7 @@ def test_a_file_that_was_taken_away_is_made_anew(
         door.mend()
         assert stat.S_IMODE((directory / CONTROL_SOCKET).stat().st_mode) == 0o600
         for _ in range(3):
-            assert ask("GET", "/question").getresponse().status == 200
+            assert ask("GET", "/question").answer()[0] == 200
     assert caplog.text.count("was removed or replaced; it is made anew") == 3
     wait_until(lambda: sockets() == 1, SOON, "nothing of the old ones is left")
 
@@ -473,7 +473,7 @@ def test_a_file_that_cannot_be_made_anew_is_complained_of_once(
     assert caplog.text.count("is lost and cannot be made anew: Is a directory") == 1
     (directory / CONTROL_SOCKET).rmdir()
     door.mend()
-    assert ask("GET", "/question").getresponse().status == 200
+    assert ask("GET", "/question").answer()[0] == 200
 
 
 def test_a_socket_that_cannot_be_made_is_said_in_a_sentence(directory: Path) -> None:
@@ -509,4 +509,4 @@ def test_what_cannot_be_answered_is_told_why_in_json(
 
 @pytest.mark.parametrize("path", ["/question?x=1", "http://localhost/question"])
 def test_a_question_may_be_a_whole_url(ask: Ask, path: str) -> None:
-    assert ask("GET", path).getresponse().status == 200
+    assert ask("GET", path).answer()[0] == 200

@@ -14,8 +14,8 @@ import pytest
 from launcher.cli import control_connection
 from launcher.cli.control_client import ControlClient
 from launcher.directories import ownership
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.directories.ownership import ANYBODY, Reached
-from launcher.directories.paths import CONTROL_SOCKET
 from launcher.errors import LauncherError, MasterUntrusted, NotRunning
 from tests.support.directories import short_directory
 

@@ -15,7 +15,7 @@ from oslo_config import cfg
 
 from launcher.config import loader
 from launcher.errors import ConfigError
-from launcher.writing import log, log_handlers
+from launcher.writing import journal, log, log_handlers
 from launcher.writing.log_handlers import JournalHandler, LineHandler, TerminalHandler
 
 RECORD = logging.LogRecord("launcher.x", logging.WARNING, __file__, 1, "worker %d", (1,), None)
@@ -111,7 +111,7 @@ def test_a_closed_stderr_raises_nothing() -> None:
     os.close(2)
     try:
         LineHandler().handle(RECORD)
-        assert not log.is_journal(2, "1:2")
+        assert not journal.is_journal(2, "1:2")
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -311,7 +311,7 @@ def test_the_journal_keeps_the_time_itself(
     assert lines[1].startswith("<3>launcher.x master no luck")
     assert [line for line in lines[1:] if not line.startswith("<3>")] == []
     assert [line for line in lines if re.match(r"<\d>\d{4}-", line)] == []
-    assert log.error_prefix() == "<3>"
+    assert journal.error_prefix() == "<3>"
 
 
 def test_a_format_of_the_operator_s_own_stays(
@@ -329,7 +329,7 @@ def test_a_format_of_the_operator_s_own_stays(
 
 @pytest.mark.parametrize("stream", [None, "", "1:2", "garbage"])
 def test_a_stream_that_is_not_ours_is_no_journal(stream: str | None) -> None:
-    assert not log.is_journal(2, stream)
+    assert not journal.is_journal(2, stream)
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -12,8 +12,9 @@ import pytest
 from oslo_config import cfg
 
 from launcher import errors
-from launcher.cli import commands, no_answer, parser, registry_commands
+from launcher.cli import commands, no_answer, output, parser, registry_commands, service
 from launcher.cli import main as cli
+from launcher.directories import locations
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.watch.notify import Notifier
 from launcher.writing.log_handlers import LineHandler
@@ -46,7 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         def command(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
             return action()
 
-        monkeypatch.setattr(cli, "load", lambda binary, args, **_: None)
+        monkeypatch.setattr(service, "load", lambda binary, args, **_: None)
         monkeypatch.setattr(no_answer, "explain", lambda conf, worker: "")
         monkeypatch.setitem(commands.COMMANDS, "ping", command)
         return cli.main([f"/usr/bin/{BINARY}", *(argv or ("ping",))])
@@ -105,7 +106,7 @@ def test_a_bug_is_not_hidden(run: Callable[..., int]) -> None:
     ],
 )
 def test_the_script_names_the_service(script: str, name: str) -> None:
-    assert parser.binary_name(script) == name
+    assert locations.binary_name(script) == name
 
 
 def test_every_command_of_the_grammar_is_there() -> None:
@@ -129,7 +130,7 @@ def test_a_service_that_cannot_start_tells_systemd_why(
     monkeypatch.setattr(
         Notifier, "failed", lambda self, status, reason: told.append((status, reason))
     )
-    monkeypatch.setattr(cli, "load", refuse)
+    monkeypatch.setattr(service, "load", refuse)
 
     assert cli.main([BINARY]) == 78
     assert told == [(78, "option workers: too many")]
@@ -154,7 +155,7 @@ def test_the_sentence_is_the_last_line_whoever_goes_on(
 
     begun, listed, driver = threading.Event(), Listed(), threading.Thread(target=go_on)
     logging.getLogger().addHandler(listed)
-    monkeypatch.setattr(cli, "complain", lambda binary, error: lines.append(str(error)))
+    monkeypatch.setattr(output, "complain", lambda binary, error: lines.append(str(error)))
 
     def fail_meanwhile() -> int:
         driver.start()

@@ -11,7 +11,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from launcher.cli import completion, methods
+from launcher.cli import completion, methods, parser
 from launcher.serve import loading
 from launcher.serve.manager import Manager, expected_exceptions, expose, idempotent
 
@@ -125,7 +125,7 @@ def test_tab_after_call_asks_for_the_methods(
     stand_in = tmp_path / BINARY
     stand_in.write_text('#!/bin/sh\n[ "$*" = "methods --names" ] && echo get_heat set_heat\n')
     stand_in.chmod(0o755)
-    completion.show(BINARY, argparse.Namespace(shell="bash"))
+    completion.show(parser.build(BINARY), "bash")
     (tmp_path / "script").write_text(capsys.readouterr().out)
     pressed = (
         f"source {tmp_path}/script; COMP_WORDS=({BINARY} call set); COMP_CWORD=2; "

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher import peer_credentials
 from launcher.directories.beneath import Beneath
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.errors import DirectoryUnusable, OptionError
 from launcher.supervise.control.http_server import HttpServer
 from launcher.supervise.control.requests import RouteTable

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from launcher.cli.control_client import ControlClient
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.supervise.watch.monitor import ROUND_SECONDS
 from tests.bench.cases import Plan
 from tests.bench.record import Record

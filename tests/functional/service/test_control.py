@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from launcher.cli.control_client import ControlClient
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.supervise.control.http_server import COMMANDS, REPORTS
 from launcher.supervise.watch.monitor import ROUND_SECONDS
 from tests.functional.service.conftest import Start

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import status, with_options, workers
 from tests.support.processes import Launcher

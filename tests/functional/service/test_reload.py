@@ -199,13 +199,14 @@ def test_who_asks_during_a_reload_is_served_by_one_more(start: Start) -> None:
     requests = []
     for number in range(5):
         requests.append(UnixConnection(service.runtime_path, 60))
+        requests[-1].connect()
         requests[-1].request("POST", "/reload")
         if number == 0:
             service.wait_for_line("worker=0 .*stopping; 1 call")  # which holds up the reload
     for _ in range(2):  # visitors are let in one after the other
         status(service)
     put(service, "done")
-    assert [request.getresponse().status for request in requests] == [200] * 5
+    assert [request.answer()[0] for request in requests] == [200] * 5
     assert service.output.count("configuration reloaded") == 2
     call.join(SOON)
 

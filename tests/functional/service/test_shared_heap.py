@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from launcher.supervise.processes.shared_heap import why_not
 from tests.bench import usage
 from tests.functional.service.conftest import Start

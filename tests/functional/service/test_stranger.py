@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.directories.paths import CONTROL_SOCKET
+from launcher.directories.locations import CONTROL_SOCKET
 from tests.support.commands import SCRIPTS, environment, run
 from tests.support.directories import short_directory
 from tests.support.users import ALICE, BOB, as_user, needs_root

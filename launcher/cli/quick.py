@@ -1,0 +1,144 @@
+"""The short way to the control socket, for probes: it imports nothing that is heavy.
+
+It takes `health`, `status --json`, `reload`, `scale` and `restart-worker`, if the command line has
+no other options than configuration files and directories. The command itself is that of
+`control_commands`. Where something is not as simple as it mostly is, this module does nothing, and
+the long way does all: another command line, a file that has to be interpreted, no service there.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from launcher import blocked_signals
+from launcher.cli import control_commands
+from launcher.cli.control_client import ControlClient
+from launcher.cli.output import guarded
+from launcher.directories import locations
+
+COMMANDS = {
+    "health": control_commands.health,
+    "status": control_commands.status,
+    "reload": control_commands.reload,
+    "scale": control_commands.scale,
+    "restart-worker": control_commands.restart_worker,
+}
+NAMED = ("--config-file", "--config-dir")
+# Each of them may say where the files are, or what is in them.
+VARIABLES = ("OS_DEFAULT__RUNTIME_PATH", "SNAP", "SNAP_COMMON")
+
+
+class _NotSimple(Exception):
+    """The long way has to be taken."""
+
+
+def run(argv: Sequence[str]) -> int | None:
+    """Run a command, if it is one of these. Return its exit status; None: take the long way.
+
+    :param argv: `argv[0]` is the script's name.
+    """
+    binary = locations.binary_name(argv[0])
+    try:
+        command, args, named = _parse(argv[1:])
+        client = ControlClient(binary, _runtime_path(binary, named), problem=_NotSimple())
+    except (_NotSimple, OSError, ValueError):
+        return None
+    blocked_signals.unblock()
+    try:
+        return guarded(binary, lambda: COMMANDS[command](client, args))
+    except _NotSimple:  # nobody listens: the long way says why
+        return None
+    finally:
+        blocked_signals.block()
+
+
+def _parse(words: Sequence[str]) -> tuple[str, Any, dict[str, list[str]]]:
+    """The command, its arguments as the grammar gives them, and what is named by option.
+
+    :raises _NotSimple: it is none of these commands, or not surely a right one.
+    """
+    if None in {sys.stdin, sys.stdout, sys.stderr}:
+        raise _NotSimple  # a closed one has to be replaced first
+    named: dict[str, list[str]] = {name: [] for name in NAMED}
+    rest: list[str] = []
+    following = iter(words)
+    for word in following:
+        name, equals, value = word.partition("=")
+        if name in NAMED:
+            named[name].append(value if equals else next(following, ""))
+        else:
+            rest.append(word)
+    match rest:
+        case ["health"] | ["health" | "status", "--json"]:
+            args = SimpleNamespace(json=len(rest) > 1, watch=False, report=None)
+        case ["reload"] | ["reload", "--wait"]:
+            args = SimpleNamespace()
+        case ["scale" | "restart-worker" as command, number] if number.isdecimal():
+            args = SimpleNamespace(number=int(number), slot=int(number))
+            if command == "scale" and not args.number:
+                raise _NotSimple
+        case _:
+            raise _NotSimple
+    return rest[0], args, named
+
+
+def _runtime_path(binary: str, named: dict[str, list[str]]) -> str:
+    """As `loader.runtime_path`, if a look at the files is enough.
+
+    :raises _NotSimple: it is not. :raises OSError, ValueError: a file cannot be read.
+    """
+    if any(name in os.environ for name in VARIABLES):
+        raise _NotSimple
+    found = locations.runtime_path(os.environ, binary)
+    for file in _files(binary, named):
+        with open(file, encoding="utf-8") as opened:
+            found = _setting(opened.read()) or found
+    if not _is_plain(found):
+        raise _NotSimple
+    return found
+
+
+def _files(binary: str, named: dict[str, list[str]]) -> Iterator[str]:
+    """As oslo.config finds them."""
+    files, directories = (list(map(os.path.expanduser, named[name])) for name in NAMED)
+    home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises
+    places = [f"{home}/.{binary}", home, f"/etc/{binary}", "/etc"]
+    yield from files or _first(f"{place}/{binary}.conf" for place in places)
+    for directory in directories or _first(f"{place}/{binary}.conf.d" for place in places):
+        names = sorted(os.listdir(directory))  # noqa: PTH208
+        yield from (f"{directory}/{name}" for name in names if name.endswith(".conf"))
+
+
+def _first(paths: Iterator[str]) -> list[str]:
+    return [path for path in paths if os.path.exists(path)][:1]  # noqa: PTH110
+
+
+def _setting(text: str) -> str | None:
+    """The runtime_path that a file sets; None: it sets none.
+
+    :raises _NotSimple: it is set in a way that oslo.config has to interpret.
+    """
+    if "runtime_path" not in text:
+        return None
+    section, found, before = "", None, ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip()
+        elif before == "runtime_path" and line[:1].isspace() and line.strip():
+            raise _NotSimple  # a value of several lines
+        key, sign, value = line.partition("=")
+        before = key.strip()
+        if before == "runtime_path" and sign:
+            found = value.strip()
+            if section != "[DEFAULT]" or line != line.lstrip() or not _is_plain(found):
+                raise _NotSimple
+        elif before.startswith("runtime_path"):
+            raise _NotSimple
+    return found
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it is an absolute path in which oslo.config interprets nothing."""
+    return path.startswith("/") and path.isprintable() and not set("$\"'") & set(path)
