@@ -17,6 +17,7 @@ from tests.bench import record, report
 from tests.bench.cases import (
     Plan,
     calls,
+    commands,
     fleet,
     idle,
     lives,
@@ -40,6 +41,7 @@ CASES: dict[str, Case] = {
     "idle": idle.idle,
     "reload": reload.reload,
     "calls": calls.calls,
+    "commands": commands.commands,
     "scale": scale.scale,
     "respawns": scale.respawns,
     "visitors": visitors.visitors,
@@ -53,6 +55,7 @@ ALL: tuple[Case, ...] = (
     idle.idle,
     reload.reload,
     calls.calls,
+    commands.commands,
     scale.scale,
     scale.respawns,
     visitors.visitors,

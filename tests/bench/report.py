@@ -62,6 +62,8 @@ NOTES: Mapping[str, str] = {
     "Ours has one worker more meanwhile.",
     "calls": "Eight client threads in one process that call without pause. The socket is the "
     "floor under any bus: `socketserver` on a Unix socket, no queue and no acknowledgement.",
+    "commands": "Of one command: processor time, and the most memory that it had. `python` only "
+    "starts Python.",
     "scale": "Ours alone. CPU is the master's, all of it. The round of the monitor is timed by "
     "itself, as often as it is possible, while all serve; in a service there is one a second.",
     "visitors": "By how much the monitor's rounds came late, alone and under a crowd of ten that "
@@ -84,6 +86,7 @@ HEADINGS = {
     "stop": "Stop",
     "reload": "Rolling reload",
     "calls": "Calls",
+    "commands": "Commands",
     "scale": "Scale",
     "respawns": "500 respawns",
     "visitors": "Visitors of the control socket",

@@ -148,6 +148,10 @@ class Bench:
             self._node = self._stack.enter_context(RabbitNode())
         return self._node
 
+    def environment(self, name: str) -> dict[str, str]:
+        """Variables by which it runs its own sources; of another program none."""
+        return {"PYTHONPATH": str(self._sources[name])} if name in self._sources else {}
+
     @contextmanager
     def system(
         self,
@@ -164,7 +168,7 @@ class Bench:
             notify = stack.enter_context(NotifySocket())
             launcher = Launcher(
                 config=full,
-                env={"PYTHONPATH": str(self._sources[name])},
+                env=self.environment(name),
                 notify=notify,
                 watchdog_seconds=WATCHDOG_SECONDS,
                 command=(*DIE_WITH_US, "sh", "-c", f"exec {COMMANDS[name]}"),

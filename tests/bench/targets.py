@@ -186,6 +186,18 @@ def _targets() -> Iterator[Target]:
         find = ratio("fleet", "reports", 10_000, OURS, NOVA, bus=kind)
         yield Target(9, f"fleet, {kind}, reports a second: ours / nova", 3, find, at_least=True)
     yield from _shared_heap()
+    yield from _commands()
+
+
+def _commands() -> Iterator[Target]:
+    for command, limit in (("health", 0.08), ("status --json", 0.08), ("scale 2", 0.08)):
+        find = ratio("commands", f"{command}, cpu", 1, OURS, BASE, bus="unix")
+        yield Target(12, f"{command}, CPU: ours / base", limit, find)
+        find = level("commands", f"{command}, peak", 1, bus="unix")
+        yield Target(12, f"{command}, memory", 15, find, unit=" MB")
+    for command in ("--help", "completion bash"):
+        find = ratio("commands", f"{command}, cpu", 1, OURS, BASE, bus="unix")
+        yield Target(12, f"{command}, CPU: ours / base", 0.4, find)
 
 
 def _shared_heap() -> Iterator[Target]:
