@@ -28,7 +28,7 @@ def connect(connection: socket.socket, runtime_path: "Path | str") -> int:
     :raises OSError: nobody listens there, or the socket must not be opened.
     """
     path = f"{runtime_path}/{CONTROL_SOCKET}"
-    reached = ownership.reach(os.path.join(os.getcwd(), runtime_path))  # noqa: PTH109, PTH118  # pathlib is slow to import
+    reached = ownership.reach(_absolute(str(runtime_path)))
     try:
         _check_directory(runtime_path, reached)
         _connect(connection, reached.descriptor, path)
@@ -38,6 +38,11 @@ def connect(connection: socket.socket, runtime_path: "Path | str") -> int:
     if not _may_answer(uid, reached):
         raise MasterUntrusted(path=path, reason=f"{ownership.name_of(uid)} listens there")
     return uid
+
+
+def _absolute(path: str) -> str:
+    """The current directory is asked for only where it counts: it may have been removed."""
+    return path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118  # pathlib is slow to import
 
 
 def uid_of_master(runtime_path: "Path | str") -> int:

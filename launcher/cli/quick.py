@@ -8,7 +8,7 @@ the long way does all: another command line, a file that has to be interpreted, 
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,6 +93,8 @@ def _runtime_path(binary: str, named: dict[str, list[str]]) -> str:
         raise _NotSimple
     found = locations.runtime_path(os.environ, binary)
     for file in _files(binary, named):
+        if not os.path.isfile(file):  # noqa: PTH113
+            raise _NotSimple  # a pipe can be read once only, and the long way reads it too
         with open(file, encoding="utf-8") as opened:
             found = _setting(opened.read()) or found
     if not _is_plain(found):
@@ -101,14 +103,24 @@ def _runtime_path(binary: str, named: dict[str, list[str]]) -> str:
 
 
 def _files(binary: str, named: dict[str, list[str]]) -> Iterator[str]:
-    """As oslo.config finds them."""
+    """As oslo.config finds them, in its order: the last one outranks the others, and what is named
+    comes after what is found."""
     files, directories = (list(map(os.path.expanduser, named[name])) for name in NAMED)
     home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises
     places = [f"{home}/.{binary}", home, f"/etc/{binary}", "/etc"]
-    yield from files or _first(f"{place}/{binary}.conf" for place in places)
-    for directory in directories or _first(f"{place}/{binary}.conf.d" for place in places):
-        names = sorted(os.listdir(directory))  # noqa: PTH208
-        yield from (f"{directory}/{name}" for name in names if name.endswith(".conf"))
+    if not files:
+        yield from _first(f"{place}/{binary}.conf" for place in places)
+    if not directories:
+        yield from _in(_first(f"{place}/{binary}.conf.d" for place in places))
+    yield from files
+    yield from _in(directories)
+
+
+def _in(directories: Iterable[str]) -> Iterator[str]:
+    for directory in directories:
+        for name in sorted(os.listdir(directory)):  # noqa: PTH208
+            if name.endswith(".conf") and not name.startswith("."):
+                yield f"{directory}/{name}"
 
 
 def _first(paths: Iterator[str]) -> list[str]:

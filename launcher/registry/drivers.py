@@ -42,9 +42,10 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
 
 def _wait_less(url: URL, seconds: int) -> str:
     """The statement that has MariaDB give up waiting for a row before we do. Otherwise a statement
-    that was told to have failed would take effect later."""
+    that was told to have failed would take effect later. A shorter wait stays as it is."""
     limit = int(str(url.query.get("read_timeout", seconds)))
-    return f"SET SESSION innodb_lock_wait_timeout = {max(1, limit - 1)}"
+    most = max(1, limit - 1)
+    return f"SET SESSION innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {most})"
 
 
 def _threshold(text: Any) -> int | None:

@@ -8,6 +8,7 @@ such as the end of the connection, or it was idle so long that a firewall may ha
 This module alone stands on `_sock` of PyMySQL.
 """
 
+import math
 import select
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 IDLE_SECONDS = 60.0  # the server is asked after more; firewalls drop no connection before that
+FRESH_SECONDS = 2.0  # a connection that was used so lately is taken to live
 _IDLE_SINCE = "launcher_idle_since"
 
 
@@ -47,9 +49,10 @@ def watch(engine: Engine) -> Iterable[Any]:
 
 
 def connect_anew(engine: Engine) -> Connection:
-    """A connection that was never idle. Those that are met on the way to it are closed."""
+    """A connection that is new, or was in use until now. Those that are met on the way to it are
+    closed. The pool of a conductor, which is in use all the time, keeps its connections."""
     connection = engine.connect()
-    while _IDLE_SINCE in connection.info:
+    while time.monotonic() - connection.info.get(_IDLE_SINCE, math.inf) > FRESH_SECONDS:
         connection.invalidate()  # it is closed, and no answer is waited for
         connection.close()
         connection = engine.connect()

@@ -71,9 +71,10 @@ def test_a_connection_that_was_cut_while_it_was_idle_is_replaced(
 
 
 def test_the_last_report_gets_through_though_the_link_was_lost_without_a_word(
-    registry: Registry, wire: Proxy
+    registry: Registry, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no next one, and a stop has no time to find out."""
+    monkeypatch.setattr(idle_connections, "FRESH_SECONDS", 0.0)
     wire.silence()  # for the connection that is there
     wire.heal()  # for a new one
 
@@ -83,6 +84,20 @@ def test_the_last_report_gets_through_though_the_link_was_lost_without_a_word(
 
     assert found is None
     assert [row.state for row in registry.list_services()] == [ServiceState.DOWN]
+
+
+def test_a_connection_in_use_is_good_enough_for_the_last_report(
+    registry: Registry, wire: Proxy
+) -> None:
+    """In a conductor, whose pool all hosts share, it is the last report of one of many."""
+    report(registry)
+    before = wire.round_trips
+
+    registry.report_service(
+        "h", "b", state=ServiceState.DOWN, workers=4, workers_serving=0, belief=BELIEF
+    )
+
+    assert wire.round_trips - before == 1
 
 
 def test_the_server_is_asked_after_a_long_pause(

@@ -1,5 +1,6 @@
 """The short way of probes: which command lines take it, and that it finds the same service."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -166,6 +167,49 @@ def test_the_same_directory_is_found_with_named_files(home: Path) -> None:
     assert quick._runtime_path(BINARY, named) == "/srv/one"
     arguments = parser.build(BINARY).parse_args(words)
     assert loader.runtime_path(BINARY, common_options.config_args(arguments)) == Path("/srv/one")
+
+
+NAMED = {
+    "a file": ["--config-file", "~/mine.conf"],
+    "a directory": ["--config-dir", "~/mine.d"],
+    "both": ["--config-file", "~/mine.conf", "--config-dir", "~/mine.d"],
+}
+
+
+@pytest.mark.parametrize("words", NAMED.values(), ids=NAMED)
+@pytest.mark.parametrize("found", ["", f"{BINARY}.conf", f"{BINARY}.conf.d/50.conf"])
+def test_what_is_named_outranks_what_is_found(home: Path, words: list[str], found: str) -> None:
+    files = {
+        "mine.conf": "runtime_path = /srv/file",
+        "mine.d/.10.conf": "runtime_path = /srv/hidden",
+        "mine.d/20.conf": "debug = true",
+    }
+    for name, text in (files | ({found: "runtime_path = /srv/found"} if found else {})).items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(f"[DEFAULT]\n{text}\n")
+    _, _, named = quick._parse(["health", *words])
+    arguments = parser.build(BINARY).parse_args(["health", *words])
+    expected = loader.runtime_path(BINARY, common_options.config_args(arguments))
+    assert quick._runtime_path(BINARY, named) == str(expected)
+
+
+def test_a_pipe_is_left_to_the_long_way_whole(home: Path) -> None:
+    os.mkfifo(home / "pipe")
+    opened = os.open(home / "pipe", os.O_RDWR)  # so that nobody waits for the other end
+    os.write(opened, b"[DEFAULT]\nruntime_path = /srv/one\n")
+    assert run("--config-file", str(home / "pipe"), "health") is None
+    assert os.read(opened, 100).startswith(b"[DEFAULT]")
+    os.close(opened)
+
+
+def test_a_removed_current_directory_is_no_matter(
+    asked: list[tuple[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
+    assert run("health") == 0
+    assert [path for path, _ in asked] == ["health"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,14 @@ from shutil import which
 
 import pytest
 
-from launcher.supervise.processes.shared_heap import FIRST, LAST, why_not
+from launcher.supervise.processes import shared_heap
+from launcher.supervise.processes.shared_heap import (
+    FIRST,
+    LAST,
+    NOT_BUILT,
+    SharedHeap,
+    why_not,
+)
 
 ROOT = Path(__file__).parents[2]
 KNOWN = FIRST <= sys.version_info[:2] <= LAST and not (
@@ -55,6 +62,16 @@ def test_the_heap_is_frozen_and_the_collector_is_on() -> None:
 def test_somebody_is_told_why_none_is_immortal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", (3, 11, 7, "final", 0))
     assert why_not() == "objects can be made immortal on Python 3.12 to 3.14, and this is 3.11"
+
+
+def test_an_operator_who_can_mend_it_is_told_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared_heap, "why_not", lambda: NOT_BUILT)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    with caplog.at_level("INFO"):
+        SharedHeap().share(immortal=True)
+    assert NOT_BUILT in caplog.text
 
 
 if not why_not():

@@ -16,7 +16,7 @@ An interned string keeps its state of interning: Python takes an immortal count 
 made itself, and looks at the state only when the count comes to zero.
 
 Only Pythons whose layout is known here are touched. Elsewhere the module is not built; see
-immortal_objects.py. A free-threaded Python counts in another way, a debug build checks its counts.
+shared_heap.py. A free-threaded Python counts in another way, a debug build checks its counts.
 PyUnstable_SetImmortal() of Python 3.15 is no help: it refuses strings, and whatever has more than
 one reference. */
 

@@ -15,6 +15,7 @@ import time
 LOG = logging.getLogger(__name__)
 
 FIRST, LAST = (3, 12), (3, 14)  # the Pythons that _immortal.c knows
+NOT_BUILT = "the module in C that does it was not built: no compiler, or no headers of Python"
 
 
 class SharedHeap:
@@ -38,7 +39,8 @@ class SharedHeap:
         """
         reason = why_not() if immortal else "[supervision] immortal_objects is false"
         if reason:
-            LOG.debug("workers copy more of the master's memory than they could: %s", reason)
+            level = logging.INFO if reason == NOT_BUILT else logging.DEBUG  # INFO: to be mended
+            LOG.log(level, "workers copy more of the master's memory than they could: %s", reason)
         else:
             self._make_immortal()
         gc.freeze()
@@ -62,7 +64,7 @@ def why_not() -> str:
     try:
         from launcher.supervise.processes import _immortal  # noqa: F401, PLC0415  # may be absent
     except ImportError:
-        return "the module in C that does it was not built: no compiler, or no headers of Python"
+        return NOT_BUILT
     return ""
 
 
