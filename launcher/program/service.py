@@ -180,7 +180,7 @@ class ProgramService:
 
     def wait(self) -> None:
         """Block while the program serves."""
-        self._serving.run(self._troubles.why)
+        self._serving.run(self._troubles.why, self._troubles.lost)
 
     def stop(self) -> None:
         """Leave at once in a launch that is not over, but for calls in hand; else drain."""

@@ -2,7 +2,8 @@
 
 One loop judges, and moves the worker's deadline on the board. The proofs have a thread of their
 own, since a proof waits for the broker. If the loop, the proofs or a timer are stuck, the deadline
-passes, and the master sees that.
+passes, and the master sees that. While the bus is away, time counts against no timer: a call in it
+waits for the broker, whatever its own timeout.
 """
 
 import logging
@@ -67,23 +68,24 @@ class Serving:
         self._proven = time.monotonic_ns()
         self._slot.serve(*self._deadline(time.monotonic_ns()))
 
-    def run(self, why: Callable[[], Wait]) -> None:
-        """Judge until a stop. :param why: the reason why a proof fails, as the bus tells it."""
+    def run(self, why: Callable[[], Wait], lost: Callable[[], bool]) -> None:
+        """Judge until a stop.
+
+        :param why: the reason why a proof fails, as the bus tells it.
+        :param lost: whether a connection to the bus is lost or blocked.
+        """
         proofs = threading.Thread(target=self._prove, args=(why,), name="proofs", daemon=True)
         proofs.start()
         pause = 0.0
-        planned = time.monotonic_ns()
+        last = planned = time.monotonic_ns()
         while not self._stop.wait(pause):
             now = time.monotonic_ns()
-            if now - planned > seconds(OVERSLEPT_SECONDS):
-                self._forgive(now - planned)
+            overslept = now - planned if now - planned > seconds(OVERSLEPT_SECONDS) else 0
+            self._proven += overslept
+            away = lost() or self._slot.get("waiting") != Wait.NONE  # as the last proof found
+            self._timers.forgive(now - last if away else overslept)
             pause = self._round(now)
-            planned = now + seconds(pause)
-
-    def _forgive(self, away: int) -> None:
-        """The process did not run for so many nanoseconds."""
-        self._timers.forgive(away)
-        self._proven += away
+            last, planned = now, now + seconds(pause)
 
     def _round(self, now: int) -> float:
         """Judge; return the seconds until the next round."""

@@ -162,7 +162,8 @@ class Timers:
                 self._named = {key: one for key, one in self._named.items() if one is not timer}
 
     def forgive(self, away: int) -> None:
-        """The process did not run for so many nanoseconds: they count against no timer."""
+        """The process did not run, or the bus was away, for so many nanoseconds: they count
+        against no timer."""
         with self._lock:
             for timer in self._timers:
                 timer.moved += away if timer.began else 0

@@ -159,6 +159,10 @@ class Troubles(logging.Filter):
         worst = self._worst()
         return worst.why if worst else Wait.ABSENT
 
+    def lost(self) -> bool:
+        """Whether a connection is lost or blocked at present, as far as the broker tells."""
+        return bool(self._reason_of_alarm() or self._worst())
+
     def alarm(self, url: str) -> BusBlocked | None:
         """Return an error if the broker blocks publishers now (an alarm of memory or disk)."""
         reason = self._reason_of_alarm()

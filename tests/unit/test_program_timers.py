@@ -10,10 +10,12 @@ import pytest
 from launcher.board import names
 from launcher.board.board import Board
 from launcher.board.counters import TASK, Counters
+from launcher.board.states import Wait
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
 from launcher.program.timers import Timers, failing_bits
 from launcher.serve.calls_in_hand import Tracker
+from tests.support.waiting import wait_until
 
 SECOND = 1_000_000_000
 
@@ -174,6 +176,22 @@ def test_a_worker_is_late_by_a_stuck_timer_as_configured(
     assert held.slot.get("deadline_task") == task
     assert pause <= (5 if timeout else 10)
     assert held.timers.thread_of(0) is not None
+
+
+@pytest.mark.parametrize("told_by", ["the driver", "a proof"])
+def test_no_timer_is_late_by_an_outage_of_the_bus(held: World, told_by: str) -> None:
+    """A call in the timer waits for the broker, whatever its own timeout."""
+    serving = held.serving(beat_timeout=0.3, timer_timeout=201)
+    serving.begin()
+    if told_by == "a proof":
+        held.slot.note_probe(succeeded=False, why=Wait.ABSENT)
+    lost = told_by == "the driver"
+    judging = threading.Thread(target=serving.run, args=(lambda: Wait.ABSENT, lambda: lost))
+    judging.start()
+    wait_until(lambda: held.slot.get("beats") >= 30, 60, "30 rounds have passed")
+    serving._stop.set()
+    judging.join(60)
+    assert held.slot.get("deadline_task") == 0
 
 
 def test_a_timer_that_goes_on_is_named_no_more(held: World) -> None:

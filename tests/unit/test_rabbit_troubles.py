@@ -217,3 +217,11 @@ def test_an_alarm_says_more_than_another_connection_lost_by_it(watched: Troubles
     blocked.say(troubles.BLOCKED, "low on disk")
     lose("timed out", "2")
     assert isinstance(watched.error(URL), BusBlocked)
+
+
+def test_a_connection_is_lost_until_it_is_back(watched: Troubles) -> None:
+    assert not watched.lost()
+    lose("[Errno 111] ECONNREFUSED")
+    assert watched.lost()
+    reconnect()
+    assert not watched.lost()
