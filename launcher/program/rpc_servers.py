@@ -145,14 +145,17 @@ class RpcServers:
 
     def enough(self) -> bool:
         """Whether there is nothing to prove, and need not be."""
-        return not self._needed and not self.listening()
+        return not (self._needed or self._connecting or self.listening())
 
     def prove(self, timeout: float) -> None:
         """Call each server through the broker. Used by one thread.
 
         :param timeout: seconds for each.
-        :raises ProbeFailed: there is no server, though one is needed, or one does not answer.
+        :raises ProbeFailed: there is no server, though one is needed; or one still connects, or
+            does not answer.
         """
+        if self._connecting:
+            raise ProbeFailed(target=self._program, reason="an RPC server of it still connects")
         servers = self.listening()
         if not servers and self._needed:
             raise ProbeFailed(target=self._program, reason="it has no RPC server that listens")

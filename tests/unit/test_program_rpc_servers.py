@@ -1,0 +1,35 @@
+"""The RPC servers of a program, before any of them listens."""
+
+from typing import Any
+from unittest.mock import Mock
+
+import oslo_messaging
+import pytest
+
+from launcher.errors import ProbeFailed
+from launcher.program.rpc_servers import RpcServers
+from launcher.rabbit import consumer
+
+
+class Gone(Exception):
+    """The broker went away."""
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_nothing_is_proven_while_a_server_connects(
+    monkeypatch: pytest.MonkeyPatch, needed: bool
+) -> None:
+    servers = RpcServers("x", needed=needed)
+
+    def connect(*_: Any) -> None:
+        assert not servers.enough()
+        with pytest.raises(ProbeFailed, match="still connects"):
+            servers.prove(timeout=1)
+        raise Gone
+
+    monkeypatch.setattr(consumer, "speaks", lambda transport: True)
+    monkeypatch.setattr(consumer, "listen", connect)
+    server = Mock(conf=Mock(executor_thread_pool_size=4))
+    with pytest.raises(Gone):
+        servers.make_listener(server, oslo_messaging.Target(topic="t"), lambda: None)
+    assert servers.enough() is not needed
