@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.forking import ForkingManager
 
@@ -52,7 +53,9 @@ class Scouting:
             LOG.warning("nothing was learnt from the first worker: %s", error)
         if self._board.stopping:
             return
-        workers = self._workers or wanted
+        workers = self._workers or min(wanted, MOST_WORKERS)
+        if not self._workers and wanted > workers:
+            LOG.warning("the program wants %d workers; %d are the most", wanted, MOST_WORKERS)
         LOG.info("the first worker is proven; starting %d in all", workers)
         self._board.want(workers, self._policy().start_timeout)
         self._forking.adjust()

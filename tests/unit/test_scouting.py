@@ -1,0 +1,41 @@
+"""The scout of a start: how many workers follow it."""
+
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
+from launcher.supervise.operations.scouting import Scouting
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "started"),
+    [
+        (None, 3, 3),
+        (2, 3, 2),
+        (2, 600, 2),
+        (None, 600, MOST_WORKERS),
+    ],
+)
+def test_as_many_follow_as_are_wanted_and_can_be(
+    given: int | None, found: int, started: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = Board()
+    board.begin_scouting()
+    board.want(1, 90)
+    board.note_scouted(found)
+
+    def at_once(action: Callable[[], object]) -> None:
+        action()
+
+    forking = SimpleNamespace(in_forker=at_once, adjust=lambda: None)
+    policy: Any = SimpleNamespace(start_timeout=90)
+    with caplog.at_level(logging.WARNING):
+        Scouting(board, forking, lambda: policy, lambda stopping: None, given).run()  # type: ignore[arg-type]
+    assert (board.workers, board.scouting) == (started, False)
+    warned = "the program wants 600 workers; 400 are the most" in caplog.text
+    assert warned is (started == MOST_WORKERS)
