@@ -69,8 +69,9 @@ class ProgramApplication:
 
     def follow(self, stopping: Callable[[], bool]) -> None:
         """Import what the scout has left, and keep the names for later starts."""
-        if self._remembered is not None and not self._remembered.kept():
-            names = early_import.try_all(self._remembered.left(), stopping)
+        if self._remembered is None or self._remembered.kept():
+            return
+        if names := early_import.try_all(self._remembered.left(), stopping):
             self._remembered.keep(names)
             warm_up(self._imported, names)
             gc.freeze()  # as before the first fork

@@ -10,6 +10,7 @@ all imports first, and the master repeats those that have worked.
 import ctypes
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -22,10 +23,13 @@ from typing import Any, NoReturn
 
 from launcher.program import seam
 
+LOG = logging.getLogger(__name__)
+
 LOOK_SECONDS = 0.05
 LONGEST_SECONDS = 30.0  # an import may hang; the workers start without the list then
 CHUNK_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+UNKNOWN = "no module that the program imports late is imported before the fork"
 
 
 def import_all(names: Iterable[str]) -> int:
@@ -43,7 +47,8 @@ def try_all(names: Sequence[str], stopping: Callable[[], bool]) -> list[str]:
     """The names that `import_all` can import, in a child. Called in the thread that forks, while
     nobody else waits for children.
 
-    :param stopping: whether a stop has begun; the child is killed then, and the result is [].
+    :param stopping: whether a stop has begun; the child is killed then.
+    :returns: [] if the child is killed or has crashed; a warning says why.
     """
     reads, writes = os.pipe()
     pid = os.fork()
@@ -60,14 +65,19 @@ def try_all(names: Sequence[str], stopping: Callable[[], bool]) -> list[str]:
 
 def _answer(reads: int, stopping: Callable[[], bool]) -> list[str]:
     data, end = b"", time.monotonic() + LONGEST_SECONDS
-    while time.monotonic() < end and not stopping():
+    while not stopping():
+        if time.monotonic() > end:
+            LOG.warning("%s: the trial took %g s", UNKNOWN, LONGEST_SECONDS)
+            break
         if not select.select([reads], [], [], LOOK_SECONDS)[0]:
             continue
         chunk = os.read(reads, CHUNK_BYTES)
         data += chunk
         if not chunk:
-            with suppress(ValueError):  # the child has crashed
+            try:
                 return [str(name) for name in json.loads(data)]
+            except ValueError:
+                LOG.warning("%s: the trial has crashed", UNKNOWN)
             break
     return []
 

@@ -21,9 +21,11 @@ from typing import NamedTuple
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
+from launcher.board.slot_fields import seconds
 from launcher.board.states import Step
 from launcher.errors import ExitStatus, LauncherError, ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
+from launcher.program.early_import import LONGEST_SECONDS
 from launcher.program.files import ProgramFiles
 from launcher.program.hosted import Hosted, host
 from launcher.program.importing import Imported
@@ -34,13 +36,14 @@ from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
 from launcher.program.timers import Timers
 from launcher.rabbit.troubles import Troubles
-from launcher.serve.backoff import LOOK_SECONDS, Backoff
+from launcher.serve.backoff import LOOK_SECONDS, Backoff, Stopped
 from launcher.serve.calls_in_hand import Reminder, Tracker, describe
 from launcher.serve.probe import FirstProof
 
 LOG = logging.getLogger(__name__)
 
 JUDGED_LATER_SECONDS = 2.0  # a worker whose wait is over says why, before the master kills it
+FOLLOW_SECONDS = 2 * LONGEST_SECONDS  # the master's imports: in a child first
 
 
 class Times(NamedTuple):
@@ -148,15 +151,20 @@ class ProgramService:
         LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
 
     def _leave_findings(self) -> None:
-        """The worker is proven: leave what later ones need. The scout waits for the others."""
+        """The worker is proven: leave what later ones need. The scout waits for the others, while
+        the master imports what it has left. Raises Stopped when a stop comes."""
         self._files.leave_copies(anew=self._anew)
         if self._board.scouting and self._slot.number == 0:
             if self._remembered is not None:
                 self._remembered.leave()
             self._begin(Step.PROBE)
             self._board.note_scouted(self._wanted)
+            end = time.monotonic() + FOLLOW_SECONDS
             while self._board.scouting and not self._stop.wait(LOOK_SECONDS):
-                pass
+                allowed = min(time.monotonic(), end) + self._times.start_timeout
+                self._slot.put("deadline", seconds(allowed + JUDGED_LATER_SECONDS))
+            if self._stop.is_set():
+                raise Stopped
 
     def _begin(self, step: Step) -> None:
         self._slot.begin(step, self._times.start_timeout + JUDGED_LATER_SECONDS)
