@@ -64,20 +64,22 @@ def _observe_looping_calls(observer: TimerObserver) -> None:
         self: Any, idle_for: Any, initial_delay: Any = None, stop_on_exception: bool = True
     ) -> Any:
         if getattr(self, "_in_a_group", False) or observer.launches():
-            self._observed = observer.add(_name_of(self.f), initial_delay or 0)
+            self._observed = True
         return start(self, idle_for, initial_delay, stop_on_exception)
 
-    def run_loop_observed(self: Any, idle_for: Any, *args: Any) -> None:
-        timer = self.__dict__.pop("_observed", None)
-        if timer is None:
-            run_loop(self, idle_for, *args)
+    def run_loop_observed(
+        self: Any, idle_for: Any, initial_delay: Any = None, stop_on_exception: bool = True
+    ) -> None:
+        if not self.__dict__.pop("_observed", False):
+            run_loop(self, idle_for, initial_delay, stop_on_exception)
             return
         function = self.f
+        timer = observer.add(_name_of(function), initial_delay or 0)
         self.f = wraps(function)(
             lambda *args, **options: observer.run(timer, partial(function, *args, **options), done)
         )
         try:
-            run_loop(self, partial(rest, timer, idle_for), *args)
+            run_loop(self, partial(rest, timer, idle_for), initial_delay, stop_on_exception)
         finally:
             self.f = function
             observer.end(timer)

@@ -89,6 +89,7 @@ class Timers:
         timer = Timer(name, self._names.number(name))
         timer.due = time.monotonic_ns() + seconds(first_in)
         with self._lock:
+            self._forget_ended(name)
             self._timers.append(timer)
         return timer
 
@@ -140,6 +141,7 @@ class Timers:
             now = time.monotonic_ns()
             timer.began = 0
             timer.failing = failed
+            self._forget_ended(timer.name)
             if outer is not None:
                 outer.inner -= 1
                 outer.moved = now
@@ -153,13 +155,18 @@ class Timers:
             timer.due = time.monotonic_ns() + seconds(pause)
 
     def end(self, timer: Timer) -> None:
-        """A timer runs no more. One whose last run failed stays in sight."""
+        """A timer runs no more. One whose last run failed stays in sight, until another of its
+        name begins, or runs."""
         with self._lock:
+            self._forget_ended(timer.name)
             timer.due = 0
             timer.ended = True
+            self._named = {key: one for key, one in self._named.items() if one is not timer}
             if not timer.failing:
                 self._timers = [one for one in self._timers if one is not timer]
-                self._named = {key: one for key, one in self._named.items() if one is not timer}
+
+    def _forget_ended(self, name: str) -> None:
+        self._timers = [one for one in self._timers if not (one.ended and one.name == name)]
 
     def forgive(self, away: int) -> None:
         """The process did not run, or the bus was away, for so many nanoseconds: they count

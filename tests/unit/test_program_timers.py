@@ -1,5 +1,6 @@
 """Timers of foreign programs: which is judged, since when, and by which name."""
 
+import importlib
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from launcher.board import names
 from launcher.board.board import Board
 from launcher.board.counters import TASK, Counters
 from launcher.board.states import Wait
+from launcher.program import timer_seam
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
 from launcher.program.timers import Timers, failing_bits
@@ -115,6 +117,62 @@ def test_a_run_that_raises_is_counted_and_named(world: World) -> None:
     world.timers.end(timer)
     assert world.timers.failing() == []
     assert world.timers.oldest() is None
+
+
+def fail(world: World, timer: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(world, timer, lambda: 1 / 0)
+
+
+def test_of_the_timers_of_a_name_that_ended_by_an_error_the_last_one_is_kept(world: World) -> None:
+    for timer in [world.timers.add("tick", 0) for _ in range(3)]:
+        fail(world, timer)
+        world.timers.end(timer)
+    for owner in range(3):
+        timer = world.timers.of(owner, "tick")
+        fail(world, timer)
+        world.timers.end(timer)
+    assert world.timers.describe() == "tick: has ended, failing"
+
+
+@pytest.mark.parametrize("again", ["begins", "succeeds"])
+def test_a_timer_that_ended_by_an_error_is_forgotten_when_it_runs_again(
+    world: World, again: str
+) -> None:
+    timer = world.timers.add("tick", 0)
+    fail(world, timer)
+    world.timers.end(timer)
+    if again == "begins":
+        world.timers.add("tick", 0)
+    else:
+        run(world, world.timers.of(world, "tick"))
+    assert world.timers.failing() == []
+
+
+@pytest.fixture
+def looping_calls(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Those of oslo.service, observed."""
+    module, groups = (
+        importlib.import_module(name)
+        for name in (timer_seam.LOOPING_CALLS, timer_seam.THREAD_GROUPS)
+    )
+    for name in timer_seam.LOOPS:
+        monkeypatch.setattr(module.LoopingCallBase, name, getattr(module.LoopingCallBase, name))
+    for name in timer_seam.MAKERS:
+        monkeypatch.setattr(groups.ThreadGroup, name, getattr(groups.ThreadGroup, name))
+    monkeypatch.setattr(world.timers, "launches", lambda: True)
+    timer_seam._observe_looping_calls(world.timers)
+    return module
+
+
+def test_a_start_that_is_refused_leaves_no_timer(world: World, looping_calls: Any) -> None:
+    call = looping_calls.FixedIntervalLoopingCall(lambda: None)
+    call.start(0.01)
+    with pytest.raises(RuntimeError):
+        call.start(0.01)
+    call.stop()
+    call.wait()
+    wait_until(lambda: world.timers.describe() == "none", 60, "the timer has ended")
 
 
 def test_an_exception_that_ends_a_timer_is_no_failure(world: World) -> None:
