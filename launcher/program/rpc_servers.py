@@ -17,7 +17,7 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 
 from launcher.errors import ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
-from launcher.rabbit import consumer
+from launcher.rabbit import listeners
 from launcher.serve.backoff import SAID_AFTER_SECONDS
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.forked_children import ChildrenEndHere
@@ -84,7 +84,7 @@ class RpcServers:
         :raises ProgramUnfit: the server uses another transport than RabbitMQ, and has to be
             called.
         """
-        if not consumer.speaks(server.transport):
+        if not listeners.speaks(server.transport):
             if not self._needed:
                 return otherwise()
             fault = (
@@ -95,7 +95,7 @@ class RpcServers:
         threads = int(server.conf.executor_thread_pool_size)
         self._connecting[server] = time.monotonic()
         try:
-            listener = consumer.listen(server.transport, target, threads, lambda message: False)
+            listener = listeners.listen(server.transport, target, threads, lambda message: False)
         finally:
             del self._connecting[server]
         with self._lock:

@@ -5,6 +5,7 @@ Uses private names of the AMQP driver: see `consumer`.
 
 import logging
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from oslo_messaging import MessageDeliveryFailure
@@ -31,6 +32,9 @@ class Receiver(Protocol):
 
     def finish(self) -> None:
         """Count the message as done."""
+
+    def answering(self, queue: str | None) -> AbstractContextManager[object]:
+        """Held while an answer is sent to a queue."""
 
 
 class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
@@ -91,15 +95,19 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
         :raises Exception: the reply cannot be sent.
         """
         try:
-            try:
-                super().reply(reply, failure)
-            except (TypeError, ValueError, RecursionError) as error:
-                LOG.error("a reply cannot be written as JSON: %s", type(error).__name__)
-                super().reply(failure=failure_of(error, Limits(FAILURE_BYTES)))
-            except MessageDeliveryFailure as error:
-                # The broker refuses it for good, as when it is too large. While the broker is
-                # away, the driver waits.
-                LOG.error("a reply cannot be sent; its caller gets the error: %s", reason(error))
-                super().reply(failure=failure_of(error, Limits(FAILURE_BYTES)))
+            with self.listener.answering(self.reply_q):
+                self._reply(reply, failure)
         finally:
             self.listener.finish()
+
+    def _reply(self, reply: Any, failure: Any) -> None:
+        try:
+            super().reply(reply, failure)
+        except (TypeError, ValueError, RecursionError) as error:
+            LOG.error("a reply cannot be written as JSON: %s", type(error).__name__)
+            super().reply(failure=failure_of(error, Limits(FAILURE_BYTES)))
+        except MessageDeliveryFailure as error:
+            # The broker refuses it for good, as when it is too large. While the broker is
+            # away, the driver waits.
+            LOG.error("a reply cannot be sent; its caller gets the error: %s", reason(error))
+            super().reply(failure=failure_of(error, Limits(FAILURE_BYTES)))

@@ -16,6 +16,9 @@
 8. A stop cancels the consumers first and then gives back all of `_waiting`. The connection
    stays, for acknowledgements and heartbeats, until the calls in hand are done.
 
+The worker's two servers share a connection (`server_connection`). The own one has no queue that
+others share, and takes calls on when the main one has stopped.
+
 oslo.messaging's own listener acknowledges each call on arrival, has no limit, and goes on while it
 is being closed. A worker that dies loses the calls it took; a stop drops those that arrive late.
 The module is long, since a reader should not have to leave it to follow a call.
@@ -26,84 +29,107 @@ Only the modules of this package use private names of oslo.messaging's AMQP driv
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from oslo_messaging._drivers import amqpdriver, base
-from oslo_messaging._drivers import common as drivers
 
-from launcher.exception_text import reason
 from launcher.listening.capacity import Capacity
 from launcher.listening.check import Check
-from launcher.rabbit.acknowledgements import Acknowledgements
 from launcher.rabbit.amqp_message import AmqpMessage
-from launcher.rabbit.connection import IDLE_SECONDS, BrokerConnection
 from launcher.rabbit.delivery_counts import DeliveryCounts
 from launcher.rabbit.ended_consumers import EndedConsumers
+from launcher.rabbit.own_calls import OwnCalls
+from launcher.rabbit.own_queue import OwnQueue
+from launcher.rabbit.server_connection import TROUBLE_PAUSE, ServerConnection
 from launcher.rabbit.subscription import Subscription
-from launcher.writing.recurring import Recurring
 
 LOG = logging.getLogger(__name__)
 
-AT_LEAST_EACH = 1.0  # seconds: heartbeats are sent while calls keep us busy, too
-RECONNECT_SECONDS = 5.0  # for one attempt to reconnect
-TROUBLE_PAUSE = 1.0  # seconds, after an error that the driver does not handle
 FAREWELL_SECONDS = 5.0  # for the broker's answers when we leave
 
 Policy = Callable[[AmqpMessage], bool]
 
 
 class AmqpListener(base.Listener):  # type: ignore[misc]
-    """The consumers of one server. One thread owns the connection, from `start` to the end of
-    `cleanup`: acknowledgements and heartbeats go on during a drain."""
+    """The consumers of one server, on a connection that another server of the worker may share.
 
-    def __init__(self, driver: Any, target: Any, limit: int, acknowledges_late: Policy) -> None:
-        """Connect and declare our consumers. Blocks until there is a broker.
+    :ivar own: the listener of the worker's own server on the same connection, if one was asked
+        for. Its consumer is declared, and its calls wait until its `start`.
+    :ivar own_calls: the worker's calls to its own server. The main server gets the answers.
+    """
+
+    own: "AmqpListener | None" = None
+    _own_queue: OwnQueue | None = None
+
+    def __init__(
+        self,
+        shared: ServerConnection,
+        target: Any,
+        limit: int,
+        acknowledges_late: Policy,
+        *,
+        alone: bool = False,
+        own_calls: OwnCalls | None = None,
+    ) -> None:
+        """Declare our consumers. Blocks until there is a broker.
 
         :param limit: calls that may be unfinished.
         :param acknowledges_late: whether the server acknowledges a message after its execution.
+        :param alone: of all queues of a server, declare only the one of topic and server.
+        :param own_calls: those that this server answers.
         """
         super().__init__(1, None)
-        self.driver = driver
-        self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
+        self.driver = shared.driver
+        self.stopping = self.closing = False
         self._topic = f"{target.topic} on {target.server}"
         self.host_queue = f"{target.topic}.{target.server}"
         self._acknowledges_late = acknowledges_late
         self._waiting: deque[AmqpMessage] = deque()
-        self._last_read = 0.0  # by time.monotonic()
-        self._stopping = False
-        self._closing = False
         self._unsubscribed = threading.Event()
-        self._settled = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"amqp-{target.topic}", daemon=True)
-        self._context = driver._get_connection(drivers.PURPOSE_LISTEN)
-        self._connection = BrokerConnection(self._context.connection)
-        self._acknowledgements = Acknowledgements(self._connection)
+        self.settled = threading.Event()
+        self._started = False
+        self._shared = shared
+        self._connection = shared.connection
+        self._acknowledgements = shared.acknowledgements
         self._capacity = Capacity(limit, self._connection.bell)
-        self._trouble = Recurring()
         self._check = Check(self._connection.ring)
         self._delivery_counts = DeliveryCounts()
-        self._subscription = Subscription(self._context)
-        self._subscription.limit_prefetch(limit, self._acknowledgements.begin_generation)
-        self._subscription.declare(driver._get_exchange(target), target, self)
-        EndedConsumers(self._context.connection, self._waiting, self._acknowledgements).follow()
+        self.own_calls = own_calls
+        self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
+        if own_calls is not None:
+            self.obsolete_reply_queues = own_calls.reply_queues
+        self._subscription = Subscription(shared.context)
+        self._subscription.declare(shared.driver._get_exchange(target), target, self, alone=alone)
+        ended = EndedConsumers(shared.context.connection, self._waiting, self._acknowledgements)
+        ended.follow(self._subscription.consumers)
+        if alone:
+            self._own_queue = OwnQueue(shared.context.connection, *self._subscription.consumers)
 
     def start(self, on_incoming_callback: Callable[[list[AmqpMessage]], None]) -> None:
         """Begin to hand out calls, one at a time, from the connection's thread."""
         super().start(on_incoming_callback)
-        self._thread.start()
+        self._started = True
+        if not self._shared.add(self):
+            self.stopping = self.closing = True
+            self._unsubscribed.set()
+            self.settled.set()
 
     def take_own(self) -> str:
         """Called before `start`. Returns a topic at which this listener alone is reached."""
         return self._subscription.take_own()
 
     @property
+    def fanout_queue(self) -> str:
+        """Its name. Only this process consumes it, unless it is a stream."""
+        return str(self._subscription.fanout.queue_name)
+
+    @property
     def listens(self) -> bool:
         """Whether it was started, and not stopped. Any thread."""
-        return self._thread.ident is not None and not self._stopping
+        return self._started and not self.stopping
 
     @property
     def unfinished(self) -> int:
@@ -113,28 +139,28 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     def stop(self) -> None:
         """Hand out no more calls. On return the broker delivers our share to other servers, unless
         it is away or does not answer in time."""
-        self._stopping = True
+        self.stopping = True
         self._connection.ring()
-        waits = self._thread.is_alive() and self._connection.connected()
+        waits = self._started and self._shared.connected
         if waits and not self._unsubscribed.wait(FAREWELL_SECONDS):
             LOG.warning("RabbitMQ does not answer when the consumers of %s end", self._topic)
 
     def cleanup(self) -> None:
-        """Send the acknowledgements that are left, and begin to disconnect (see `join`). The wait
-        for a broker that does not answer is short, since the process is about to end."""
-        self._stopping = self._closing = True
+        """Send the acknowledgements that are left, and begin to disconnect if no other server uses
+        the connection (see `join`). The wait for a broker that does not answer is short, since the
+        process is about to end."""
+        self.stopping = self.closing = True
         self._connection.ring()
-        if self._thread.is_alive():
+        if self._started:
             connected = self._connection.connected()
-            self._settled.wait(FAREWELL_SECONDS if connected else TROUBLE_PAUSE)
-        elif self._thread.ident is None:  # never started
-            self._context.close()
+            self.settled.wait(FAREWELL_SECONDS if connected else TROUBLE_PAUSE)
+        else:
+            self._shared.discard()
 
     def join(self) -> None:
         """Wait until the connection is closed, for a bounded time. After `cleanup`. Several
         connections close at the same time, and each waits for the broker."""
-        if self._thread.ident is not None:
-            self._thread.join(FAREWELL_SECONDS)
+        self._shared.join(FAREWELL_SECONDS)
 
     def verify(self, timeout: float) -> None:
         """Check whether the broker still knows our consumers; if not, declare them again. Bind
@@ -154,9 +180,15 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         """Free the place of a call that was handed out. Any thread."""
         self._capacity.finish()
 
+    def answering(self, queue: str | None) -> AbstractContextManager[object]:
+        """Held while an answer is sent to a queue: see `OwnCalls`. Any thread."""
+        return self.own_calls.answering(queue) if self.own_calls else nullcontext()
+
     def __call__(self, message: Any) -> None:
         """Take a message that arrives. Called by the driver, in the connection's thread."""
         self._connection.stop_reading()
+        if self.own_calls is not None and self.own_calls.take(message):
+            return
         generation = self._acknowledgements.generation_of(message._raw_message.channel)
         incoming = AmqpMessage(self, message, generation)
         self._delivery_counts.look(incoming)
@@ -165,74 +197,26 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         elif not self._acknowledgements.absorb_copy(incoming):
             self._waiting.append(incoming)
 
-    def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._work()
-            except Exception as error:  # noqa: BLE001  # of a driver: the thread goes on
-                self._log_trouble(error)
-                self._connection.sleep_until_rung(TROUBLE_PAUSE)
-            else:
-                if self._trouble.well():
-                    LOG.info("calls to %s can be taken again", self._topic)
-        self._acknowledgements.settle()
-        self._unsubscribe()
-        self._settled.set()
-        self._context.close()  # catches and logs errors
-
-    def _log_trouble(self, error: Exception) -> None:
-        """Log the traceback once, when the trouble begins."""
-        if not self._trouble.failed():
-            return
-        if since := self._trouble.seconds:
-            text = "calls to %s cannot be taken for %.0f s: %s; trying again"
-            LOG.error(text, self._topic, since, reason(error))
-        else:
-            LOG.error("calls to %s cannot be taken; trying again", self._topic, exc_info=error)
-
-    def _work(self) -> None:
-        """One round of the thread."""
-        self._acknowledgements.settle()
-        if self._stopping:
-            self._unsubscribe()
+    def work(self) -> None:
+        """One round of the connection's thread."""
+        if self.stopping:
+            self.end()
         else:
             self._hand_out()
-        self._check.answer(self._check_consumers)
-        if self._connection.connected():
-            readable = self._connection.sleep()
-            if readable or time.monotonic() - self._last_read >= AT_LEAST_EACH:
-                self._read()
-        elif self._stopping:  # no call can be had, none acknowledged
-            self._connection.sleep_until_rung(IDLE_SECONDS)
-        else:
-            self._waiting.clear()  # the broker delivers them again
-            self._read(RECONNECT_SECONDS)
+            if self._own_queue and self._connection.connected():
+                self._own_queue.go_on()
+        self._check.answer(lambda: self._shared.check(self._check_consumers))
 
     def _check_consumers(self) -> None:
-        if not self._connection.connected():
-            raise ConnectionError("there is no connection to RabbitMQ")
-        try:
+        if self._own_queue is None or self._own_queue.check():
             self._subscription.check()
-        except ConnectionError:
-            self._connection.drop()
-            raise
 
-    def _read(self, timeout: float | None = None) -> None:
-        """Read the messages that have arrived, and send a heartbeat if one is due.
-
-        :param timeout: seconds for an attempt to reconnect; None: there is a connection. A call
-            that arrives during the attempt ends it.
-        """
-        self._last_read = time.monotonic()
-        self._connection.allow_reading()
-        with suppress(drivers.Timeout):
-            if timeout is None:
-                self._connection.read()
-            else:
-                self._connection.reconnect(timeout)
+    def forget(self) -> None:
+        """The broker delivers again what waits, since the connection is lost. Its thread."""
+        self._waiting.clear()
 
     def _hand_out(self) -> None:
-        while self._waiting and not self._stopping and not self._capacity.full():
+        while self._waiting and not self.stopping and not self._capacity.full():
             message = self._waiting.popleft()
             if not self._acknowledgements.is_valid(message):  # the broker delivers it again
                 continue
@@ -245,26 +229,19 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._capacity.take()
             self.on_incoming_callback([message])
 
-    def _unsubscribe(self) -> None:
-        """Cancel the consumers first, then give back the calls, which would else come again."""
+    def end(self) -> None:
+        """Cancel the consumers first, then give back the calls, which would else come again. The
+        connection's thread."""
         if self._unsubscribed.is_set():
             return
+        if self.own is not None and self.own_calls is not None:
+            self.own_calls.end()  # their answers came here
         try:
             self._subscription.cancel()
             self._acknowledgements.give_back(self._waiting)
             self._subscription.delete_fanout_queue()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the connection has to end
+        except Exception as error:  # noqa: BLE001  # whatever it is, the consumers have to end
             LOG.warning("RabbitMQ cannot be told that %s has ended: %s", self._topic, error)
             self._connection.drop()  # the broker then takes back all deliveries
         self._waiting.clear()
         self._unsubscribed.set()
-
-
-def speaks(transport: Any) -> bool:
-    """Whether a transport of oslo.messaging has the driver for which this listener is."""
-    return isinstance(transport._driver, amqpdriver.AMQPDriverBase)
-
-
-def listen(transport: Any, target: Any, limit: int, acknowledges_late: Policy) -> AmqpListener:
-    """Make the listener of one server; `AmqpListener.start` starts it."""
-    return AmqpListener(transport._driver, target, limit, acknowledges_late)

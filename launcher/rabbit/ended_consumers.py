@@ -15,6 +15,7 @@ Uses private names of the AMQP driver: see `consumer`.
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from launcher.rabbit.acknowledgements import Acknowledgements
@@ -38,15 +39,15 @@ class EndedConsumers:
         self, connection: Any, waiting: deque[AmqpMessage], acknowledgements: Acknowledgements
     ) -> None:
         """:param connection: the driver's.
-        :param waiting: messages that were delivered and are not handed out.
+        :param waiting: messages of the consumers that were delivered and are not handed out.
         """
         self._connection = connection
         self._waiting = waiting
         self._acknowledgements = acknowledgements
 
-    def follow(self) -> None:
-        """Follow the consumers that the driver knows, from their subscription on."""
-        for consumer in self._connection._consumers:
+    def follow(self, consumers: Iterable[Any]) -> None:
+        """Follow consumers of the driver, from their subscription on."""
+        for consumer in consumers:
             self._follow(consumer, consumer.consume)
 
     def _follow(self, consumer: Any, subscribe: Any) -> None:

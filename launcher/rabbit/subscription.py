@@ -9,6 +9,49 @@ from typing import Any
 MOST_PREFETCHED = 65535  # AMQP 0-9-1 has 16 bits for it
 
 
+def limit_prefetch(connection: Any, limit: int, on_reopening: Callable[[], None]) -> None:
+    """Limit the unacknowledged messages of each consumer, on each channel that there will be.
+
+    The limit is one of each consumer, since quorum queues know no other. An operator may set a
+    lower one: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. A higher one would only add
+    to what a drain gives back, and a quorum queue counts how often that happens.
+
+    The limit does not follow the threads that are free: RabbitMQ applies another one to new
+    consumers only. So under a backlog a drain gives back as many ordinary calls of a queue as
+    there are threads, and no idempotent ones, which are unacknowledged until they are done.
+    That is far from DELIVERY_LIMIT, and RabbitMQ 4.3 does not count it.
+
+    The broker closes a channel when a delivery is not acknowledged within consumer_timeout.
+    amqp reopens it: the same object, with delivery tags from 1 on, without a limit.
+
+    :param connection: the driver's.
+    :param on_reopening: called before a closed channel is reopened.
+    """
+    configured = connection.rabbit_qos_prefetch_count
+    most = min(limit, MOST_PREFETCHED)
+    connection.rabbit_qos_prefetch_count = min(configured, most) if configured > 0 else most
+    set_limit = connection._set_qos
+
+    def prepare(channel: Any) -> None:
+        reopen = channel._do_revive
+
+        def reopen_with_limit() -> None:
+            on_reopening()
+            reopen()
+            set_limit(channel)
+            # The broker has forgotten the consumers. The driver knows, unless it goes on at once.
+            connection._new_tags.update(connection._consumers.values())
+
+        channel._do_revive = reopen_with_limit
+        set_limit(channel)
+        # End the wait for a connection. Waiting on for a message would hold up
+        # acknowledgements and checks.
+        connection.stop_consuming()
+
+    connection._set_qos = prepare
+    prepare(connection.channel)
+
+
 class Subscription:
     """Used by the connection's thread, and before that thread starts."""
 
@@ -16,67 +59,41 @@ class Subscription:
         """:param context: the driver's connection context."""
         self._context = context
         self._connection = context.connection
-        self._cancelled: list[Any] = []  # consumers of the driver
+        self.consumers: list[Any] = []  # the driver's, in the order of their declaration
+        self._cancelled: list[Any] = []
         self._exchange = ""
         self._takes_own = False
 
-    def limit_prefetch(self, limit: int, on_reopening: Callable[[], None]) -> None:
-        """Limit the unacknowledged messages of each consumer, on each channel that there will be.
+    def declare(
+        self, exchange: str, target: Any, callback: Callable[[Any], None], *, alone: bool = False
+    ) -> None:
+        """Declare the consumers that the driver's own listener has: topic, server, fanout.
 
-        The limit is one of each consumer, since quorum queues know no other. An operator may set a
-        lower one: [oslo_messaging_rabbit] rabbit_qos_prefetch_count. A higher one would only add
-        to what a drain gives back, and a quorum queue counts how often that happens.
-
-        The limit does not follow the threads that are free: RabbitMQ applies another one to new
-        consumers only. So under a backlog a drain gives back as many ordinary calls of a queue as
-        there are threads, and no idempotent ones, which are unacknowledged until they are done.
-        That is far from DELIVERY_LIMIT, and RabbitMQ 4.3 does not count it.
-
-        The broker closes a channel when a delivery is not acknowledged within consumer_timeout.
-        amqp reopens it: the same object, with delivery tags from 1 on, without a limit.
-
-        :param on_reopening: called before a closed channel is reopened.
+        :param alone: only that of the server.
         """
-        configured = self._connection.rabbit_qos_prefetch_count
-        most = min(limit, MOST_PREFETCHED)
-        self._connection.rabbit_qos_prefetch_count = (
-            min(configured, most) if configured > 0 else most
-        )
-        set_limit = self._connection._set_qos
-
-        def prepare(channel: Any) -> None:
-            reopen = channel._do_revive
-
-            def reopen_with_limit() -> None:
-                on_reopening()
-                reopen()
-                set_limit(channel)
-
-            channel._do_revive = reopen_with_limit
-            set_limit(channel)
-            # End the wait for a connection. Waiting on for a message would hold up
-            # acknowledgements and checks.
-            self._connection.stop_consuming()
-
-        self._connection._set_qos = prepare
-        prepare(self._connection.channel)
-
-    def declare(self, exchange: str, target: Any, callback: Callable[[Any], None]) -> None:
-        """Declare the consumers that the driver's own listener has: topic, server, fanout."""
         self._exchange = exchange
-        for topic in (target.topic, f"{target.topic}.{target.server}"):
+        others = set(self._connection._consumers)
+        of_server = f"{target.topic}.{target.server}"
+        for topic in (of_server,) if alone else (target.topic, of_server):
             self._context.declare_topic_consumer(
                 exchange_name=exchange, topic=topic, callback=callback
             )
-        self._context.declare_fanout_consumer(target.topic, callback)
+        if not alone:
+            self._context.declare_fanout_consumer(target.topic, callback)
+        self.consumers = [one for one in self._connection._consumers if one not in others]
 
     def take_own(self) -> str:
         """Have the fanout queue also take what is sent to its own name. Returns that name: a topic
         at which this consumer alone is reached. With rabbit_stream_fanout it is not alone."""
         self._takes_own = True
-        (fanout,) = (known for known in self._connection._consumers if known.type == "fanout")
-        self._bind_own(fanout, nowait=False)
-        return str(fanout.queue_name)
+        self._bind_own(self.fanout, nowait=False)
+        return str(self.fanout.queue_name)
+
+    @property
+    def fanout(self) -> Any:
+        """The driver's consumer of what is sent to all servers."""
+        (fanout,) = (known for known in self.consumers if known.type == "fanout")
+        return fanout
 
     def _bind_own(self, fanout: Any, *, nowait: bool) -> None:
         fanout.queue.bind_to(self._exchange, fanout.queue_name, nowait=nowait)
@@ -90,23 +107,24 @@ class Subscription:
 
         :raises ConnectionError: consumers have ended.
         """
-        announced = set(map(str, self._connection._consumers.values()))
-        announced -= set(self._connection._new_tags)
+        tags = {self._connection._consumers[consumer] for consumer in self.consumers}
+        announced = set(map(str, tags - self._connection._new_tags))
         if ended := len(announced - set(self._connection.channel.callbacks)):
             raise ConnectionError(f"RabbitMQ has ended {ended} of our consumers")
-        for consumer in self._connection._consumers:
+        for consumer in self.consumers:
             consumer.queue.queue_bind(nowait=True)
             if self._takes_own and consumer.type == "fanout":
                 self._bind_own(consumer, nowait=True)
 
     def cancel(self) -> None:
-        """Cancel all consumers, and wait for the broker's last answer: it answers in order."""
+        """Cancel the consumers, and wait for the broker's last answer: it answers in order."""
         connection = self._connection
-        consumers = dict(connection._consumers)
-        self._cancelled = list(consumers)
-        for known in (connection._consumers, connection._new_tags, connection._active_tags):
-            known.clear()
-        for left, tag in zip(reversed(range(len(consumers))), consumers.values(), strict=True):
+        self._cancelled, self.consumers = self.consumers, []
+        tags = [connection._consumers.pop(consumer) for consumer in self._cancelled]
+        connection._new_tags.difference_update(tags)
+        for consumer in self._cancelled:
+            del connection._active_tags[consumer.queue_name]
+        for left, tag in zip(reversed(range(len(tags))), tags, strict=True):
             connection.channel.basic_cancel(str(tag), nowait=left > 0)
 
     def delete_fanout_queue(self) -> None:

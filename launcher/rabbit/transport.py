@@ -1,8 +1,11 @@
 """Changes to a whole transport of oslo.messaging, with the connections that it makes by itself.
 
+The master imports what kombu and Python import with the first connection: a worker has it then.
+
 Uses private names of the AMQP driver: see `consumer`.
 """
 
+import encodings.idna  # noqa: F401  # see above: host names
 import os
 import threading
 import zlib
@@ -10,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+import kombu.transport.pyamqp  # noqa: F401  # see above
 import oslo_messaging
 from oslo_concurrency import lockutils
 from oslo_config import cfg
@@ -21,6 +25,8 @@ from launcher.rabbit.connection import BrokerConnection
 from launcher.rabbit.driver_connection import REFUSALS, DriverConnection, PassingConnection
 
 LOCKS = "locks"  # below the runtime directory
+IDLE_SENDERS = 0  # connections for sending that are kept unused, beside the one used last
+IDLE_SECONDS = 60  # after which others are closed
 REFUSED_PAUSE = 1.0  # seconds
 
 
@@ -36,6 +42,8 @@ def set_defaults(conf: Any) -> None:
         impl_rabbit.rabbit_opts,
         hostname=conf.host,
         processname=f"{conf.prog}-{number:08x}",
+        conn_pool_min_size=IDLE_SENDERS,
+        conn_pool_ttl=IDLE_SECONDS,
     )
     if "OSLO_LOCK_PATH" not in os.environ:  # oslo.concurrency's own default
         lockutils.set_defaults(f"{runtime_path}/{LOCKS}")
@@ -55,6 +63,16 @@ def adapt(transport: Any, *, passing: bool) -> None:
         driver._q_manager = None  # names are random then
     else:
         _share_when_refused(driver._connection_pool)
+        _close_aside(driver._connection_pool)
+
+
+def _close_aside(pool: Any) -> None:
+    """Have idle connections closed by a thread of their own. The pool does it while it lends one
+    to a sender. All senders would wait for a broker that does not answer."""
+    close = pool._on_expire
+    pool._on_expire = lambda connection: threading.Thread(
+        target=close, args=(connection,), name="close-idle", daemon=True
+    ).start()
 
 
 def _share_when_refused(pool: Any) -> None:

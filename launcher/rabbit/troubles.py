@@ -24,7 +24,9 @@ RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server"  # the beginning 
 LOST = "[%(connection_id)s] AMQP server"  # likewise
 FAILED = "Connection failed: %s"  # likewise; of a connection that has not been there yet
 # Our loggers; these modules are imported with RabbitMQ only.
-OURS = ("launcher.rabbit.driver_connection", "launcher.rabbit.lost_nodes")
+OURS = tuple(
+    f"launcher.rabbit.{name}" for name in ("driver_connection", "lost_nodes", "own_queue")
+)
 REFUSED, TAKEN = "RabbitMQ refuses us: %s", "RabbitMQ takes us again"
 UNDECLARED = (
     "RabbitMQ does not declare queue %s, whose node is lost (of a quorum queue: most of its "

@@ -163,7 +163,7 @@ def _preload_bus(conf: cfg.ConfigOpts) -> None:
     rpc.get_transport(conf)
     rpc.check_hosts(conf)
     if speaks_amqp(conf):
-        importlib.import_module("launcher.rabbit.consumer")
+        importlib.import_module("launcher.rabbit.listeners")
         importlib.import_module("launcher.rabbit.transport")
     stevedore_driver.DriverManager("oslo.messaging.executors", "threading")
 

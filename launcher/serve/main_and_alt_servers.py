@@ -35,10 +35,10 @@ class Servers:
     ) -> None:
         """:param redelivered: called with the method of a call that comes for the second time."""
         shared = rpc.main_target(settings.topic, settings.host)
-        self.transport = transport
         self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
-        self.main = Server(transport, shared, endpoints, redelivered, last_tries)
-        self.alt = Server(transport, self.own_target, endpoints, redelivered, last_tries)
+        rest = endpoints, redelivered, last_tries
+        self.main = Server(transport, shared, *rest, own=self.own_target)
+        self.alt = Server(transport, self.own_target, *rest, beside=self.main)
         self.threads: int = transport.conf.executor_thread_pool_size
         self._manager_until = 0.0  # end of the manager's time in a drain, by time.monotonic()
         self._manager_timeout = settings.manager_shutdown_timeout

@@ -45,9 +45,16 @@ class CallServer(RPCServer):  # type: ignore[misc]
         dispatcher: Any,
         *args: Any,
         last_tries: LastTries | None = None,
+        own: oslo_messaging.Target | None = None,
+        beside: RPCServer | None = None,
     ) -> None:
+        """
+        :param own: the target of another server, which is to share the connection to RabbitMQ.
+        :param beside: of that other server: this one, which was started before.
+        """
         super().__init__(transport, target, invalid_calls.Dispatcher(dispatcher, endpoints), *args)
         self._redelivered = redelivered
+        self._own, self._beside = own, beside
         self._last_tries = last_tries or LastTries(1)
         self._find = MethodFinder(endpoints)
         # Idle threads of oslo.messaging's own executor wake every second, and a stop waits for
@@ -57,10 +64,12 @@ class CallServer(RPCServer):  # type: ignore[misc]
     def _create_listener(self) -> Any:
         if not speaks_amqp(self.conf):
             return super()._create_listener()
-        from launcher.rabbit import consumer  # noqa: PLC0415  # only with RabbitMQ
+        from launcher.rabbit import listeners  # noqa: PLC0415  # only with RabbitMQ
 
-        threads = self.conf.executor_thread_pool_size
-        return consumer.listen(self.transport, self._target, threads, self._acknowledges_after)
+        if self._beside is not None:
+            return self._beside.listener.own
+        threads, after = self.conf.executor_thread_pool_size, self._acknowledges_after
+        return listeners.listen(self.transport, self._target, threads, after, self._own)
 
     def _process_incoming(self, incoming: list[Any]) -> None:
         try:

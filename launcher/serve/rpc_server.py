@@ -20,15 +20,30 @@ class Server:
         endpoints: Sequence[object],
         redelivered: Callable[[str], object] = lambda method: None,
         last_tries: LastTries | None = None,
+        *,
+        own: oslo_messaging.Target | None = None,
+        beside: "Server | None" = None,
     ) -> None:
-        """:param redelivered: called with the method of a call that comes for the second time."""
+        """
+        :param redelivered: called with the method of a call that comes for the second time.
+        :param own: the target of a server that is to be started `beside` this one. On RabbitMQ
+            both share a connection.
+        """
         self._target = target
-        self._server = oslo_messaging.get_rpc_server(
+        self._transport = transport
+        self._server: oslo_messaging.RPCServer = oslo_messaging.get_rpc_server(
             transport,
             target,
             list(endpoints),
             access_policy=oslo_messaging.ExplicitRPCAccessPolicy,
-            server_cls=partial(CallServer, list(endpoints), redelivered, last_tries=last_tries),
+            server_cls=partial(
+                CallServer,
+                list(endpoints),
+                redelivered,
+                last_tries=last_tries,
+                own=own,
+                beside=beside and beside._server,
+            ),
         )
         self._lock = threading.Lock()
         self._listens = False
@@ -79,6 +94,13 @@ class Server:
     def _end(self) -> None:
         self._server.stop()
         self._server.wait()
+
+    @property
+    def transport_to_itself(self) -> oslo_messaging.transport.RPCTransport:
+        """After `start`: the transport, for calls of this process to its own server. On RabbitMQ
+        their answers need no queue for replies."""
+        own_calls = getattr(self._server.listener, "own_calls", None)
+        return own_calls.transport(self._transport) if own_calls else self._transport
 
     def verify(self, timeout: float) -> None:
         """Any thread: have the listener check that messages to this server still reach it.

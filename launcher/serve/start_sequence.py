@@ -235,7 +235,8 @@ class StartSequence:
     def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
         timeout = self._settings.probe_timeout
         proof = RepeatedProof(self._slot, self.tracker, self._stop, servers.threads, self._bus.why)
-        probe = Probe(servers.transport, servers.own_target, timeout, proof.note, servers.verify)
+        transport = servers.alt.transport_to_itself
+        probe = Probe(transport, servers.own_target, timeout, proof.note, servers.verify)
         add_own_tasks(self.tasks, self._settings, partial(proof.prove, probe), group)
         if self._settings.timing.enabled:
             add_manager_tasks(self.tasks, manager)

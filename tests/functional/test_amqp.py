@@ -18,138 +18,11 @@ import oslo_messaging
 import pytest
 from kombu.connection import Connection
 
-from launcher.board.board import Board
-from launcher.board.counters import Counters
-from launcher.rabbit import consumer, transport
+from launcher.rabbit import consumer, server_connection
 from launcher.rabbit.amqp_message import AmqpMessage
-from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
-from launcher.serve.rpc import expose, idempotent
-from launcher.serve.rpc_server import Server
-from tests.support.rabbitmq import Vhost, binary
-from tests.support.transports import configuration
+from tests.support.rabbitmq import Vhost
+from tests.support.servers_on_rabbitmq import DEADLINE, QUEUE, TARGET, THREADS, Calls, Side
 from tests.support.waiting import elapse, wait_until
-
-DEADLINE = 30.0
-THREADS = 2
-TARGET = oslo_messaging.Target(topic="compute", server="node-1")
-QUEUE = "compute.node-1"
-
-
-class Endpoint:
-    """Its calls last until they are released."""
-
-    target = oslo_messaging.Target(version="1.0")
-
-    def __init__(self) -> None:
-        self.begun: list[int] = []
-        self.released = threading.Event()
-
-    @expose
-    @idempotent
-    def work(self, context: Any, number: int) -> int:
-        return self._work(number)
-
-    @expose
-    def once(self, context: Any, number: int) -> int:
-        return self._work(number)
-
-    @expose
-    def unspeakable(self, context: Any) -> object:
-        around: list[object] = []
-        around.append(around)
-        return around
-
-    @expose
-    def large(self, context: Any, size: int) -> str:
-        return size * "x"
-
-    def _work(self, number: int) -> int:
-        self.begun.append(number)
-        assert self.released.wait(DEADLINE)
-        return number
-
-
-class Side:
-    """A transport of its own, as another process would have it; a server, once it is asked for."""
-
-    def __init__(self, url: str, threads: int = THREADS, heartbeat: int = 60) -> None:
-        conf = configuration(url)
-        self.transport = oslo_messaging.get_rpc_transport(conf)
-        transport.adapt(self.transport, passing=False)
-        transport.wait_without_polling(self.transport)
-        self.endpoint = Endpoint()
-        board = Board()
-        board.want(1, start_timeout=90)
-        self._tracker = Tracker(board.slot(0), Counters(1).of(0))
-        self.server = Server(
-            self.transport, TARGET, [TrackedEndpoint(self.endpoint, self._tracker)]
-        )
-        conf.set_override("heartbeat_timeout_threshold", heartbeat, "oslo_messaging_rabbit")
-        conf.set_override("executor_thread_pool_size", threads)
-
-    def serve(self) -> "Side":
-        self.server.start(lambda event: _require(event.wait(DEADLINE)))
-        return self
-
-    @property
-    def listener(self) -> consumer.AmqpListener:
-        found: consumer.AmqpListener = self.server._server.listener
-        return found
-
-    @property
-    def connection(self) -> Any:
-        """The driver's, of the listener."""
-        return self.listener._context.connection
-
-    def lose_connection(self) -> None:
-        self.connection.channel.connection.sock.shutdown(2)
-
-    def close(self) -> None:
-        self.endpoint.released.set()
-        self.server.finish()
-        self.transport.cleanup()
-        self.server.leave()
-
-
-def _require(condition: bool) -> None:
-    assert condition
-
-
-class Calls:
-    """Calls from threads of this process; each has its own answer or error."""
-
-    def __init__(self, url: str, timeout: float = DEADLINE) -> None:
-        self._side = Side(url)
-        self._client = oslo_messaging.get_rpc_client(self._side.transport, TARGET, timeout=timeout)
-        self._numbers = itertools.count()
-        self.answers: dict[int, object] = {}
-        self._threads: list[threading.Thread] = []
-
-    def begin(self, count: int, method: str = "work") -> None:
-        for _ in range(count):
-            args = (next(self._numbers), method)
-            self._threads.append(threading.Thread(target=self._call, args=args, daemon=True))
-            self._threads[-1].start()
-
-    def call(self, method: str, **arguments: Any) -> Any:
-        return self._client.call({}, method, **arguments)
-
-    def cast(self, method: str, **arguments: Any) -> None:
-        self._client.cast({}, method, **arguments)
-
-    def end(self) -> dict[int, object]:
-        for thread in self._threads:
-            thread.join(2 * DEADLINE)
-        return self.answers
-
-    def close(self) -> None:
-        self._side.transport.cleanup()
-
-    def _call(self, number: int, method: str) -> None:
-        try:
-            self.answers[number] = self._client.call({}, method, number=number)
-        except Exception as error:  # noqa: BLE001  # looked at by the test
-            self.answers[number] = error
 
 
 @pytest.fixture
@@ -175,24 +48,12 @@ def calls(rabbit: Vhost, stack: ExitStack) -> Calls:
     return calls
 
 
-def counts(rabbit: Vhost, queue: str = QUEUE) -> tuple[int, int]:
-    """Messages of a queue that wait, and that somebody has not acknowledged."""
-    name = f"rabbit_misc:r({binary(rabbit.name)}, queue, {binary(queue)})"
-    text = rabbit.node.evaluate(
-        f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), "
-        "[{_, R}, {_, U}] = rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged]), "
-        "{R, U}"
-    )
-    ready, unacknowledged = text.strip().strip("{}").split(",")
-    return int(ready), int(unacknowledged)
+def counts(rabbit: Vhost) -> tuple[int, int]:
+    return rabbit.messages(QUEUE)
 
 
 def fanout_queues(rabbit: Vhost) -> int:
-    names = rabbit.node.evaluate(
-        f"length([Q || Q <- rabbit_amqqueue:list({binary(rabbit.name)}), "
-        '<<"compute_fanout_", _/binary>> <- [element(4, element(2, Q))]])'
-    )
-    return int(names)
+    return sum(name.startswith("compute_fanout_") for name in rabbit.queues())
 
 
 @pytest.mark.parametrize(
@@ -304,8 +165,9 @@ def test_what_comes_while_a_connection_is_made_anew_is_handed_out_at_once(
     server = side(threads=1).serve()
     calls.begin(3, "once")
     wait_until(lambda: server.listener._waiting, DEADLINE, "one is in hand, one waits here")
-    read, seconds = server.listener._read, iter([1000.0])
-    monkeypatch.setattr(server.listener, "_read", lambda s=None: read(next(seconds, s)))
+    shared, seconds = server.listener._shared, iter([1000.0])
+    read = shared._read
+    monkeypatch.setattr(shared, "_read", lambda s=None: read(next(seconds, s)))
     server.lose_connection()
     wait_until(
         lambda: server.listener._acknowledgements.generation == 2,
@@ -321,7 +183,7 @@ def test_who_has_its_connection_back_hears_the_bell_at_once(
 ) -> None:
     """It does not wait for a message first: acknowledgements and checks would wait with it. Often
     the broker's answers to its subscription wake it; hence several times."""
-    monkeypatch.setattr(consumer, "RECONNECT_SECONDS", 1000.0)
+    monkeypatch.setattr(server_connection, "RECONNECT_SECONDS", 1000.0)
     server = side().serve()
     connection = server.listener._connection
     for _ in range(5):
@@ -647,7 +509,7 @@ def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(consumer, "TROUBLE_PAUSE", 0.001)
+    monkeypatch.setattr(server_connection, "TROUBLE_PAUSE", 0.001)
     tries, look = itertools.count(), consumer.AmqpListener._hand_out
 
     def fail(self: consumer.AmqpListener) -> None:

@@ -74,6 +74,35 @@ class Vhost:
         hosts = ",".join(f"{USER}:{self.node.password}@{address}" for address in addresses)
         return f"rabbit://{hosts}/{self.name}"
 
+    def connections(self, pid: int | None = None) -> int:
+        """How many oslo.messaging has, in one process or in all."""
+        names = self.node.evaluate(
+            'lists:flatten(lists:join(" ", [binary_to_list(N) '
+            "|| C <- rabbit_networking:connections(), [{vhost, V}, {client_properties, P}] <- "
+            # Some may close meanwhile.
+            "[catch rabbit_networking:connection_info(C, [vhost, client_properties])], "
+            f"V =:= {binary(self.name)}, {{{binary('connection_name')}, _, N}} <- P]))"
+        ).strip('"[]')
+        return sum(pid is None or f":{pid}:" in name for name in names.split())
+
+    def queues(self) -> list[str]:
+        """Their names."""
+        names = self.node.evaluate(
+            'lists:flatten(lists:join(" ", [binary_to_list(element(4, element(2, Q))) '
+            f"|| Q <- rabbit_amqqueue:list({binary(self.name)})]))"
+        )
+        return sorted(names.strip('"[]').split())
+
+    def messages(self, queue: str) -> tuple[int, int]:
+        """Messages of a queue that wait, and that somebody has not acknowledged."""
+        name = f"rabbit_misc:r({binary(self.name)}, queue, {binary(queue)})"
+        text = self.node.evaluate(
+            f"{{ok, Q}} = rabbit_amqqueue:lookup({name}), [{{_, R}}, {{_, U}}] = "
+            "rabbit_amqqueue:info(Q, [messages_ready, messages_unacknowledged]), {R, U}"
+        )
+        ready, unacknowledged = text.strip().strip("{}").split(",")
+        return int(ready), int(unacknowledged)
+
 
 class RabbitNode:
     """One node; as a context manager it is started, and removed without a trace.

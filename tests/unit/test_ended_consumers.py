@@ -65,7 +65,7 @@ class Broker:
         self.acknowledgements = Acknowledgements(line)  # type: ignore[arg-type]
         self.acknowledgements.generation_of(self.channel)
         self.waiting: deque[Any] = deque()
-        EndedConsumers(self.driver, self.waiting, self.acknowledgements).follow()
+        EndedConsumers(self.driver, self.waiting, self.acknowledgements).follow([self.consumer])
         self.subscribe(1)
 
     def subscribe(self, tag: int) -> None:

@@ -110,3 +110,10 @@ def test_names_of_queues_are_those_of_one_service(tmp_path: Path) -> None:
     assert names[0].startswith("compute-launcher-")
     assert names[0] != names[1]
     assert names[2] == "mine"
+
+
+def test_idle_connections_are_closed_unless_an_operator_keeps_them(tmp_path: Path) -> None:
+    rabbit = preload(tmp_path, "").oslo_messaging_rabbit
+    assert (rabbit.conn_pool_min_size, rabbit.conn_pool_ttl) == (0, 60)
+    rabbit = preload(tmp_path, "conn_pool_min_size = 3").oslo_messaging_rabbit
+    assert (rabbit.conn_pool_min_size, rabbit.conn_pool_ttl) == (3, 60)

@@ -8,7 +8,7 @@ import pytest
 
 from launcher.errors import ProbeFailed
 from launcher.program.rpc_servers import RpcServers
-from launcher.rabbit import consumer
+from launcher.rabbit import listeners
 
 
 class Gone(Exception):
@@ -27,8 +27,8 @@ def test_nothing_is_proven_while_a_server_connects(
             servers.prove(timeout=1)
         raise Gone
 
-    monkeypatch.setattr(consumer, "speaks", lambda transport: True)
-    monkeypatch.setattr(consumer, "listen", connect)
+    monkeypatch.setattr(listeners, "speaks", lambda transport: True)
+    monkeypatch.setattr(listeners, "listen", connect)
     server = Mock(conf=Mock(executor_thread_pool_size=4))
     with pytest.raises(Gone):
         servers.make_listener(server, oslo_messaging.Target(topic="t"), lambda: None)

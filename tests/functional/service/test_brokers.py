@@ -210,6 +210,50 @@ def test_a_durable_queue_of_a_lost_node_is_waited_for(
         assert service.run_command("ping", "--host=node-1", "--count=3").status == 0
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_workers_own_durable_queue_of_a_lost_node_holds_up_no_call(
+    start: Start, clusters: Nodes, broker: str
+) -> None:
+    """The worker's two servers share a connection, but only the own one waits."""
+    one, two, three = clusters(broker, False)
+    with one.vhost() as vhost:
+        url = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, two, three)))
+        for node, queues in ((one, ["compute", "compute.node-1"]), (two, own_queues(2))):
+            there = vhost.url_of(f"{node.host}:{node.port}").replace("rabbit", "amqp", 1)
+            with Connection(there) as connection:
+                for queue in queues:
+                    Queue(queue, channel=connection.channel()).declare()
+        config = with_options(
+            DEFAULT={"transport_url": url},
+            oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
+        )
+        service = start("Working", "--workers=2", "--host=node-1", config=config)
+        service.wait_ready()
+        pids = service.workers()
+        two.kill()
+
+        def says_why() -> bool:
+            return "has lost a node that has a queue of ours" in status(service)["headline"]
+
+        wait_until(says_why, 30, "STATUS says what is waited for")
+        lives = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, three)))
+        with calling(service, lives) as callers:
+            more(service)
+            tally = callers.end()
+        assert (tally.failed, tally.wrong) == ({}, {})
+        two.start()
+        wait_until_all_prove_themselves(service)
+        assert service.workers() == pids
+        for slot in range(2):
+            ping = service.run_command("ping", "--host=node-1", f"--worker={slot}")
+            assert ping.status == 0, ping.stderr
+
+
+def own_queues(workers: int) -> list[str]:
+    return [f"compute-alt.node-1.{slot}" for slot in range(workers)]
+
+
 def may_be_lost(cluster: tuple[RabbitNode, ...]) -> bool:
     """Whether any node may be lost without one of the quorum queues."""
     critical = "length(rabbit_quorum_queue:list_with_minimum_quorum())"

@@ -20,7 +20,7 @@ from tests.functional.service.faults import RABBIT, status, with_options
 from tests.support.databases import Server
 from tests.support.directories import short_directory
 from tests.support.processes import Launcher
-from tests.support.rabbitmq import RabbitNode
+from tests.support.rabbitmq import RabbitNode, Vhost
 from tests.support.waiting import wait_until
 
 SOON = 60.0
@@ -181,6 +181,21 @@ def end(service: Launcher, number: signal.Signals) -> None:
             os.kill(pid, number)
     service.signal(number)
     service.wait()
+
+
+def test_who_calls_others_has_a_third_connection_for_their_replies(
+    launch: Launch, rabbit: Vhost
+) -> None:
+    control = launch(**of_conductor(rabbit.url))
+    control.wait_ready()
+    host = launch(**of_host(f"{rabbit.url}?conn_pool_ttl=1"))
+    host.wait_ready()
+    Pair(rabbit.url, host, control).wait_for_reports()
+
+    def counts() -> list[int]:
+        return [rabbit.connections(pid) for pid in host.workers()]
+
+    wait_until(lambda: counts() == [3, 3], SOON, "idle ones are closed", show=counts)
 
 
 def test_a_host_imports_no_driver_of_a_database(pair: Pair) -> None:

@@ -1,5 +1,6 @@
 """What operators use of RabbitMQ: TLS, quorum queues, several hosts, heartbeats."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,17 @@ def assert_calls_are_answered(service: Launcher, url: str) -> None:
 def tls(rabbit: Vhost) -> Mapping[str, object]:
     """Options with which the server's certificate and name are checked."""
     return {"ssl": True, "ssl_ca_file": rabbit.node.tls.authority}
+
+
+def test_what_workers_have_at_the_broker(start: Start, rabbit: Vhost) -> None:
+    """Each has a connection for its two servers, and one to publish by. Nobody sends to the topic
+    of their own servers, or to all of them, so it has no queue."""
+    service = serve(start, rabbit.url)
+    service.wait_ready()
+    assert rabbit.connections() == 2 * 2
+    used = [re.sub("fanout_[0-9a-f]{32}", "fanout", name) for name in rabbit.queues()]
+    of_workers = ["compute-alt.node-1.0", "compute-alt.node-1.1"]
+    assert used == ["compute", *of_workers, "compute.node-1", *2 * ["compute_fanout"]]
 
 
 def test_tls(start: Start, rabbit: Vhost) -> None:
