@@ -19,6 +19,7 @@ from tests.bench.cases import (
     calls,
     commands,
     fleet,
+    footprint,
     idle,
     lives,
     program,
@@ -38,6 +39,7 @@ CASES: dict[str, Case] = {
     "memory": lives.memory,
     "stop": lives.stop,
     "recovery": recovery.recovery,
+    "footprint": footprint.footprint,
     "idle": idle.idle,
     "reload": reload.reload,
     "calls": calls.calls,
@@ -52,6 +54,7 @@ CASES: dict[str, Case] = {
 ALL: tuple[Case, ...] = (
     lives.lives,
     recovery.recovery,
+    footprint.footprint,
     idle.idle,
     reload.reload,
     calls.calls,

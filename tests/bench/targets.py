@@ -186,6 +186,7 @@ def _targets() -> Iterator[Target]:
         find = ratio("fleet", "reports", 10_000, OURS, NOVA, bus=kind)
         yield Target(9, f"fleet, {kind}, reports a second: ours / nova", 3, find, at_least=True)
     yield from _shared_heap()
+    yield from _footprint()
     yield from _commands()
 
 
@@ -213,6 +214,17 @@ def _shared_heap() -> Iterator[Target]:
     for n, limit in ((16, 0.25), (4, 0.36)):
         find = ratio("memory", "pss", n, OURS, OSLO_SPAWN)
         yield Target(10, f"memory, N = {n}, PSS: ours / oslo-spawn", limit, find)
+
+
+def _footprint() -> Iterator[Target]:
+    for when in ("", ", idle after calls"):
+        what = f"connections{when}"
+        find = level("footprint", what, 4)
+        yield Target(13, f"footprint, {what}", 2, find)
+        find = ratio("footprint", what, 4, OURS, FLOOR)
+        yield Target(13, f"footprint, {what}: ours / floor", 0.4, find)
+    find = ratio("footprint", "processor time", 4, OURS, BASE)
+    yield Target(13, "footprint, processor time to the proof: ours / base", 0.65, find)
 
 
 def _program_targets() -> Iterator[Target]:

@@ -1,6 +1,7 @@
 """What a tree of processes has of the machine, from /proc."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ def _tasks(pid: int) -> Iterator[tuple[int, tuple[int, int]]]:
                 status = task.joinpath("status").read_text()
                 slept = int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
                 yield int(task.name), (run, slept)
+
+
+def processor_time(pid: int) -> float:
+    """Seconds, of all its threads since the fork, those that have ended included."""
+    clock = ~pid << 3 | 2  # clock_getcpuclockid(3)
+    return time.clock_gettime(clock)
 
 
 def threads(pids: Iterable[int]) -> int:
