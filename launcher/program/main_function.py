@@ -11,13 +11,14 @@ from typing import Any
 
 from oslo_config import cfg
 
+from launcher.blocked_signals import TAKEN
 from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
 from launcher.program import seam
 from launcher.program.importing import Imported, command_line
 from launcher.program.recording import Launch, Launched
-from launcher.serve.forked_children import HANDLED
+from launcher.serve.forked_children import HANDLED, ignore_signals
 
 LOG = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ def _last_words() -> Iterator[_Words]:
 @contextmanager
 def _process_kept() -> Iterator[None]:
     """Undo what the block does to the parts of the process that are the launcher's: signal
-    handlers, the wake-up descriptor, the hook for threads that die."""
+    handlers, the wake-up descriptor, the hook for threads that die. What the worker ignores has
+    its default action in programs that it starts, as before."""
     handlers: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in HANDLED}
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
@@ -137,6 +139,7 @@ def _process_kept() -> Iterator[None]:
         for number, handler in handlers.items():
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        ignore_signals(number for number in TAKEN if handlers[number] == signal.SIG_IGN)
         signal.set_wakeup_fd(wakeup)
         threading.excepthook = hook
         sys.stdout.flush()

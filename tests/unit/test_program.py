@@ -1,5 +1,6 @@
 """Foreign programs: how they are found, what is recorded of a launch, what the seam checks."""
 
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -101,6 +102,27 @@ def test_main_sees_its_own_command_line() -> None:
     assert len(run_main(imported(main, recording))) == 1
     assert seen == [["x", "--theirs"]]
     assert sys.argv == before
+
+
+WORKER = """
+import signal, subprocess
+from launcher.program.main_function import _process_kept
+from launcher.serve.forked_children import ignore_signals
+
+ignore_signals([signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN])
+with _process_kept():
+    signal.signal(signal.SIGUSR2, lambda *_: None)  # as oslo.reports does
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+subprocess.run(["grep", "SigIgn", "/proc/self/status"], check=True)
+"""
+
+
+def test_what_a_program_starts_ignores_no_signal_that_its_main_has_handled() -> None:
+    start = [sys.executable, "-c", WORKER]
+    done = subprocess.run(start, capture_output=True, text=True, check=True)
+    ignored = int(done.stdout.split()[1], 16)
+    signals = signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN
+    assert [one.name for one in signals if ignored & 1 << one - 1] == []
 
 
 @pytest.mark.parametrize(
