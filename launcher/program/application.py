@@ -34,8 +34,7 @@ class ProgramApplication:
         self.version = imported.program.version
         self._conf = conf
         self._imported = imported
-        needed = conf.health.proof == "called"
-        self._servers = RpcServers(imported.program.name, needed=needed)
+        self._servers = RpcServers(imported.program.name)
         self._files = ProgramFiles()
         self._remembered: RememberedList | None = None
         self._scouts = False
@@ -81,6 +80,7 @@ class ProgramApplication:
     ) -> ProgramService:
         """Make the service."""
         conf = self._conf
+        self._servers.needed = conf.health.proof == "called"
         times = Times(
             start_timeout=conf.start_timeout,
             graceful_shutdown_timeout=conf.graceful_shutdown_timeout,

@@ -61,12 +61,14 @@ class _Server:
 
 
 class RpcServers:
-    """Made in the master; `begin` is called in each worker. Implements `seam.Observer`."""
+    """Made in the master; `begin` is called in each worker. Implements `seam.Observer`.
 
-    def __init__(self, program: str, *, needed: bool = True) -> None:
-        """:param needed: whether a program without an RPC server that can be called is wrong."""
+    :ivar needed: whether a program without an RPC server that can be called is wrong.
+    """
+
+    def __init__(self, program: str) -> None:
+        self.needed = True
         self._program = program
-        self._needed = needed
         self._lock = threading.Lock()
         self._servers: list[_Server] = []
         self._connecting: dict[object, float] = {}  # since when, monotonic seconds
@@ -85,7 +87,7 @@ class RpcServers:
             called.
         """
         if not listeners.speaks(server.transport):
-            if not self._needed:
+            if not self.needed:
                 return otherwise()
             fault = (
                 f"its RPC server {target.topic} is not on RabbitMQ, so it cannot be proven; "
@@ -145,7 +147,7 @@ class RpcServers:
 
     def enough(self) -> bool:
         """Whether there is nothing to prove, and need not be."""
-        return not (self._needed or self._connecting or self.listening())
+        return not (self.needed or self._connecting or self.listening())
 
     def prove(self, timeout: float) -> None:
         """Call each server through the broker. Used by one thread.
@@ -157,7 +159,7 @@ class RpcServers:
         if self._connecting:
             raise ProbeFailed(target=self._program, reason="an RPC server of it still connects")
         servers = self.listening()
-        if not servers and self._needed:
+        if not servers and self.needed:
             raise ProbeFailed(target=self._program, reason="it has no RPC server that listens")
         for server in servers:
             server.prove(timeout)

@@ -19,7 +19,8 @@ class Gone(Exception):
 def test_nothing_is_proven_while_a_server_connects(
     monkeypatch: pytest.MonkeyPatch, needed: bool
 ) -> None:
-    servers = RpcServers("x", needed=needed)
+    servers = RpcServers("x")
+    servers.needed = needed
 
     def connect(*_: Any) -> None:
         assert not servers.enough()

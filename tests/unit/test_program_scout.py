@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
@@ -104,8 +105,7 @@ def test_a_trial_that_takes_too_long_is_tried_again_at_the_next_start(
     (tmp_path / "scout_hangs.py").write_text("import threading\nthreading.Event().wait()")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(early_import, "LONGEST_SECONDS", 0.2)
-    conf: Any = SimpleNamespace(health=SimpleNamespace(proof="called"))
-    application = ProgramApplication(conf, imported())
+    application = ProgramApplication(cfg.ConfigOpts(), imported())
     kept = application._remembered = RememberedList(str(tmp_path), PROGRAM)
     kept._write(remembered.LEFT, ["scout_hangs"])
     with caplog.at_level(logging.WARNING):

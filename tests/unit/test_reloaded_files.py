@@ -1,13 +1,20 @@
 """Which files a reload reads, and which changes it refuses."""
 
 import os
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from oslo_config import cfg
 
+from launcher.board.board import Board
+from launcher.board.counters import Counters
 from launcher.config import loader
 from launcher.errors import ConfigError, OptionError
+from launcher.program.application import ProgramApplication
+from launcher.program.finding import Program
+from launcher.program.importing import Imported
+from launcher.program.recording import Recording
 from launcher.serve import loading
 from launcher.serve.manager_application import ManagerApplication
 from launcher.supervise.operations.in_force import Configuration
@@ -31,6 +38,25 @@ def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
     conf = cfg.ConfigOpts()
     loader.load(conf, BINARY, args)
     return conf, Configuration(conf, BINARY, ManagerApplication(conf, BINARY), args)
+
+
+def test_a_reload_takes_how_a_program_is_proven(home: Path) -> None:
+    conf = cfg.ConfigOpts()
+    loader.load(conf, BINARY)
+    program = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
+    application = ProgramApplication(conf, Imported(program, ("x",), lambda: None, Recording()))
+    configuration = Configuration(conf, BINARY, application)
+    board = Board(2)
+
+    def needs_server() -> bool:
+        application.make_service(board, board.slot(0), Counters(2).of(0), anew=True)
+        return not application._servers.enough()
+
+    assert needs_server()
+    (home / f"{BINARY}.conf").write_text("[health]\nproof = started\n")
+    assert configuration.check()
+    configuration.take()
+    assert not needs_server()
 
 
 def test_a_file_that_appears_where_files_are_found_is_taken(home: Path) -> None:
