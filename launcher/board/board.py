@@ -136,7 +136,7 @@ class Board:
 
     @property
     def scouted(self) -> int:
-        """How many workers the program wants, as the scout has found; 0: not known yet."""
+        """How many workers the program wants, as worker 0 has found; 0: not known yet."""
         return self._read("scouted")
 
     def begin_scouting(self) -> None:
@@ -148,7 +148,7 @@ class Board:
         self._write("scouting", 0)
 
     def note_scouted(self, workers: int) -> None:
-        """Called in the scout, when it is proven."""
+        """Called in worker 0 of a program, each time that one is proven."""
         self._write("scouted", workers)
 
     @property

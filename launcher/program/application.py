@@ -27,6 +27,7 @@ class ProgramApplication:
     """Implements `serve.application.Application`."""
 
     reports = False
+    sized = True
 
     def __init__(self, conf: cfg.ConfigOpts, imported: Imported) -> None:
         """:param conf: ours alone; the program never sees it."""

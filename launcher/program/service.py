@@ -105,7 +105,7 @@ class ProgramService:
             self._troubles = Troubles.watch()
             with self._files.reading(anew=self._anew):
                 launches = run_main(self._imported)
-            self._wanted = max(launch.workers for launch in launches)
+            self._wanted = max(1, *(launch.workers for launch in launches))
             number = self._slot.number
             self._hosted += [host(launch, number, self._give_up) for launch in launches]
             for hosted in self._hosted:
@@ -154,17 +154,18 @@ class ProgramService:
         """The worker is proven: leave what later ones need. The scout waits for the others, while
         the master imports what it has left. Raises Stopped when a stop comes."""
         self._files.leave_copies(anew=self._anew)
-        if self._board.scouting and self._slot.number == 0:
-            if self._remembered is not None:
-                self._remembered.leave()
-            self._begin(Step.PROBE)
-            self._board.note_scouted(self._wanted)
-            end = time.monotonic() + FOLLOW_SECONDS
-            while self._board.scouting and not self._stop.wait(LOOK_SECONDS):
-                allowed = min(time.monotonic(), end) + self._times.start_timeout
-                self._slot.put("deadline", seconds(allowed + JUDGED_LATER_SECONDS))
-            if self._stop.is_set():
-                raise Stopped
+        if self._slot.number != 0:
+            return
+        if self._board.scouting and self._remembered is not None:
+            self._remembered.leave()
+        self._begin(Step.PROBE)
+        self._board.note_scouted(self._wanted)
+        end = time.monotonic() + FOLLOW_SECONDS
+        while self._board.scouting and not self._stop.wait(LOOK_SECONDS):
+            allowed = min(time.monotonic(), end) + self._times.start_timeout
+            self._slot.put("deadline", seconds(allowed + JUDGED_LATER_SECONDS))
+        if self._stop.is_set():
+            raise Stopped
 
     def _begin(self, step: Step) -> None:
         self._slot.begin(step, self._times.start_timeout + JUDGED_LATER_SECONDS)

@@ -54,11 +54,13 @@ class Application(Protocol):
     """One a master. Workers inherit it.
 
     :ivar reports: whether the lead reports the service to the database.
+    :ivar sized: whether it says how many workers it wants, if the option `workers` is not given.
     :ivar program: what --program named; "": a manager of ours.
     :ivar version: name and version of the program's package; "": not known, or a manager.
     """
 
     reports: bool
+    sized: bool
     program: str
     version: str
 

@@ -26,6 +26,7 @@ class ManagerApplication:
     """Implements `application.Application`."""
 
     reports = True
+    sized = False
     program = version = ""
 
     def __init__(self, conf: cfg.ConfigOpts, binary: str) -> None:

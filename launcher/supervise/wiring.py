@@ -13,7 +13,6 @@ from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
-from launcher.config import loader
 from launcher.serve.application import Application
 from launcher.serve.lead import LEAD_LOCK, holders
 from launcher.supervise.control.guru_reports import Meditation
@@ -118,8 +117,9 @@ class Parts:
             notifier, self.monitor, board, roll, configuration=configuration, adopt=adopt
         )
         self.scaling = Scaling(board, roll)
-        wanted = conf.workers if loader.is_given(conf, "workers") else None
-        self.scouting = Scouting(board, self.forking, policy, application.follow, wanted)
+        self.scouting = Scouting(
+            board, self.forking, policy, application.follow, configuration.workers
+        )
         # control: answers to requests
         status = Status(
             board,

@@ -112,3 +112,11 @@ def test_a_trial_that_takes_too_long_is_tried_again_at_the_next_start(
         application.follow(lambda: False)
     assert not (tmp_path / remembered.KEPT).exists()
     assert "the trial took 0.2 s" in caplog.text
+
+
+def test_each_worker_0_tells_how_many_the_program_wants() -> None:
+    scout = Scout()
+    scout.board.end_scouting()
+    scout.service._wanted = 5
+    scout.service._leave_findings()
+    assert scout.board.scouted == 5

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
 from launcher.errors import ConfigError, ReplacementFailed, ServiceStopping
 from launcher.supervise.operations.reload import Reload
 
@@ -17,7 +18,7 @@ SOON = 10.0
 class World:
     """Fakes of the parts that a reload uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int | None = 2) -> None:
         self.log: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -25,7 +26,9 @@ class World:
         self.error: Exception | None = None
         self.needed = True
         self.no_room = False
-        self.workers = 2
+        self.workers = workers
+        self.in_files: int | None = 3
+        self.in_program = 0  # the number that the program's own files have
         self.generation = 1
         self.remark = ""
         self.board = Board(2)
@@ -61,6 +64,7 @@ class World:
 
     def replace_all(self) -> None:
         self.log.append("roll")
+        self.board.note_scouted(self.in_program)
 
     def scale(self, workers: int) -> None:
         self.log.append(f"scale {workers}")
@@ -69,7 +73,7 @@ class World:
 
     def take(self) -> None:
         self.log.append("take")
-        self.workers = 3
+        self.workers = self.in_files
 
     def mutate(self) -> None:
         self.log.append("mutate")
@@ -158,6 +162,27 @@ def test_a_number_of_workers_that_could_not_be_had_is_tried_again(world: World) 
     assert world.log.count("scale 3") == 2
     assert world.reload.request().result(SOON) is None
     assert world.log.count("scale 3") == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "theirs", "scaled"),
+    [
+        (None, None, 4, []),
+        (None, 8, 4, ["scale 8"]),  # even if that is the number of processors
+        (None, 4, 4, []),
+        (8, None, 4, ["scale 4"]),
+        (None, None, 6, ["scale 6"]),
+        (None, None, 600, [f"scale {MOST_WORKERS}"]),
+    ],
+)
+def test_without_an_option_the_number_is_that_of_the_program(
+    before: int | None, after: int | None, theirs: int, scaled: list[str]
+) -> None:
+    world = World(before)
+    world.board.note_scouted(4)
+    world.in_files, world.in_program = after, theirs
+    assert world.reload.request().result(SOON) is None
+    assert [line for line in world.log if line.startswith("scale")] == scaled
 
 
 def test_without_a_thread_there_is_no_reload_but_a_later_one(

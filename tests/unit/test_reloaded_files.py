@@ -40,12 +40,26 @@ def start(*args: str) -> tuple[cfg.ConfigOpts, Configuration]:
     return conf, Configuration(conf, BINARY, ManagerApplication(conf, BINARY), args)
 
 
-def test_a_reload_takes_how_a_program_is_proven(home: Path) -> None:
+def of_a_program() -> tuple[ProgramApplication, Configuration]:
     conf = cfg.ConfigOpts()
     loader.load(conf, BINARY)
     program = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
     application = ProgramApplication(conf, Imported(program, ("x",), lambda: None, Recording()))
-    configuration = Configuration(conf, BINARY, application)
+    return application, Configuration(conf, BINARY, application)
+
+
+def test_the_number_of_workers_is_the_programs_if_none_is_given(home: Path) -> None:
+    _, configuration = of_a_program()
+    assert configuration.workers is None
+    for text, workers in (("[DEFAULT]\nworkers = 3\n", 3), ("", None)):
+        (home / f"{BINARY}.conf").write_text(text)
+        configuration.check()
+        configuration.take()
+        assert configuration.workers == workers
+
+
+def test_a_reload_takes_how_a_program_is_proven(home: Path) -> None:
+    application, configuration = of_a_program()
     board = Board(2)
 
     def needs_server() -> bool:
@@ -91,8 +105,8 @@ def test_one_that_changes_at_once_is_found_too(home: Path) -> None:
 def test_what_is_found_is_not_read_where_a_file_is_named(home: Path) -> None:
     named = home / "named.conf"
     named.write_text("")
-    _, configuration = start(f"--config-file={named}")
-    default = configuration.workers
+    conf, configuration = start(f"--config-file={named}")
+    default = conf.workers
     (home / f"{BINARY}.conf").write_text(f"[DEFAULT]\nworkers = {default + 1}\n")
 
     assert configuration.check()

@@ -1,6 +1,8 @@
 """The scout of a start: how many workers follow it."""
 
 import logging
+import signal
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
+from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.operations.scouting import Scouting
 
 
@@ -39,3 +42,17 @@ def test_as_many_follow_as_are_wanted_and_can_be(
     assert (board.workers, board.scouting) == (started, False)
     warned = "the program wants 600 workers; 400 are the most" in caplog.text
     assert warned is (started == MOST_WORKERS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGTTOU])
+def test_a_signal_does_not_scale_while_the_scout_is_alone(
+    number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    board, threads = Board(), threading.active_count()
+    board.begin_scouting()
+    board.want(2, 90)
+    roll: Any = None
+    with caplog.at_level(logging.WARNING):
+        Scaling(board, roll).on_signal(number)
+    assert threading.active_count() == threads
+    assert f"{number.name} ignored" in caplog.text

@@ -52,8 +52,10 @@ class Configuration:
         self._attempts = 1
 
     @property
-    def workers(self) -> int:
-        """The configured number of workers."""
+    def workers(self) -> int | None:
+        """The configured number of workers; None: as many as the program wants."""
+        if self._application.sized and not loader.is_given(self._conf, "workers"):
+            return None
         return int(self._conf.workers)
 
     @property

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
 from launcher.errors import (
     LauncherError,
     NotReloaded,
@@ -47,7 +48,8 @@ class Reload:
         self._roll = roll
         self._configuration = configuration
         self._adopt = adopt
-        self._applied_workers = configuration.workers  # the last configured number in effect
+        # The last configured number in effect. None: the program's, which no reload has read yet.
+        self._applied_workers = configuration.workers
         self._lock = threading.Lock()
         self._next: Future[LauncherError | None] | None = None
 
@@ -100,6 +102,7 @@ class Reload:
         error: LauncherError | None = None
         remark = ""
         try:
+            self._applied_workers = self._applied_workers or self._wanted()
             self._apply()
             self._scale_as_configured()
             LOG.info("configuration reloaded")
@@ -147,7 +150,7 @@ class Reload:
         A number that was scaled by hand stays otherwise. If scaling fails, the next reload tries
         again.
         """
-        wanted = self._configuration.workers
+        wanted = self._wanted()
         if wanted == self._applied_workers:
             return
         try:
@@ -155,6 +158,10 @@ class Reload:
         except ReplacementFailed as error:
             raise NotScaled(workers=wanted, reason=error) from error
         self._applied_workers = wanted
+
+    def _wanted(self) -> int:
+        """The configured number; without one, that of the program, as worker 0 has read it."""
+        return self._configuration.workers or min(self._board.scouted, MOST_WORKERS)
 
     def _have_workers_mutate(self) -> None:
         for slot in self._board.slots():

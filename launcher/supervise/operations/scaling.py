@@ -49,6 +49,9 @@ class Scaling:
 
     def on_signal(self, number: signal.Signals) -> None:
         """Called in the signal thread: one worker more or fewer than earlier signals asked for."""
+        if self._board.scouting:
+            LOG.warning("%s ignored: the first worker of the start is alone", number.name)
+            return
         with self._lock:
             base = self._board.workers if self._wanted is None else self._wanted
             try:
