@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Self
-from uuid import uuid4
+from uuid import NAMESPACE_DNS, uuid4, uuid5
 
 from tests.programs.environments import Environment
 from tests.programs.placement import placement
@@ -98,10 +98,20 @@ class Nova(Deployment):
         self.manage("nova-manage", "cell_v2", "create_cell", *cell)
         self.manage("nova-manage", "db", "sync")
 
+    def configure(self, transport_url: str, directory: Path, more: Options | None = None) -> Path:
+        """Also the identity of the host, which nova-compute writes into its state at its first
+        start, and needs at each later one. It is that of the driver."""
+        directory.joinpath("compute_id").write_text(str(uuid5(NAMESPACE_DNS, HOST)))
+        return super().configure(transport_url, directory, more)
+
     def options(self) -> Options:
         """See Deployment."""
         return {
-            "DEFAULT": {"host": HOST, "compute_driver": "fake.FakeDriver"},
+            "DEFAULT": {
+                "host": HOST,
+                "compute_driver": "fake.PredictableNodeUUIDDriver",
+                "periodic_fuzzy_delay": 0,
+            },
             "database": {"connection": self.url()},
             "api_database": {"connection": self.url("api")},
             "oslo_concurrency": {"lock_path": self.directory / "locks"},

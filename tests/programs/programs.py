@@ -8,6 +8,10 @@ from tests.programs.deployments import HOST, Barbican, Deployment
 from tests.support.callers import ANY, KEY, Call
 
 OF_NOVA = ("DbDriver._report_state", "Service.periodic_tasks")
+AT_ONCE = (  # periodic tasks of nova-compute that do not wait for a minute first
+    "ComputeManager._sync_power_states",
+    "ComputeManager._cleanup_running_deleted_instances",
+)
 NOVA_PING = {"exchange": "nova", "method": "ping", "namespace": "baseapi", "version": "1.1"}
 
 
@@ -18,8 +22,8 @@ class Program:
     :ivar project: which has it.
     :ivar calls: what its clients call, each with work in its database.
     :ivar workers: how many; 1: a program that is one a host.
-    :ivar needs: another program without which it does not start.
-    :ivar timers: their names.
+    :ivar needs: another program, which its `main()` calls.
+    :ivar timers: their names, within a minute of its start.
     """
 
     name: str
@@ -67,15 +71,17 @@ def _scheduler(_: Deployment) -> Sequence[Call]:
 
 
 def _compute(_: Deployment) -> Sequence[Call]:
-    uptime = Call(
-        "get_host_uptime",
+    """The fake driver does no more than answer."""
+    maintenance = Call(
+        "host_maintenance_mode",
         exchange="nova",
         topic="compute",
         server=HOST,
         version="6.0",
-        answer=ANY,
+        arguments={"host": HOST, "mode": True},
+        answer="on_maintenance",
     )
-    return (ping("compute", "compute", HOST), uptime)
+    return (ping("compute", "compute", HOST), maintenance)
 
 
 def _barbican(deployment: Barbican) -> Sequence[Call]:
@@ -114,7 +120,14 @@ def _octavia(_: Deployment) -> Sequence[Call]:
 PROGRAMS = (
     Program("nova-conductor", "nova", _conductor, workers=4, timers=OF_NOVA),
     Program("nova-scheduler", "nova", _scheduler, timers=OF_NOVA),
-    Program("nova-compute", "nova", _compute, workers=1, needs="nova-conductor", timers=OF_NOVA),
+    Program(
+        "nova-compute",
+        "nova",
+        _compute,
+        workers=1,
+        needs="nova-conductor",
+        timers=OF_NOVA + AT_ONCE,
+    ),
     Program("barbican-worker", "barbican", _barbican),
     Program("octavia-worker", "octavia", _octavia, workers=4),
 )
