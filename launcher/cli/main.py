@@ -55,7 +55,10 @@ def _run_service(binary: str, args: argparse.Namespace) -> int:
     native_threads.require()
     from launcher.dev import restarter  # noqa: PLC0415  # the service needs none of it
 
-    return restarter.run(binary, partial(service.run, binary, args))
+    return restarter.run(
+        binary,
+        lambda on_load: guarded(binary, partial(service.run, binary, args, on_load), _end_log),
+    )
 
 
 def _run_command(binary: str, args: argparse.Namespace) -> int:
