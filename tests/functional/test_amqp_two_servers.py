@@ -103,7 +103,7 @@ def test_the_own_server_outlives_the_main_one(
     server.endpoint.released.set()
     assert calls.end() == {0: 0}
     server.server.finish()
-    assert rabbit.messages(QUEUE) == (0, 0)
+    wait_until(lambda: rabbit.messages(QUEUE) == (0, 0), DEADLINE, "the broker has the answer")
     assert to_own.call("large", size=4) == "xxxx"
     server.own.finish()
     server.own.leave()
