@@ -96,7 +96,10 @@ def _runtime_path(binary: str, named: dict[str, list[str]]) -> str:
         if not os.path.isfile(file):  # noqa: PTH113
             raise _NotSimple  # a pipe can be read once only, and the long way reads it too
         with open(file, encoding="utf-8") as opened:
-            found = _setting(opened.read()) or found
+            text = opened.read()
+        if "config_source" in text:  # it may be set by another source than a file
+            raise _NotSimple
+        found = _setting(text) or found
     if not _is_plain(found):
         raise _NotSimple
     return found

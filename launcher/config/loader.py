@@ -200,7 +200,7 @@ def check_values(conf: cfg.ConfigOpts) -> None:
         )
     _check_conductor(conf)
     for name, seconds in conf.periodic_tasks.spacing.items():
-        if not _is_number(seconds):
+        if not re.fullmatch(r"[+-]?\d+(\.\d*)?", seconds.strip()):
             raise OptionError(
                 option=f"[periodic_tasks] spacing, task {name}",
                 problem=f"{seconds!r} is not a number of seconds",
@@ -237,10 +237,6 @@ def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         option = f"[{group}] {name}" if group else name
         raise OptionError(option=option, problem=f"{value} is not a number of seconds")
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+(\.\d*)?", text.strip()) is not None
 
 
 def shown(opt: cfg.Opt, value: Any) -> str:

@@ -42,10 +42,12 @@ class Environment:
         )
 
     def run(self, script: str, *args: str, env: Mapping[str, str]) -> str:
-        """Run a command of the project; what it printed. Raises AssertionError if it fails."""
+        """Run a command of the project in its $HOME, since a project that finds no configuration
+        makes a database where it is. What it printed. Raises AssertionError if it fails."""
         done = subprocess.run(
             [self.script(script), *args],
             env=dict(env),
+            cwd=env["HOME"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

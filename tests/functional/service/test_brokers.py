@@ -8,9 +8,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from tests.functional.service.faults import (
 )
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher
-from tests.support.rabbitmq import OTHER, RabbitNode
+from tests.support.rabbitmq import OTHER, RabbitNode, Vhost
 from tests.support.waiting import elapse, wait_until
 
 CHECKOUT = Path(__file__).parents[3]
@@ -184,23 +184,10 @@ def test_a_durable_queue_of_a_lost_node_is_waited_for(
     """Calls may be in it. Nobody is killed meanwhile, and it is said what is waited for."""
     one, two, three = clusters(broker, False)
     with one.vhost() as vhost:
-        url = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, two, three)))
-        there = vhost.url_of(f"{two.host}:{two.port}").replace("rabbit", "amqp", 1)
-        with Connection(there) as connection:
-            Queue("compute.node-1", channel=connection.channel()).declare()
-        config = with_options(
-            DEFAULT={"transport_url": url},
-            oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
-        )
-        service = start("Working", "--workers=2", "--host=node-1", config=config)
-        service.wait_ready()
+        service = start_durable(start, vhost, (one, two, three), {two: ["compute.node-1"]})
         pids = service.workers()
         two.kill()
-
-        def says_why() -> bool:
-            return "has lost a node that has a queue of ours" in status(service)["headline"]
-
-        wait_until(says_why, 30, "STATUS says what is waited for")
+        wait_until(partial(waits_for_node, service), 30, "STATUS says what is waited for")
         elapse(10)  # longer than a worker that is wedged lives
         two.start()
         wait_until_all_prove_themselves(service)
@@ -218,25 +205,11 @@ def test_a_workers_own_durable_queue_of_a_lost_node_holds_up_no_call(
     """The worker's two servers share a connection, but only the own one waits."""
     one, two, three = clusters(broker, False)
     with one.vhost() as vhost:
-        url = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, two, three)))
-        for node, queues in ((one, ["compute", "compute.node-1"]), (two, own_queues(2))):
-            there = vhost.url_of(f"{node.host}:{node.port}").replace("rabbit", "amqp", 1)
-            with Connection(there) as connection:
-                for queue in queues:
-                    Queue(queue, channel=connection.channel()).declare()
-        config = with_options(
-            DEFAULT={"transport_url": url},
-            oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
-        )
-        service = start("Working", "--workers=2", "--host=node-1", config=config)
-        service.wait_ready()
+        queues = {one: ["compute", "compute.node-1"], two: own_queues(2)}
+        service = start_durable(start, vhost, (one, two, three), queues)
         pids = service.workers()
         two.kill()
-
-        def says_why() -> bool:
-            return "has lost a node that has a queue of ours" in status(service)["headline"]
-
-        wait_until(says_why, 30, "STATUS says what is waited for")
+        wait_until(partial(waits_for_node, service), 30, "STATUS says what is waited for")
         lives = vhost.url_of(*(f"{node.host}:{node.port}" for node in (one, three)))
         with calling(service, lives) as callers:
             more(service)
@@ -248,6 +221,32 @@ def test_a_workers_own_durable_queue_of_a_lost_node_holds_up_no_call(
         for slot in range(2):
             ping = service.run_command("ping", "--host=node-1", f"--worker={slot}")
             assert ping.status == 0, ping.stderr
+
+
+def start_durable(
+    start: Start,
+    vhost: Vhost,
+    cluster: tuple[RabbitNode, ...],
+    queues: Mapping[RabbitNode, Sequence[str]],
+) -> Launcher:
+    """A service with durable queues, some of which are on these nodes already."""
+    for node, names in queues.items():
+        there = vhost.url_of(f"{node.host}:{node.port}").replace("rabbit", "amqp", 1)
+        with Connection(there) as connection:
+            for name in names:
+                Queue(name, channel=connection.channel()).declare()
+    config = with_options(
+        DEFAULT={"transport_url": vhost.url_of(*(f"{one.host}:{one.port}" for one in cluster))},
+        oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
+    )
+    service = start("Working", "--workers=2", "--host=node-1", config=config)
+    service.wait_ready()
+    return service
+
+
+def waits_for_node(service: Launcher) -> bool:
+    """Whether STATUS says that a node is lost."""
+    return "has lost a node that has a queue of ours" in status(service)["headline"]
 
 
 def own_queues(workers: int) -> list[str]:
