@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
-from launcher.cli import common_options, versions
+from launcher.cli import common_options, deployment, versions
 from launcher.cli.output import complain, print_line, print_text
 from launcher.config import file_contents, loader, options
 from launcher.config.file_contents import OptionKey
@@ -78,7 +78,11 @@ def _unknown(places: Iterable[OptionKey]) -> list[OptionKey]:
 
 
 def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    """Print every option with its value in force, as a configuration file."""
+    """Print every option with its value in force, as a configuration file; or what fits them for
+    what runs the service."""
+    if args.platform:
+        print_text(deployment.text(args.platform, conf, common_options.config_args(args)))
+        return 0
     for line in _lines(conf):
         print_line(line)
     return 0

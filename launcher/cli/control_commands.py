@@ -93,10 +93,10 @@ def status(client: ControlClient, args: "argparse.Namespace") -> int:
 
 
 def health(client: ControlClient, args: "argparse.Namespace") -> int:
-    """Show the health. For the probe of a container.
+    """Show the health, or the answer of one probe. For the probes of a container.
 
-    Return 0 when the service serves, also with a warning. Return 1 when it does not serve or does
-    not answer, 3 when it does not run.
+    Return 0 when the service serves, also with a warning, or the probe passes. Return 1 when not,
+    or when the service does not answer; 3 when it does not run.
     """
     return _judged(client, lambda: _show_health(client, args))
 
@@ -122,7 +122,8 @@ def _show_status(client: ControlClient, args: "argparse.Namespace") -> int:
 
 
 def _show_health(client: ControlClient, args: "argparse.Namespace") -> int:
-    _, answer = client.ask("GET", "/health", timeout=ANSWER_SECONDS)
+    path = f"/{args.probe}{'?verbose' if args.json else ''}" if args.probe else "/health"
+    _, answer = client.ask("GET", path, timeout=ANSWER_SECONDS)
     if args.json:
         print_json(answer)
     else:

@@ -15,7 +15,7 @@ from launcher.cli.suggesting_parser import SuggestingParser
 # What --help of each command shows behind its name.
 EXAMPLES = {
     "status": "--watch",
-    "health": "--json",
+    "health": "--ready",
     "reload": "--wait",
     "scale": "8",
     "restart-worker": "2",
@@ -35,6 +35,7 @@ EXAMPLES = {
     "config sample": "> compute-launcher.conf",
     "completion": "bash > completion.sh",
 }
+PLATFORMS = ("systemd", "kubernetes", "kolla", "pebble")
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -131,6 +132,17 @@ def _add_service_commands(commands: Any) -> None:
         help="print the stacks, calls and tasks of one worker; default: a line for each",
     )
     health = _command(commands, "health", "health", "check whether the service serves; for probes")
+    probe = health.add_mutually_exclusive_group()
+    for flag, path, help_ in (
+        (
+            "--live",
+            "livez",
+            "whether the master lives, whatever bus and workers do; default: whether all is well",
+        ),
+        ("--started", "startupz", "whether all workers have served once; default: as above"),
+        ("--ready", "readyz", "whether a call that comes now is answered; default: as above"),
+    ):
+        probe.add_argument(flag, dest="probe", action="store_const", const=path, help=help_)
     _add_json(health)
     reload = _command(
         commands, "reload", "reload", "read the configuration again and replace the workers"
@@ -254,5 +266,12 @@ def _add_config(commands: Any) -> None:
     add_common(config, BETWEEN)
     verbs = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _command(verbs, "check", "config check", "check the configuration, change nothing")
-    _command(verbs, "show", "config show", "print the options in force, secrets masked")
+    show = _command(verbs, "show", "config show", "print the options in force, secrets masked")
+    show.add_argument(
+        "--for",
+        dest="platform",
+        choices=PLATFORMS,
+        help="print the probes and time limits that fit these options, for what runs the service; "
+        "default: the options",
+    )
     _command(verbs, "sample", "config sample", "print a commented sample of all options")

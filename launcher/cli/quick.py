@@ -25,6 +25,7 @@ COMMANDS = {
     "scale": control_commands.scale,
     "restart-worker": control_commands.restart_worker,
 }
+PROBES = {"--live": "livez", "--started": "startupz", "--ready": "readyz"}
 NAMED = ("--config-file", "--config-dir")
 # Each of them may say where the files are, or what is in them.
 VARIABLES = ("OS_DEFAULT__RUNTIME_PATH", "SNAP", "SNAP_COMMON")
@@ -70,18 +71,32 @@ def _parse(words: Sequence[str]) -> tuple[str, Any, dict[str, list[str]]]:
             named[name].append(value if equals else next(following, ""))
         else:
             rest.append(word)
-    match rest:
-        case ["health"] | ["health" | "status", "--json"]:
-            args = SimpleNamespace(json=len(rest) > 1, watch=False, report=None)
-        case ["reload"] | ["reload", "--wait"]:
-            args = SimpleNamespace()
-        case ["scale" | "restart-worker" as command, number] if number.isdecimal():
-            args = SimpleNamespace(number=int(number), slot=int(number))
-            if command == "scale" and not args.number:
-                raise _NotSimple
-        case _:
-            raise _NotSimple
+    args = _arguments(rest)
     return rest[0], args, named
+
+
+def _arguments(words: list[str]) -> Any:
+    """What the grammar makes of a command and its arguments. Raises _NotSimple."""
+    match words:
+        case ["health", *flags]:
+            return _health(flags)
+        case ["status", "--json"]:
+            return SimpleNamespace(json=True, watch=False, report=None)
+        case ["reload"] | ["reload", "--wait"]:
+            return SimpleNamespace()
+        case ["scale", number] if number.isdecimal() and int(number):
+            return SimpleNamespace(number=int(number))
+        case ["restart-worker", number] if number.isdecimal():
+            return SimpleNamespace(slot=int(number))
+    raise _NotSimple
+
+
+def _health(flags: list[str]) -> Any:
+    """The arguments of `health`. Raises _NotSimple."""
+    asked = [PROBES[flag] for flag in flags if flag in PROBES]
+    if len(asked) > 1 or len(flags) > len(asked) + flags.count("--json"):
+        raise _NotSimple
+    return SimpleNamespace(json="--json" in flags, probe=asked[0] if asked else None)
 
 
 def _runtime_path(binary: str, named: dict[str, list[str]]) -> str:

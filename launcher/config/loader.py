@@ -232,10 +232,11 @@ def _is_set(conf: cfg.ConfigOpts, name: str, group: str | None = None) -> bool:
 
 def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
     value = read_value(conf, group, name)
-    if name in {"state_path", "runtime_path"} and not Path(value).is_absolute():
-        raise OptionError(option=name, problem=f"{value} is not an absolute path")
+    option = f"[{group}] {name}" if group else name
+    is_path = name in {"state_path", "runtime_path", "touch_file"} and value is not None
+    if is_path and not Path(value).is_absolute():
+        raise OptionError(option=option, problem=f"{value} is not an absolute path")
     if isinstance(value, float) and not math.isfinite(value):
-        option = f"[{group}] {name}" if group else name
         raise OptionError(option=option, problem=f"{value} is not a number of seconds")
 
 

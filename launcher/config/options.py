@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 MOST_WORKERS = 400
+ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}"
 
 DEFAULT_OPTS = [
     cfg.HostDomainOpt(
@@ -148,6 +149,19 @@ HEALTH_OPTS = [
         "rabbit_interval_max times the number of hosts in transport_url.",
     ),
     cfg.StrOpt(
+        "listen",
+        regex=ADDRESS,
+        help="Address and port of an HTTP server for the probes GET /livez, /startupz and "
+        "/readyz, such as 0.0.0.0:8080. Any client that can connect gets an answer; nothing else "
+        "is answered there. By default only the control socket answers.",
+    ),
+    cfg.StrOpt(
+        "touch_file",
+        help="A file whose time the master sets each second while it lives, as /livez says. For "
+        "checks of a file's age, such as kolla's healthcheck_filemod. Must be in a directory that "
+        "the service can write to.",
+    ),
+    cfg.StrOpt(
         "proof",
         default="called",
         choices=["called", "started"],
@@ -278,7 +292,7 @@ RPC_OPTS = [
 METRICS_OPTS = [
     cfg.StrOpt(
         "listen",
-        regex=r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}",
+        regex=ADDRESS,
         help="Address and port of an HTTP server for GET /metrics, such as 127.0.0.1:9464 or "
         "[::1]:9464. Any client that can connect gets an answer. By default only the control "
         "socket answers.",

@@ -30,7 +30,7 @@ from launcher.serve.application import Application
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise.before_fork import prepare
 from launcher.supervise.control.http_server import HttpServer
-from launcher.supervise.control.sockets import Control, MetricsPort
+from launcher.supervise.control.sockets import PROBES, SCRAPES, Control, TcpPort
 from launcher.supervise.operations.giving_up import on_thread_crash
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.stop import Stop
@@ -151,8 +151,12 @@ class Master:
         parts.housekeeping.mend_sockets = control.mend
         http_servers: list[HttpServer] = [control]
         try:
-            if address := self._conf.metrics.listen:
-                http_servers.append(MetricsPort(address, parts.routes.public_routes()))
+            for group, routes, reserved in (
+                ("metrics", parts.routes.metrics_routes(), SCRAPES),
+                ("health", parts.routes.probe_routes(), PROBES),
+            ):
+                if address := self._conf[group].listen:
+                    http_servers.append(TcpPort(f"[{group}] listen", address, routes, reserved))
             yield http_servers
         finally:
             for server in http_servers:

@@ -33,6 +33,7 @@ class Policy(NamedTuple):
     :ivar graceful_seconds: for a drain; 0: no limit.
     :ivar wedged_after: see `suspicion.wedged_since`.
     :ivar probe_interval: from one round trip through the bus to the next.
+    :ivar probe_timeout: for one round trip.
     :ivar kill_children: whether processes that a dead worker has started are ended.
     :ivar surge: whether a reload first starts a worker in addition.
     :ivar tasks: names of the workers' periodic tasks, by their number. Those of a program are
@@ -43,10 +44,16 @@ class Policy(NamedTuple):
     graceful_seconds: float = 180.0
     wedged_after: float = math.inf
     probe_interval: float = 30.0
+    probe_timeout: float = 10.0
     kill_children: bool = True
     surge: bool = True
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
+
+    @property
+    def proof_limit(self) -> float:
+        """How long a proof holds: seconds within which a worker that serves has the next one."""
+        return 2 * self.probe_interval + self.probe_timeout
 
     @classmethod
     def of(cls, conf: cfg.ConfigOpts, tasks: Sequence[str]) -> "Policy":
@@ -57,6 +64,7 @@ class Policy(NamedTuple):
             graceful_seconds=conf.graceful_shutdown_timeout,
             wedged_after=conf.health.wedged_after,
             probe_interval=conf.health.probe_interval,
+            probe_timeout=conf.health.probe_timeout,
             kill_children=supervision.kill_children,
             surge=supervision.surge,
             tasks=tasks,

@@ -1,5 +1,6 @@
 """The configuration: the order of its sources, and one sentence for each error."""
 
+import argparse
 import itertools
 import re
 import socket
@@ -241,7 +242,7 @@ def test_show_is_a_configuration_file_that_loads(
 ) -> None:
     conf = load("[periodic_tasks]\nspacing = report:5,probe:7\n[DEFAULT]\nworkers = 3\n")
 
-    config_command.show(conf, None)  # type: ignore[arg-type]
+    config_command.show(conf, argparse.Namespace(platform=None))
 
     lines = capsys.readouterr().out.splitlines()
     assert "workers = 3" in lines

@@ -24,7 +24,7 @@ from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, Optio
 from launcher.supervise.control import pending_clients
 from launcher.supervise.control.http_server import COMMANDS, CONNECTIONS, REPORTS
 from launcher.supervise.control.requests import Answer, SlowRequest
-from launcher.supervise.control.sockets import Control, MetricsPort
+from launcher.supervise.control.sockets import SCRAPES, Control, TcpPort
 from tests.support.directories import short_directory
 from tests.support.waiting import elapse, wait_until
 
@@ -331,7 +331,8 @@ def test_nothing_wakes_the_door_while_nobody_comes(door: Control, ask: Ask) -> N
 
 
 def test_the_port_for_metrics_is_asked_beside_idle_clients() -> None:
-    port = MetricsPort("127.0.0.1:0", {("GET", "/metrics"): lambda body: Answer.of({})})
+    routes = {("GET", "/metrics"): lambda body: Answer.of({})}
+    port = TcpPort("[metrics] listen", "127.0.0.1:0", routes, SCRAPES)
     port.start()
     address: Any = port.server_address
     with ExitStack() as stack:
@@ -435,7 +436,7 @@ def sockets() -> int:
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "192.0.2.1:9464"])
 def test_a_port_that_cannot_be_had_is_said_in_a_sentence(address: str) -> None:
     with pytest.raises(OptionError, match=rf"\[metrics\] listen: {address} cannot be listened on"):
-        MetricsPort(address, {})
+        TcpPort("[metrics] listen", address, {}, SCRAPES)
 
 
 def test_a_file_that_was_taken_away_is_made_anew(

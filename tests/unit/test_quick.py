@@ -49,10 +49,14 @@ def asked(home: Path) -> Iterator[list[tuple[str, Any]]]:
     directory = home / "run"
     directory.mkdir(mode=0o700)
     health = {"status": "pass", "output": "2/2 workers serving"}
+    away = {"status": "fail", "output": "the bus does not answer"}
     master = Control(
         str(directory),
         {
             ("GET", "/health"): answer("health", health),
+            ("GET", "/livez"): answer("livez", health),
+            ("GET", "/startupz"): answer("startupz", health),
+            ("GET", "/readyz"): answer("readyz", away),
             ("GET", "/status"): answer("status", {"healthy": False}),
             ("POST", "/reload"): answer("reload", {}),
             ("POST", "/scale"): answer("scale", {"workers": 3}),
@@ -73,6 +77,10 @@ def run(*words: str) -> int | None:
     [
         ("health", 0, ("health", ()), "pass: 2/2 workers serving\n"),
         ("health --json", 0, ("health", ()), '{\n  "status": "pass",'),
+        ("health --live", 0, ("livez", ()), "pass: 2/2 workers serving\n"),
+        ("health --started", 0, ("startupz", ()), "pass: 2/2 workers serving\n"),
+        ("health --ready", 1, ("readyz", ()), "fail: the bus does not answer\n"),
+        ("health --json --ready", 1, ("readyz", {"verbose": ""}), '{\n  "status": "fail",'),
         ("status --json", 1, ("status", ()), '{\n  "healthy": false\n}\n'),
         ("reload --wait", 0, ("reload", ()), "reloaded\n"),
         ("scale 3", 0, ("scale", {"workers": 3}), "scaled to 3 workers\n"),
@@ -106,6 +114,8 @@ def test_a_command_is_done(
         "health --jsn",
         "--debug health",
         "health --help",
+        "health --live --ready",
+        "health --live --live",
         "ping",
         "health --config-file",
         "health --config-file missing.conf",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from launcher.errors import ExitStatus, LauncherError
 from launcher.foreign_text import fit_json
@@ -84,7 +84,8 @@ class SlowRequest:
         return self._handler(body, *groups)
 
 
-# By verb and pattern of the path: the handler. It gets the body and the pattern's groups.
+# By verb and pattern of the path: the handler. It gets the body or the query of a GET, and the
+# pattern's groups.
 RouteTable = Mapping[tuple[str, str], Callable[..., Answer]]
 
 
@@ -149,9 +150,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(_TimeLimitedReader(self._client, self._seconds))
 
     def do_GET(self) -> None:
-        """Answer a GET. It has no body; one that is sent is not read."""
+        """Answer a GET. It has no body; one that is sent is not read. Handlers get the query."""
         if route := self._route("GET"):
-            self._send(self._ask(route, {}))
+            query = urlsplit(self.path).query
+            self._send(self._ask(route, dict(parse_qsl(query, keep_blank_values=True))))
 
     def do_POST(self) -> None:
         """Run a command."""
@@ -177,7 +179,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         LOG.debug("control socket: " + format, *args)
 
     def _route(self, verb: str) -> Route | None:
-        path = urlsplit(self.path).path  # curl's form, or the whole URL; no GET has a query
+        path = urlsplit(self.path).path  # curl's form, or the whole URL
         route = self._router.find(verb, path)
         if route is None:
             others = [one for one in VERBS if self._router.find(one, path)]

@@ -1,12 +1,15 @@
-"""The routes of the control socket and of the metrics port."""
+"""The routes of the control socket and of the TCP ports."""
 
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from launcher import __version__
 from launcher.board.board import CAPACITY, Board
 from launcher.board.counters import Counters
 from launcher.supervise.control.guru_reports import Meditation
-from launcher.supervise.control.health_checks import FAIL, examine
+from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
 from launcher.supervise.operations.reload import Reload
@@ -14,7 +17,11 @@ from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.shared_heap import SharedHeap
+from launcher.supervise.watch import probes
 from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.observation import Observation
+
+HEALTH_TYPE = "application/health+json"
 
 
 class Routes:
@@ -63,12 +70,21 @@ class Routes:
             ("POST", "/scale"): self._have_scaled,
             ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
             ("GET", r"/workers/(\d{1,4})/report"): SlowRequest(self._tell_report),
-            **self.public_routes(),
+            **self.metrics_routes(),
+            **self.probe_routes(),
         }
 
-    def public_routes(self) -> RouteTable:
-        """Routes of a port that anybody may use."""
+    def metrics_routes(self) -> RouteTable:
+        """Routes of the metrics port, which anybody may use."""
         return {("GET", "/metrics"): self._tell_metrics}
+
+    def probe_routes(self) -> RouteTable:
+        """Routes of the port for probes, which anybody may use."""
+        return {
+            ("GET", "/livez"): partial(self._tell_probe, probes.live),
+            ("GET", "/startupz"): partial(self._tell_probe, probes.started),
+            ("GET", "/readyz"): partial(self._tell_probe, self._judge_readiness),
+        }
 
     def _tell_status(self, body: dict[str, Any]) -> Answer:
         return Answer.of(self._status.describe())
@@ -83,7 +99,29 @@ class Routes:
             recent_deaths=self._deaths.recent(),
         )
         status = 503 if found["status"] == FAIL else 200
-        return Answer.of(found, status, "application/health+json")
+        return Answer.of(found, status, HEALTH_TYPE)
+
+    def _tell_probe(
+        self, judge: Callable[[Observation, int], Sequence[probes.Check]], query: dict[str, Any]
+    ) -> Answer:
+        checks = judge(self._monitor.observation, time.monotonic_ns())
+        problems = dict.fromkeys(check.problem for check in checks if check.problem)
+        found: dict[str, Any] = {
+            "status": FAIL if problems else PASS,
+            "output": "; ".join(problems) or self._monitor.summary,
+        }
+        if "verbose" in query:
+            found["checks"] = {
+                check.name: {"status": FAIL, "output": check.problem}
+                if check.problem
+                else {"status": PASS}
+                for check in checks
+            }
+        return Answer.of(found, 503 if problems else 200, HEALTH_TYPE)
+
+    def _judge_readiness(self, seen: Observation, now: int) -> list[probes.Check]:
+        limit = self._policy().proof_limit
+        return probes.ready(seen, now, stopping=self._board.stopping, proof_limit=limit)
 
     def _tell_metrics(self, body: dict[str, Any]) -> Answer:
         from launcher.supervise.control import metrics  # noqa: PLC0415  # only when they are asked for

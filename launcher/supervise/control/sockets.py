@@ -1,8 +1,9 @@
-"""The sockets of the master: the control socket (`curl --unix-socket`), and a metrics port."""
+"""The sockets of the master: the control socket (`curl --unix-socket`), and TCP ports."""
 
 import logging
 import os
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +16,7 @@ from launcher.supervise.control.requests import RouteTable
 
 LOG = logging.getLogger(__name__)
 
-PROBES = ("/health", "/status")  # answered under any load
+PROBES = ("/livez", "/startupz", "/readyz")  # answered under any load
 SCRAPES = ("/metrics",)
 
 
@@ -33,7 +34,7 @@ class Control(HttpServer):
         try:
             self._runtime = Beneath.open_path(runtime_path)
             self._path = self._runtime.at(CONTROL_SOCKET)
-            super().__init__(self._path, routes, PROBES)
+            super().__init__(self._path, routes, ("/health", "/status", *PROBES))
         except OSError as error:
             reason = f"{CONTROL_SOCKET} in it: {error.strerror}"
             raise DirectoryUnusable(
@@ -104,21 +105,25 @@ class Control(HttpServer):
         return allowed
 
 
-class MetricsPort(HttpServer):
-    """A TCP port for metrics, without authentication."""
+class TcpPort(HttpServer):
+    """A TCP port, without authentication."""
 
-    def __init__(self, address: str, routes: RouteTable) -> None:
+    def __init__(
+        self, option: str, address: str, routes: RouteTable, probes: Collection[str]
+    ) -> None:
         """Called in the master.
 
+        :param option: names the address, for errors.
         :param address: host:port, an IPv6 host in brackets; checked when the configuration was
             loaded.
+        :param probes: paths with reserved places.
         :raises OptionError: the master cannot listen on it.
         """
         host, _, port = address.rpartition(":")
         if host.startswith("["):
             self.address_family = socket.AF_INET6
         try:
-            super().__init__((host.strip("[]"), int(port)), routes, SCRAPES)
+            super().__init__((host.strip("[]"), int(port)), routes, probes)
         except (OSError, OverflowError) as error:  # OverflowError: no such port
             problem = f"{address} cannot be listened on: {getattr(error, 'strerror', error)}"
-            raise OptionError(option="[metrics] listen", problem=problem) from error
+            raise OptionError(option=option, problem=problem) from error

@@ -9,9 +9,11 @@ from launcher.board.board import Board
 from launcher.errors import BusLost, DirectoryLost
 from launcher.serve.application import Application
 from launcher.supervise.operations.stop import Stop
+from launcher.supervise.operations.touch_file import TouchFile
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.instance_lock import Instance, WatchedDirectory
 from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.watch import probes
 from launcher.supervise.watch.health import Verdict
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.report_age import ReportAge
@@ -37,6 +39,8 @@ class Housekeeping:
         conf: cfg.ConfigOpts,
         application: Application,
     ) -> None:
+        """:raises OptionError: `[health] touch_file` cannot be touched."""
+        self._touch_file = TouchFile(conf.health.touch_file)
         self._board = board
         self._stop = stop
         self._deaths = deaths
@@ -64,6 +68,7 @@ class Housekeeping:
     def on_round(self, now: float) -> None:
         """:param now: monotonic seconds."""
         self.forward_stacks()
+        self._touch_file.renew(now, lambda: self._lives(now))
         if self._board.stopping:
             return
         self._orphans.look(now)
@@ -78,6 +83,10 @@ class Housekeeping:
             self._stop.fail(BusLost(path=self._bus.path), serves=False)
         else:
             self.mend_sockets()
+
+    def _lives(self, now: float) -> bool:
+        checks = probes.live(self._monitor().observation, int(now * 1e9))
+        return not any(check.problem for check in checks)
 
     def _check_report_age(self, now: float) -> None:
         monitor = self._monitor()

@@ -20,6 +20,8 @@ FIXED: tuple[tuple[str | None, str], ...] = (
     (None, "runtime_path"),
     (None, "transport_url"),
     ("metrics", "listen"),
+    ("health", "listen"),
+    ("health", "touch_file"),
     ("supervision", "immortal_objects"),
 )
 

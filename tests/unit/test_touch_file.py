@@ -1,0 +1,70 @@
+"""The file whose time says that the master lives."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import OptionError
+from launcher.supervise.operations.touch_file import TouchFile
+
+OLD = 1_000_000_000
+
+
+def age(path: Path) -> None:
+    os.utime(path, (OLD, OLD))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "alive"
+
+
+def test_the_time_is_set_once_a_second_while_the_master_lives(path: Path) -> None:
+    touched = TouchFile(str(path))
+    for now, lives, fresh in ((10.0, True, True), (10.5, True, False), (11.5, False, False)):
+        age(path)
+        touched.renew(now, lambda lives=lives: lives)  # type: ignore[misc]
+        assert (path.stat().st_mtime > OLD) is fresh
+    touched.renew(12.0, lambda: True)
+    assert path.stat().st_mtime > OLD
+
+
+def test_a_file_that_is_there_is_taken_and_one_that_goes_is_made_again(path: Path) -> None:
+    path.write_text("kept")
+    age(path)
+    touched = TouchFile(str(path))
+    assert path.stat().st_mtime > OLD
+    assert path.read_text() == "kept"
+    path.unlink()
+    touched.renew(10.0, lambda: True)
+    assert path.exists()
+
+
+def test_a_file_that_cannot_be_touched_is_said_at_the_start(tmp_path: Path, path: Path) -> None:
+    path.symlink_to("other")
+    for wrong in (tmp_path / "none" / "alive", tmp_path, path):
+        with pytest.raises(OptionError, match=r"\[health\] touch_file"):
+            TouchFile(str(wrong))
+    assert not (tmp_path / "other").exists()
+
+
+def test_later_it_is_logged_once_and_when_it_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    caplog.set_level("INFO")
+    touched = TouchFile(str(directory / "alive"))
+    (directory / "alive").unlink()
+    directory.rmdir()
+    for now in (10.0, 11.0):
+        touched.renew(now, lambda: True)
+    assert caplog.text.count("cannot be touched: No such file or directory") == 1
+    directory.mkdir()
+    touched.renew(12.0, lambda: True)
+    assert caplog.text.count("can be touched again") == 1
+
+
+def test_without_the_option_nothing_is_touched() -> None:
+    TouchFile(None).renew(10.0, lambda: True)
