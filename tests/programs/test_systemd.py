@@ -46,7 +46,7 @@ User=nova
 RuntimeDirectory=nova
 """
 # What compute-launcher(7) says that nova needs.
-OF_NOVA = ("User=nova", f"ReadWritePaths={STATE}", "RestrictAddressFamilies=AF_NETLINK")
+OF_NOVA = ("User=nova", f"ReadWritePaths={STATE}")
 NOVA_CONF = {
     "DEFAULT": {"host": "node-1", "state_path": STATE, "transport_url": URL},
     "database": {"connection": f"sqlite:///{STATE}/nova.sqlite"},

@@ -69,7 +69,10 @@ def test_the_unit_for_programs_differs_where_a_program_does() -> None:
         "RuntimeDirectory",
         "RuntimeDirectoryPreserve",  # calls do not wait in a bus of ours
         "ConfigurationDirectory",
+        "RestrictAddressFamilies",  # openstacksdk asks for the addresses of the host
     }
+    (families,) = (line for line in programs if line.startswith("RestrictAddressFamilies="))
+    assert families.removesuffix(" AF_NETLINK") in ours
 
 
 def test_the_drop_in_for_a_distributions_unit_is_that_for_programs() -> None:

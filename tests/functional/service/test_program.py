@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Launch
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.foreign import (
     KINDS,
@@ -222,21 +221,6 @@ def test_a_service_without_an_rpc_server_is_accepted_if_that_is_said(
     service.signal(signal.SIGTERM)
     assert service.wait() == 0
     service.assert_nothing_left()
-
-
-def test_two_instances_and_a_manager_side_by_side(
-    run: Run, launch: Launch, call: Call, rabbit: Vhost
-) -> None:
-    one, other = run("oslo_program", "--workers=1"), run("oslo_program", "--workers=1")
-    manager = launch("--workers=1", config=with_options(DEFAULT={"transport_url": rabbit.url}))
-    for service in (one, other, manager):
-        service.wait_ready()
-    pids = [workers(service)[0]["pid"] for service in (one, other, manager)]
-    assert answerers(call, 2) == set(pids[:2])
-    one.signal(signal.SIGTERM)
-    assert one.wait() == 0
-    assert answerers(call, 1) == {pids[1]}
-    assert [workers(service)[0]["pid"] for service in (other, manager)] == pids[1:]
 
 
 @pytest.mark.parametrize(
