@@ -224,8 +224,8 @@ class Slot:
         self.put("oldest_call_bytes", len(data))
 
     def show_outage(self, reason: str) -> None:
-        """Called in the worker: why the database is away; "" when it answers again. A reader may
-        see a mixture of two reasons for a moment."""
+        """Called in the worker: why the database is away, or the broker that a program
+        connects to; "" when it answers again. A reader may see a mixture of two for a moment."""
         data = reason.encode("utf-8", "replace")[:OUTAGE_BYTES]
         self._outage[: len(data)] = data
         self.put("outage_bytes", len(data))

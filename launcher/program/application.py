@@ -12,6 +12,7 @@ from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.config import loader
 from launcher.program import early_import, seam, timer_seam
+from launcher.program.connecting import Connecting
 from launcher.program.files import ProgramFiles
 from launcher.program.importing import Imported, warm_up
 from launcher.program.remembered import RememberedList
@@ -36,6 +37,7 @@ class ProgramApplication:
         self._conf = conf
         self._imported = imported
         self._servers = RpcServers(imported.program.name)
+        self._connecting = Connecting(imported.program.name)
         self._files = ProgramFiles()
         self._remembered: RememberedList | None = None
         self._scouts = False
@@ -44,6 +46,7 @@ class ProgramApplication:
     def prepare(self) -> None:
         """Have RPC servers and timers of the program observed, from the first one on."""
         seam.observe(self._servers)
+        seam.observe_connections(self._connecting)
         timer_seam.observe(self._timers)
         program = self._imported.program
         self._scouts = not loader.is_given(self._conf, "workers")
@@ -95,7 +98,7 @@ class ProgramApplication:
         )
         return ProgramService(
             self._imported,
-            (self._servers, self._timers),
+            (self._servers, self._timers, self._connecting),
             (self._files, self._remembered),
             slot,
             board=board,

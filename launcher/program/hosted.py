@@ -1,10 +1,14 @@
 """The services of a program, as oslo.service and cotyledon would run them in a worker."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from launcher.board.slot import Slot
+from launcher.errors import ExitStatus, LauncherError
+from launcher.exception_text import reason
 from launcher.program.recording import Launch
 
 LOG = logging.getLogger(__name__)
@@ -73,6 +77,14 @@ class CotyledonService:
 
     def wait(self) -> None:
         """`terminate` has waited; `run` need not return."""
+
+
+def end_process(slot: Slot, error: BaseException) -> None:
+    """End the process, as cotyledon does when `run` raises."""
+    slot.explain(f"run: {reason(error)}")
+    LOG.error("the program's service has ended", exc_info=error)
+    status = error.exit_status if isinstance(error, LauncherError) else ExitStatus.INTERNAL
+    os._exit(int(status))
 
 
 def host(launch: Launch, number: int, on_crash: Callable[[BaseException], object]) -> Hosted:

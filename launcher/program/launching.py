@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from launcher.board.slot import Slot
 from launcher.board.states import Wait
-from launcher.config.masking import mask_url
-from launcher.errors import BusUnavailable, LauncherError
+from launcher.program.connecting import Connecting
 from launcher.program.hosted import Hosted
-from launcher.program.rpc_servers import RpcServers
 from launcher.rabbit.troubles import Troubles
 from launcher.serve.backoff import LOOK_SECONDS, Stopped
 
@@ -21,13 +19,12 @@ class Launching:
     :ivar thread: the identifier of the thread that starts them.
     """
 
-    def __init__(self, hosted: Sequence[Hosted], servers: RpcServers, program: str) -> None:
+    def __init__(self, hosted: Sequence[Hosted], connecting: Connecting) -> None:
         self.done = threading.Event()
         self.thread: int | None = None
         self._ended = threading.Event()
         self._hosted = hosted
-        self._servers = servers
-        self._program = program
+        self._connecting = connecting
         self._raised: list[BaseException] = []
 
     def run(
@@ -48,19 +45,14 @@ class Launching:
                 break
             if stop.is_set():
                 raise Stopped
-            slot.put("waiting", troubles.why() if self._servers.waits_for_bus() else Wait.NONE)
-        if not self._ended.is_set() and self._servers.waits_for_bus():
-            raise self._away(troubles, timeout)
+            slot.put("waiting", troubles.why() if self._connecting.why() else Wait.NONE)
+        if not self._ended.is_set() and (error := self._connecting.why(timeout)):
+            raise error
         self._ended.wait()
         slot.put("waiting", Wait.NONE)
         if self._raised:
             raise self._raised[0]
         self.done.set()
-
-    def _away(self, troubles: Troubles, timeout: float) -> LauncherError:
-        url = f"of {self._program}"
-        reason = f"{troubles.no_connection or 'no answer'}; tried for {timeout:g} s"
-        return troubles.error(url) or BusUnavailable(url=url, reason=mask_url(reason))
 
     def _run(self) -> None:
         try:

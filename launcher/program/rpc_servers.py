@@ -18,7 +18,6 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 from launcher.errors import ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
 from launcher.rabbit import listeners
-from launcher.serve.backoff import SAID_AFTER_SECONDS
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.probe import Probe
@@ -71,7 +70,7 @@ class RpcServers:
         self._program = program
         self._lock = threading.Lock()
         self._servers: list[_Server] = []
-        self._connecting: dict[object, float] = {}  # since when, monotonic seconds
+        self._connecting: set[object] = set()  # servers that start
         self._tracker: Tracker | None = None
         self._call = threading.local()  # `failed`: of the call that this thread executes
 
@@ -95,11 +94,11 @@ class RpcServers:
             )
             raise ProgramUnfit(name=self._program, fault=fault)
         threads = int(server.conf.executor_thread_pool_size)
-        self._connecting[server] = time.monotonic()
+        self._connecting.add(server)
         try:
             listener = listeners.listen(server.transport, target, threads, lambda message: False)
         finally:
-            del self._connecting[server]
+            self._connecting.discard(server)
         with self._lock:
             self._servers.append(_Server(server, target, listener, threads))
         return listener
@@ -134,11 +133,6 @@ class RpcServers:
         except BaseException as error:  # sys.exit in a thread: its caller would wait for ever
             self._call.failed = True
             raise RuntimeError(f"the method raised {reason(error)}") from error
-
-    def waits_for_bus(self) -> bool:
-        """Whether the start of a server has waited for the broker for a while. Any thread."""
-        before = time.monotonic() - SAID_AFTER_SECONDS
-        return any(since <= before for since in list(self._connecting.values()))
 
     def listening(self) -> list[_Server]:
         """The servers that take calls. Any thread."""

@@ -36,6 +36,7 @@ NAMES = (
     Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "RPCDispatcher.dispatch"),
     Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "ExpectedException"),
     Name("oslo.messaging", "oslo_messaging._drivers.amqpdriver", "AMQPDriverBase"),
+    Name("oslo.messaging", "oslo_messaging._drivers.impl_rabbit", "Connection.ensure_connection"),
 )
 
 
@@ -121,6 +122,34 @@ def configure_mappers() -> None:
     if orm := sys.modules.get("sqlalchemy.orm"):
         with suppress(Exception):  # a mapper that is wrong is the program's own affair
             orm.configure_mappers()
+
+
+class ConnectionObserver(Protocol):
+    """Connections that the program makes to its broker. Any thread."""
+
+    def connect(self, connection: Any, go_on: Callable[[], None]) -> None:
+        """`go_on` connects, and waits for a broker that is away. May raise anything."""
+
+
+def observe_connections(observer: ConnectionObserver) -> None:
+    """Have connections to RabbitMQ in this process observed. Called in the master, before the
+    first fork."""
+    from oslo_messaging._drivers.impl_rabbit import Connection  # noqa: PLC0415  # after the program
+
+    connect = Connection.ensure_connection
+
+    @wraps(connect)
+    def connect_observed(self: Any) -> None:
+        observer.connect(self, partial(connect, self))
+
+    Connection.ensure_connection = connect_observed
+
+
+def address_of(connection: Any) -> str:
+    """Where a connection of the driver leads, or tries to."""
+    place = connection.connection
+    host = f"[{place.hostname}]" if ":" in place.hostname else place.hostname
+    return f"{host}:{place.port}"
 
 
 class Observer(Protocol):

@@ -10,11 +10,11 @@ A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
 """
 
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -23,11 +23,11 @@ from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Step
-from launcher.errors import ExitStatus, LauncherError, ProbeFailed, ProgramUnfit
-from launcher.exception_text import reason
+from launcher.errors import ProbeFailed, ProgramUnfit
+from launcher.program.connecting import Connecting, leave, told
 from launcher.program.early_import import LONGEST_SECONDS
 from launcher.program.files import ProgramFiles
-from launcher.program.hosted import Hosted, host
+from launcher.program.hosted import Hosted, end_process, host
 from launcher.program.importing import Imported
 from launcher.program.launching import Launching
 from launcher.program.main_function import run_main
@@ -60,7 +60,7 @@ class ProgramService:
     def __init__(
         self,
         imported: Imported,
-        observed: tuple[RpcServers, Timers],
+        observed: tuple[RpcServers, Timers, Connecting],
         kept: tuple[ProgramFiles, RememberedList | None],
         slot: Slot,
         *,
@@ -70,7 +70,7 @@ class ProgramService:
         times: Times,
     ) -> None:
         self._imported = imported
-        self._servers, self._timers = servers, timers = observed
+        self._servers, self._timers, self._connecting = servers, timers, _ = observed
         self._counters = counters
         self._files, self._remembered = kept
         self._anew = anew
@@ -81,7 +81,7 @@ class ProgramService:
         self._start_ended = threading.Event()
         self._tracker = Tracker(slot, counters)
         self._hosted: list[Hosted] = []
-        self._launching = Launching(self._hosted, servers, imported.program.name)
+        self._launching = Launching(self._hosted, self._connecting)
         self._serving = Serving(
             slot, timers, servers, self._tracker, self._stop, limits=times.serving
         )
@@ -99,26 +99,25 @@ class ProgramService:
         handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not self._board.stopping:  # else the SIGTERM may have come before, and nobody waits
             time.sleep(pause)
-            self._slot.begin(Step.PROGRAM, self._times.start_timeout)
+            self._begin(Step.PROGRAM)
             self._servers.begin(self._tracker)
             self._timers.begin(self._board, self._slot, self._counters)
             self._troubles = Troubles.watch()
-            with self._files.reading(anew=self._anew):
+            self._connecting.begin(self._troubles)
+            with self._waits_told(), self._files.reading(anew=self._anew):
                 launches = run_main(self._imported)
             self._wanted = max(1, *(launch.workers for launch in launches))
             number = self._slot.number
-            self._hosted += [host(launch, number, self._give_up) for launch in launches]
+            on_crash = partial(end_process, self._slot)
+            self._hosted += [host(launch, number, on_crash) for launch in launches]
             for hosted in self._hosted:
                 self._board.service_names.number(hosted.name)
         signal.signal(signal.SIGTERM, handler)
         self._slot.put("left", 0)
 
-    def _give_up(self, error: BaseException) -> None:
-        """End the process, as cotyledon does when `run` raises."""
-        self._slot.explain(f"run: {reason(error)}")
-        LOG.error("the program's service has ended", exc_info=error)
-        status = error.exit_status if isinstance(error, LauncherError) else ExitStatus.INTERNAL
-        os._exit(int(status))
+    def _waits_told(self) -> AbstractContextManager[None]:
+        timeout = self._times.start_timeout
+        return told(self._slot, self._connecting, timeout, partial(leave, self._slot))
 
     def wait_for_stop(self, seconds: float) -> bool:
         """Wait before the start, until a stop comes. Returns whether one came."""

@@ -23,6 +23,7 @@ DRIVER = "oslo.messaging._drivers.impl_rabbit"  # its logger
 RECONNECTED = "[%(connection_id)s] Reconnected to AMQP server"  # the beginning of a line
 LOST = "[%(connection_id)s] AMQP server"  # likewise
 FAILED = "Connection failed: %s"  # likewise; of a connection that has not been there yet
+RETRIED = " (retrying in "  # what follows the reason in it
 # Our loggers; these modules are imported with RabbitMQ only.
 OURS = tuple(
     f"launcher.rabbit.{name}" for name in ("driver_connection", "lost_nodes", "own_queue")
@@ -112,7 +113,8 @@ class Troubles(logging.Filter):
             elif text.startswith(LOST):
                 return self._hear_of_loss(number, _one_line(facts.get("err_str", "")))
             elif text.startswith(FAILED):
-                self.no_connection = _one_line(record.getMessage().removeprefix(FAILED[:-2]))
+                told = record.getMessage().removeprefix(FAILED[:-2])
+                self.no_connection = _one_line(told.partition(RETRIED)[0])
                 return self._told[Wait.ABSENT].failed()
         return True
 

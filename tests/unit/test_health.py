@@ -140,6 +140,11 @@ def test_the_lead_is_the_lowest_that_serves_and_is_not_late(
             "starting: 0/1 serving; worker 1: waiting for the database: access denied",
         ),
         (
+            [starting(1, Step.PROGRAM, 12, outage="bus b:5672 cannot be reached: no answer")],
+            "starting: 0/1 serving; worker 1: program 12 s, "
+            "bus b:5672 cannot be reached: no answer",
+        ),
+        (
             [slot(0, tasks_failing=1, failing_tasks=2, outage="connection refused")],
             "starting: 1/1 serving; worker 0: 1 periodic task failing "
             "(report to the database: connection refused)",

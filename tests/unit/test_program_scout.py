@@ -14,6 +14,7 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.program import early_import, remembered
 from launcher.program.application import ProgramApplication
+from launcher.program.connecting import Connecting
 from launcher.program.finding import Program
 from launcher.program.importing import Imported
 from launcher.program.recording import Recording
@@ -46,7 +47,7 @@ class Scout:
         limits = Limits(30, 30, 10, timer_warn_after=120, timer_timeout=600)
         self.service = ProgramService(
             imported(),
-            (RpcServers("x"), Timers()),
+            (RpcServers("x"), Timers(), Connecting("x")),
             (files, None),
             self.slot,
             board=self.board,

@@ -58,7 +58,8 @@ def reconnect(number: str = "x") -> None:
 
 def test_the_driver_has_these_texts() -> None:
     source = inspect.getsource(impl_rabbit)
-    for text in (troubles.RECONNECTED, troubles.LOST, troubles.FAILED, "self.connection_id = "):
+    texts = troubles.RECONNECTED, troubles.LOST, troubles.FAILED, troubles.RETRIED
+    for text in (*texts, "self.connection_id = "):
         assert text in source
     assert impl_rabbit.LOG.logger.name == troubles.DRIVER
 

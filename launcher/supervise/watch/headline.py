@@ -163,4 +163,5 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
             return f"worker {slot.slot}: waiting for the bus{_which(slot.waiting)}"
         place = "conductor" if slot.step is Step.CONDUCTOR else "database"
         return f"worker {slot.slot}: waiting for the {place}{_because(slot.outage)}"
-    return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s"
+    why = f", {slot.outage}" if slot.step is Step.PROGRAM and slot.outage else ""
+    return f"worker {slot.slot}: {slot.step.label} {_age(slot.stepped_at, now)} s{why}"

@@ -1,6 +1,7 @@
 """`--program`: foreign programs on oslo.service and cotyledon, run as they are, on RabbitMQ."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -67,6 +68,41 @@ def test_a_broker_that_stays_away(run: Run, rabbit: Vhost) -> None:
     service = run("oslo_program", "--workers=1", config=SHORT)
     assert service.wait() == 69
     assert "cannot be reached: " in service.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("outage", "words"), [("stop", "[Errno 111] Connection refused"), ("freeze", "no answer")]
+)
+def test_a_main_function_that_needs_the_broker(
+    run: Run, rabbit: Vhost, theirs: Theirs, notify: NotifySocket, *, outage: str, words: str
+) -> None:
+    """STATUS names the broker while it is refused or silent there; READY comes when it is back."""
+    theirs.set(fault="cast")
+    getattr(rabbit.node, outage)()
+    service = run("oslo_program", "--workers=1", notify=notify, config=PATIENT)
+    place = re.escape(f"{rabbit.node.host}:{rabbit.node.port}")
+    line = rf"starting: 0/1 serving; worker 0: program \d+ s, bus {place} cannot be reached: "
+
+    def said() -> bool:
+        return any(re.match(line + re.escape(words), one) for one in notify.values("STATUS"))
+
+    wait_until(said, SOON, "STATUS says so", show=lambda: notify.values("STATUS"))
+    rabbit.node.start()
+    service.wait_ready()
+
+
+@pytest.mark.parametrize("outage", ["stop", "freeze"])
+def test_a_main_function_whose_broker_stays_away(
+    run: Run, rabbit: Vhost, theirs: Theirs, outage: str
+) -> None:
+    theirs.set(fault="cast")
+    getattr(rabbit.node, outage)()
+    service = run("oslo_program", "--workers=2", config=SHORT)
+    assert service.wait() == 69
+    assert re.search(
+        r"bus .* cannot be reached: .*; tried for 2 s", service.output.splitlines()[-1]
+    )
+    service.assert_nothing_left()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +78,44 @@ def configure(argv: list[str]) -> None:
 
 
 def _go_wrong() -> None:
-    if CONF.fault == "exit":
-        sys.exit(3)
-    elif CONF.fault == "raise":
-        raise RuntimeError("the table is not there")
-    elif CONF.fault == "fork":
-        os.fork()
-    elif CONF.fault == "multiprocessing":
-        multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
-    elif CONF.fault == "subprocess":
-        subprocess.Popen(["sleep", "600"])
-    elif CONF.fault == "daemonize":
-        os.forkpty()
-    elif CONF.fault == "hang":
-        time.sleep(600)
+    """In main()."""
+    if act := FAULTS.get(CONF.fault):
+        act()
+
+
+def _raise() -> None:
+    raise RuntimeError("the table is not there")
+
+
+def _fork() -> None:
+    os.fork()  # the function that there is in main()
+
+
+def _fork_with_a_terminal() -> None:
+    os.forkpty()  # likewise
+
+
+def _start_a_process() -> None:
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
+
+
+def _cast() -> None:
+    """Need the broker, as nova-compute does, which calls nova-conductor."""
+    target = oslo_messaging.Target(topic="elsewhere")
+    client = oslo_messaging.get_rpc_client(oslo_messaging.get_rpc_transport(CONF), target)
+    client.cast({}, "nothing")
+
+
+FAULTS: dict[str, Callable[[], object]] = {
+    "exit": partial(sys.exit, 3),
+    "raise": _raise,
+    "fork": _fork,
+    "multiprocessing": _start_a_process,
+    "subprocess": partial(subprocess.Popen, ["sleep", "600"]),
+    "daemonize": _fork_with_a_terminal,
+    "hang": partial(time.sleep, 600),
+    "cast": _cast,
+}
 
 
 def begin() -> None:
