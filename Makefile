@@ -40,7 +40,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench install uninstall lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench install uninstall dist lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -79,6 +79,9 @@ install: ## as root: the service into /opt/compute-launcher, for systemd if it r
 
 uninstall: ## as root: take it away again, but for state and configuration
 	@systemd/install.sh uninstall
+
+dist: $(VENV)/.installed ## source distribution and wheel into dist/; the same each time
+	@tests/setup/distribution $(VENV)/bin/python dist
 
 lint: $(VENV)/.tested ## ruff: mistakes and formatting
 	@$(VENV)/bin/ruff check --quiet

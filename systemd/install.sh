@@ -108,7 +108,7 @@ make_environment() {
     trap 'rm -rf "$source"' EXIT
     # A copy, since a build leaves files of root behind.
     cp -r "$checkout/pyproject.toml" "$checkout/README.md" "$checkout/LICENSE" \
-        "$checkout/launcher" "$source"
+        "$checkout/launcher" "$checkout/etc" "$here" "$source"
     set -- --quiet --disable-pip-version-check
     if [ -f "$checkout/constraints.txt" ]; then set -- "$@" --constraint "$checkout/constraints.txt"; fi
     "$PREFIX/bin/pip" wheel "$@" --no-deps --wheel-dir "$source/wheel" "$source"

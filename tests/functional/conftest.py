@@ -11,6 +11,7 @@ import pytest
 from launcher.cli.db_command import bring_up
 from tests.support import rabbitmq
 from tests.support.databases import SERVERS, Database, MariaDb, PostgreSql, Server
+from tests.support.distribution import Distribution, build
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import RabbitNode, Vhost
@@ -28,6 +29,12 @@ def launch() -> Iterator[Launch]:
             return stack.enter_context(Launcher(*options, **settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
+    """What `make dist` builds of this checkout."""
+    return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture

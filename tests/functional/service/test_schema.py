@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import sys
@@ -18,6 +17,7 @@ from tests.functional.service.faults import with_options
 from tests.support import next_release
 from tests.support.commands import run
 from tests.support.databases import Database, Server
+from tests.support.distribution import Distribution
 from tests.support.next_release import NEXT
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -131,23 +131,19 @@ def test_alembic_is_imported_where_an_old_file_is_upgraded_and_nowhere_else(
     assert service.wait() == 0
 
 
-def test_a_wheel_has_the_migrations(tmp_path: Path, server: Server) -> None:
-    source, wheels, place = tmp_path / "source", tmp_path / "wheels", tmp_path / "place"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(CHECKOUT / "launcher", source / "launcher", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, source)
+def test_a_wheel_has_the_migrations(
+    tmp_path: Path, server: Server, distribution: Distribution
+) -> None:
+    place = tmp_path / "place"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir"]
+    options = ["--no-deps", "--no-index", "--no-cache-dir"]
 
     def do(*command: str | Path, **env: str) -> str:
         done = run(command, env={**os.environ, **env}, deadline=DEADLINE)
         assert done.status == 0, done.stderr
         return done.stdout
 
-    do(*pip, "wheel", *options, f"--wheel-dir={wheels}", source)
-    (wheel,) = wheels.iterdir()
-    do(*pip, "install", *options, f"--target={place}", wheel)
+    do(*pip, "install", *options, f"--target={place}", distribution.wheel)
     with server.database() as made:
         env = {
             "PYTHONPATH": str(place),
