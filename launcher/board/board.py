@@ -107,10 +107,13 @@ class Board:
         self._write("workers", workers)
         self._extend(start_timeout, wanted)
 
-    def want_surge(self, start_timeout: float) -> int:
-        """Called in the master: want a candidate in one more slot; return its number."""
+    def want_surge(self, start_timeout: float, wanted: Wanted) -> int:
+        """Called in the master: want a worker in one more slot; return its number.
+
+        :param wanted: a candidate, or an addition with the configuration in force.
+        """
         self._write("surge", 1)
-        self._extend(start_timeout, Wanted.CANDIDATE)
+        self._extend(start_timeout, wanted)
         return self.workers
 
     def dismiss_surge(self) -> None:

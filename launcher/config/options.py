@@ -268,6 +268,44 @@ SUPERVISION_OPTS = [
     ),
 ]
 
+RECYCLE_OPTS = [
+    cfg.FloatOpt(
+        "max_age",
+        default=0,
+        min=0,
+        mutable=True,
+        help="Seconds that a worker serves before a fresh one replaces it. 0: no limit. One "
+        "worker goes at a time, when another one serves in addition ([supervision] surge), and "
+        "none while the service is degraded or another operation runs.",
+    ),
+    cfg.IntOpt(
+        "max_calls",
+        default=0,
+        min=0,
+        mutable=True,
+        help="Calls that a worker answers before a fresh one replaces it, as with max_age. 0: no "
+        "limit.",
+    ),
+    cfg.IntOpt(
+        "max_memory",
+        default=0,
+        min=0,
+        mutable=True,
+        help="MiB of memory of its own (USS, as `status` shows it) at which a worker is replaced, "
+        "as with max_age: a bound for a slow leak. Calls in hand finish, so the worker may grow "
+        "for that time; MemoryMax= of the unit is the hard limit. 0: no limit.",
+    ),
+    cfg.FloatOpt(
+        "jitter",
+        default=0.2,
+        min=0,
+        max=1,
+        mutable=True,
+        help="The part of each of these limits by which a worker may go earlier, drawn for each "
+        "worker, so that they do not reach a limit together. 0: none.",
+    ),
+]
+
 PERIODIC_OPTS = [
     cfg.DictOpt(
         "spacing",
@@ -304,6 +342,7 @@ GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
     "database": DATABASE_OPTS,
     "health": HEALTH_OPTS,
     "supervision": SUPERVISION_OPTS,
+    "recycle": RECYCLE_OPTS,
     "periodic_tasks": PERIODIC_OPTS,
     "rpc": RPC_OPTS,
     "metrics": METRICS_OPTS,

@@ -26,6 +26,24 @@ class Budget(NamedTuple):
     serve_degraded: bool = True
 
 
+class RecycleLimits(NamedTuple):
+    """When a worker leaves for a fresh one. 0: no such limit.
+
+    :ivar max_age: seconds of serving. :ivar max_calls: calls answered.
+    :ivar max_memory: bytes that no other process shares.
+    :ivar jitter: 0 … 1, the part of each limit by which a worker may go earlier.
+    """
+
+    max_age: float = 0.0
+    max_calls: int = 0
+    max_memory: int = 0
+    jitter: float = 0.2
+
+    def any(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self.max_age or self.max_calls or self.max_memory)
+
+
 class Policy(NamedTuple):
     """Times are in seconds.
 
@@ -49,6 +67,7 @@ class Policy(NamedTuple):
     surge: bool = True
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
+    recycle: RecycleLimits = RecycleLimits()
 
     @property
     def proof_limit(self) -> float:
@@ -74,6 +93,12 @@ class Policy(NamedTuple):
                 stable_after=supervision.stable_after,
                 longest_pause=supervision.backoff_max,
                 serve_degraded=supervision.serve_degraded,
+            ),
+            recycle=RecycleLimits(
+                max_age=conf.recycle.max_age,
+                max_calls=conf.recycle.max_calls,
+                max_memory=conf.recycle.max_memory * 1024 * 1024,
+                jitter=conf.recycle.jitter,
             ),
         )
 

@@ -21,6 +21,7 @@ from launcher.supervise.control.status import Status
 from launcher.supervise.operations.giving_up import GivingUp
 from launcher.supervise.operations.housekeeping import Housekeeping
 from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.operations.scaling import Scaling
@@ -117,6 +118,8 @@ class Parts:
             notifier, self.monitor, board, roll, configuration=configuration, adopt=adopt
         )
         self.scaling = Scaling(board, roll)
+        recycling = Recycling(board, self.monitor, roll, policy)
+        self.housekeeping.recycle = recycling.look
         self.scouting = Scouting(
             board, self.forking, policy, application.follow, configuration.workers
         )
@@ -130,6 +133,7 @@ class Parts:
             application=application,
             counters=counters,
             heap=self.heap,
+            recycling=recycling,
         )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(
@@ -140,6 +144,7 @@ class Parts:
             binary=binary,
             heap=self.heap,
             status=status,
+            recycling=recycling,
             reload=self.reload,
             scaling=self.scaling,
             meditation=self.meditation,

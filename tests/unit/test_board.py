@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import CENTURY_SECONDS, TASK_BITS, TEXT_BYTES, SlotView, seconds
-from launcher.board.states import ImpossibleTransition, Step, Wait, WorkerState
+from launcher.board.states import ImpossibleTransition, Step, Wait, Wanted, WorkerState
 from tests.support.waiting import wait_until
 
 HOUR = seconds(3600)
@@ -55,7 +55,7 @@ def test_the_deadline_is_there_before_the_fork() -> None:
 
 def test_a_surge_has_a_slot_until_it_is_left(board: Board) -> None:
     assert [board.wants(number) for number in (3, 4)] == [True, False]
-    assert board.want_surge(90) == 4
+    assert board.want_surge(90, Wanted.CANDIDATE) == 4
     assert board.wants(4)
     assert [slot.number for slot in board.slots()] == [0, 1, 2, 3, 4]
     assert board.workers == 4

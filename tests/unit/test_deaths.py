@@ -14,6 +14,7 @@ from launcher.supervise.policy import Budget, Policy
 from launcher.supervise.processes import deaths
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.lives import Lives
+from launcher.supervise.processes.memory_notes import MIB, MemoryNotes
 
 KILLED = -9
 POLICY = Policy(
@@ -45,6 +46,7 @@ def buried(board: Board, given_up: list[LauncherError]) -> Deaths:
         binary="compute-launcher",
         was_ready=lambda: True,
         give_up=given_up.append,
+        memory=MemoryNotes(limit=lambda: 512 * MIB),
     )
 
 
@@ -270,7 +272,10 @@ def test_only_a_kill_of_the_kernel_s_of_just_now_explains_a_death(
         assert death is not None
         causes.append(death.cause)
 
-    assert causes == ["killed by the kernel for want of memory, it seems", "killed by SIGKILL"]
+    assert causes == [
+        "killed by the kernel for want of memory, it seems (limit 512 MiB)",
+        "killed by SIGKILL",
+    ]
 
 
 def test_deaths_of_old_are_forgotten(

@@ -103,7 +103,7 @@ def test_what_befell_a_slot_is_forgotten_when_it_is_attended_to(lives: Lives) ->
 
 
 def test_a_surge_that_fails_is_wanted_no_more(board: Board, lives: Lives) -> None:
-    surge = board.want_surge(90)
+    surge = board.want_surge(90, Wanted.CANDIDATE)
     board.slot(surge).occupy(2**30 + surge, 90)
     assert wanted(board) == [W, W, C]
     assert lives.ended(surge, BROKEN) is Ending.FAILED
@@ -111,8 +111,17 @@ def test_a_surge_that_fails_is_wanted_no_more(board: Board, lives: Lives) -> Non
     assert board.slot(surge).get("deadline") == 0, "nobody is waited for there"
 
 
+def test_a_surge_without_a_new_configuration_that_fails_is_wanted_no_more(
+    board: Board, lives: Lives
+) -> None:
+    surge = board.want_surge(90, Wanted.ADDITION)
+    board.slot(surge).occupy(2**30 + surge, 90)
+    assert lives.ended(surge, BROKEN) is Ending.FAILED
+    assert not board.wants(surge)
+
+
 def test_a_surge_that_serves_stays_whoever_else_fails_or_ends(board: Board, lives: Lives) -> None:
-    surge = board.want_surge(90)
+    surge = board.want_surge(90, Wanted.CANDIDATE)
     board.slot(surge).occupy(2**30 + surge, 90)
     board.slot(surge).put("served_since", 1)
     lives.want(C, [0])

@@ -34,6 +34,7 @@ class Facts(NamedTuple):
     """The values for one answer.
 
     :ivar restarts: deaths after which a worker started again, by slot and kind.
+    :ivar recycled: workers that were replaced at a limit, by slot and limit.
     :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
     :ivar immortal_objects: see `SharedHeap`.
     :ivar tasks: names of the workers' tasks, by their number. :ivar program: what it is and which
@@ -47,6 +48,7 @@ class Facts(NamedTuple):
     lead_changes: int
     ready_seconds: float | None
     immortal_objects: int
+    recycled: Mapping[tuple[int, str], int] = {}
     tasks: Sequence[str] = ()
     program: str = ""
 
@@ -95,6 +97,14 @@ class Exposition:
         for (slot, reason), count in sorted(self._facts.restarts.items()):
             restarts.add_metric([str(slot), fit(reason)], count)
         yield restarts
+        recycled = CounterMetricFamily(
+            "launcher_workers_recycled",
+            "Workers that were replaced because they reached a limit of [recycle].",
+            labels=["slot", "limit"],
+        )
+        for (slot, limit), count in sorted(self._facts.recycled.items()):
+            recycled.add_metric([str(slot), limit], count)
+        yield recycled
         slack = GaugeMetricFamily(
             "launcher_deadline_slack_seconds",
             "Until a worker is late; negative: it is.",

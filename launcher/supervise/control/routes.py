@@ -12,6 +12,7 @@ from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
@@ -43,6 +44,7 @@ class Routes:
         status: Status,
         reload: Reload,
         scaling: Scaling,
+        recycling: Recycling,
         meditation: Meditation,
         policy: InForce,
         program: str,
@@ -58,6 +60,7 @@ class Routes:
         self._status = status
         self._reload = reload
         self._scaling = scaling
+        self._recycling = recycling
         self._meditation = meditation
         self._policy = policy
 
@@ -131,6 +134,7 @@ class Routes:
             seen=self._monitor.observation,
             counted=self._counters.read(CAPACITY),
             restarts=dict(self._deaths.restarts_by_kind),
+            recycled=self._recycling.counts.copy(),
             lead_changes=self._monitor.lead_changes,
             ready_seconds=self._monitor.ready_seconds,
             tasks=self._policy().tasks,

@@ -13,6 +13,7 @@ from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
 from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.restarts import Death
@@ -37,6 +38,7 @@ class Status:
         application: Application,
         counters: Counters,
         heap: SharedHeap,
+        recycling: Recycling,
     ) -> None:
         self._application = application
         self._counters = counters
@@ -45,6 +47,7 @@ class Status:
         self._monitor = monitor
         self._deaths = deaths
         self._heap = heap
+        self._recycling = recycling
         self._policy = policy
 
     def describe(self) -> dict[str, Any]:
@@ -102,6 +105,8 @@ class Status:
             **(_usage(slot.pid) if slot.pid else NO_USAGE),
             "restarts": self._deaths.restarts[slot.slot],
             "last_end": _end(self._deaths.last(slot.slot)),
+            "recycled": self._recycling.times(slot.slot),
+            "last_recycling": self._recycling.last.get(slot.slot),
         }
 
 

@@ -53,6 +53,7 @@ class Housekeeping:
         self._bus: WatchedDirectory | None = None
         self._looked_at_memory = 0.0  # monotonic seconds
         self.mend_sockets: Callable[[], object] = lambda: None  # set when the sockets are open
+        self.recycle: Callable[[float], object] = lambda now: None  # looks for a worker to recycle
         self.forward_stacks: Callable[[], object] = lambda: None  # of workers that have crashed
 
     def on_ready(self, verdict: Verdict) -> None:
@@ -76,6 +77,7 @@ class Housekeeping:
             self._looked_at_memory = now
             self._deaths.look_at_memory()
         self._check_report_age(now)
+        self.recycle(now)
         # Every round: if workers die because files were deleted, the error must name that cause.
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)

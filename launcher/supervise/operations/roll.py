@@ -1,9 +1,9 @@
 """Replaces workers one at a time, and changes their number, while the other workers serve.
 
-A rolling reload first adds a worker, the *surge*. So capacity never falls below the wanted number,
-even with one worker. Workers forked for the reload read the configuration again, in their own
-memory. The master keeps the old one until all workers have proven the new one, and so does any
-other worker that it forks meanwhile. To go back, the master forks the worker again.
+A rolling reload and a recycling first add a worker, the *surge*. So capacity never falls below the
+wanted number, even with one worker. Workers forked for the reload read the configuration again, in
+their own memory. The master keeps the old one until all workers have proven the new one, and so
+does any other worker that it forks meanwhile. To go back, the master forks the worker again.
 
 The board holds what is wanted of each slot; `processes/life.py` says what follows from it.
 """
@@ -83,23 +83,40 @@ class Roll:
             old configuration; the slots before it keep the new one.
         """
         workers = self._board.workers
-        surge = workers if self._policy().surge else None
-        try:
-            if surge is not None:
-                self._add(surge)
+        with self._surge(Wanted.CANDIDATE) as surge:
             for slot in range(workers):
                 self._monitor.activity = f"reloading: {slot}/{workers} workers replaced"
                 self._mark_changing(slot, *([] if surge is None else [surge]))
                 self._await_all(workers, surge)
                 self._renew(slot, of=workers)
+
+    def recycle(self, slot: int) -> None:
+        """As `replace`, while a surge serves, and with the configuration in force.
+
+        :raises ReplacementFailed: the surge or the successor does not become ready. In the first
+            case the worker goes on.
+        """
+        with self._surge(Wanted.ADDITION) as surge:
+            self._mark_changing(slot, *([] if surge is None else [surge]))
+            self._retire(Wanted.SUCCESSOR, slot)
+            self._await_serving(slot, f"worker {slot}")
+
+    @contextmanager
+    def _surge(self, wanted: Wanted) -> Iterator[int | None]:
+        """Have a worker in addition meanwhile; its slot is None if the policy forbids it."""
+        surge = self._board.workers if self._policy().surge else None
+        try:
+            if surge is not None:
+                self._add(surge, wanted)
+            yield surge
         finally:
             self._lives.confirm()
             if surge is not None:
                 self._dismiss(surge)
 
-    def _add(self, surge: int) -> None:
+    def _add(self, surge: int, wanted: Wanted) -> None:
         self._mark_changing(surge)
-        self._board.want_surge(self._policy().start_timeout)
+        self._board.want_surge(self._policy().start_timeout, wanted)
         self._forking.adjust()
         self._await_serving(surge, "the worker in addition")
 

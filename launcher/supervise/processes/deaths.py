@@ -15,6 +15,7 @@ from launcher.supervise.policy import InForce
 from launcher.supervise.processes import restarts
 from launcher.supervise.processes.life import Ending
 from launcher.supervise.processes.lives import Lives
+from launcher.supervise.processes.memory_notes import MemoryNotes
 from launcher.supervise.watch.suspicion import is_late, task_name
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Deaths:
         binary: str,
         was_ready: Callable[[], bool],
         give_up: Callable[[LauncherError], None],
+        memory: MemoryNotes | None = None,
     ) -> None:
         self._board = board
         self._lives = lives
@@ -47,6 +49,7 @@ class Deaths:
         self._rests: dict[int, int] = {}  # slot: how often in a row it has rested
         self.resting: dict[int, str] = {}  # slot: why it rests; any thread
         self._oom_kills = oom_kills()
+        self._memory = memory or MemoryNotes()
         self.restarts: dict[int, int] = defaultdict(int)
         self.restarts_by_kind: Counter[tuple[int, str]] = Counter()
 
@@ -60,9 +63,10 @@ class Deaths:
         self._board.slot(slot).put("accused", pid)
 
     def look_at_memory(self) -> None:
-        """Called in the monitor's thread: note the kernel's kills so far, which explain no later
-        death."""
+        """Called in the monitor's thread: note the memory of the workers, and the kernel's kills
+        so far, which explain no later death."""
         self._oom_kills = oom_kills()
+        self._memory.take(self._board.look())
 
     def last(self, slot: int) -> restarts.Death | None:
         """Return the last death in a slot. Any thread."""
@@ -172,6 +176,7 @@ class Deaths:
             accusation=cause if ours else "",
             place=self._place(slot, now),
             oom_kill_seen=self._oom_kills > kills,
+            memory=self._memory.tell(slot.pid) if self._oom_kills > kills else "",
         )
 
     def _keep(self, number: int, death: restarts.Death) -> None:

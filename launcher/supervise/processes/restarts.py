@@ -25,6 +25,7 @@ class Death(NamedTuple):
     :ivar accusation: the reason why the master ended it, or "".
     :ivar place: what the worker was doing.
     :ivar oom_kill_seen: whether the kernel killed a process for want of memory at that time.
+    :ivar memory: then, the limit and who was largest, or "".
     """
 
     at: float
@@ -34,6 +35,7 @@ class Death(NamedTuple):
     accusation: str = ""
     place: str = ""
     oom_kill_seen: bool = False
+    memory: str = ""
 
     @property
     def ending(self) -> str:
@@ -64,7 +66,8 @@ class Death(NamedTuple):
         if self.reason:
             return self.reason
         if self.oom_kill_seen and self.status == -signal.SIGKILL:
-            return "killed by the kernel for want of memory, it seems"
+            told = f" ({self.memory})" if self.memory else ""
+            return f"killed by the kernel for want of memory, it seems{told}"
         if self.status < 0:
             return f"killed by {self.ending}"
         return f"{self.ending}, without a word"

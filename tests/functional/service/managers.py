@@ -132,6 +132,16 @@ class Working(Traced):
         return key
 
 
+class Leaking(Traced):
+    """Each call keeps 20 MB."""
+
+    @expose
+    @idempotent
+    def leak(self, context: Any) -> None:
+        self.__dict__.setdefault("kept", []).append(bytearray(b"x") * 20_000_000)
+        time.sleep(0.3)  # work
+
+
 class Picky(Working):
     """Has a worker that does not start, or hangs in it, by what service_down_time is: 100, or 200,
     and the number of the slot."""

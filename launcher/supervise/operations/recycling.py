@@ -1,0 +1,159 @@
+"""Recycling: a worker that is old, has answered many calls or has grown leaves for a fresh one.
+
+One worker goes at a time, through a surge: another one serves in addition meanwhile, so capacity
+never falls and no call fails. Nothing is recycled while an operation runs, in a stop, or while the
+service is degraded: it waits until that is over.
+"""
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import psutil
+
+from launcher.board.board import Board
+from launcher.board.slot_fields import SlotView
+from launcher.errors import LauncherError
+from launcher.supervise.operations.roll import Roll
+from launcher.supervise.policy import InForce, RecycleLimits
+from launcher.supervise.watch.monitor import Monitor
+
+LOG = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0  # between two looks at a worker's memory
+PAUSE_SECONDS = 60.0  # after a recycling that failed
+MIB = 1024 * 1024
+
+
+class Reason(NamedTuple):
+    """Why a worker is recycled. :ivar kind: a word for the metrics. :ivar text: for the log."""
+
+    kind: str
+    text: str
+
+
+class Recycling:
+    """One a master. `look` is called in the monitor's thread; a recycling has its own thread."""
+
+    def __init__(
+        self,
+        board: Board,
+        monitor: Monitor,
+        roll: Roll,
+        policy: InForce,
+        *,
+        memory: Callable[[int, int], int] | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        :param memory: see `private_memory`. :param draw: 0 … 1, how much earlier a worker goes
+            than it has to.
+        """
+        self._board = board
+        self._monitor = monitor
+        self._roll = roll
+        self._policy = policy
+        self._memory = memory or private_memory
+        self._draw = draw
+        self._draws: dict[int, tuple[int, float]] = {}  # slot: pid, its draw
+        self._looked_at: dict[int, float] = {}  # slot: monotonic seconds
+        self._running = False
+        self._not_before = 0.0
+        self.counts: Counter[tuple[int, str]] = Counter()  # by slot and kind; any thread
+        self.last: dict[int, str] = {}  # slot: why its last worker was recycled; any thread
+
+    def times(self, slot: int) -> int:
+        """How often a worker of this slot was recycled. Any thread."""
+        return sum(count for (one, _), count in self.counts.copy().items() if one == slot)
+
+    def look(self, now: float) -> None:
+        """Begin to recycle the first worker that has reached a limit. `now`: monotonic seconds."""
+        limits = self._policy().recycle
+        if self._running or now < self._not_before or not limits.any() or not self._may():
+            return
+        for slot in self._monitor.observation.slots:
+            if reason := self._reason(slot, limits, now):
+                self._running = True
+                threading.Thread(
+                    target=self._recycle, args=(slot, reason, now), name="recycling", daemon=True
+                ).start()
+                return
+
+    def _may(self) -> bool:
+        """Whether the service is whole, and no operation runs."""
+        monitor = self._monitor
+        seen = monitor.observation
+        whole = seen.verdict.all_serve and not seen.verdict.remarkable
+        calm = not (monitor.activity or seen.starved or seen.gave_up or self._board.stopping)
+        return monitor.was_ready and whole and calm
+
+    def _reason(self, slot: SlotView, limits: RecycleLimits, now: float) -> Reason | None:
+        part = 1 - limits.jitter * self._draw_of(slot)
+        age = now - slot.served_since / 1e9 if slot.served_since else 0.0
+        if limits.max_age and age >= limits.max_age * part:
+            return Reason("age", f"it has served for {age:.0f} s, max_age {limits.max_age:g}")
+        if limits.max_calls and slot.calls_done >= limits.max_calls * part:
+            return Reason("calls", f"{slot.calls_done} calls, max_calls {limits.max_calls}")
+        return self._memory_reason(slot, limits, part, now)
+
+    def _memory_reason(
+        self, slot: SlotView, limits: RecycleLimits, part: float, now: float
+    ) -> Reason | None:
+        if not limits.max_memory or now - self._looked_at.get(slot.slot, 0.0) < LOOK_SECONDS:
+            return None
+        self._looked_at[slot.slot] = now
+        used = self._memory(slot.pid, int(limits.max_memory * part))
+        if used < limits.max_memory * part:
+            return None
+        text = f"{used / MIB:.0f} MiB of its own, max_memory {limits.max_memory / MIB:.0f}"
+        return Reason("memory", text)
+
+    def _draw_of(self, slot: SlotView) -> float:
+        """The draw of a process: the same in each look."""
+        pid, draw = self._draws.get(slot.slot, (0, 0.0))
+        if pid != slot.pid:
+            draw = self._draw()
+            self._draws[slot.slot] = slot.pid, draw
+        return draw
+
+    def _recycle(self, slot: SlotView, reason: Reason, now: float) -> None:
+        """Called in the thread of this recycling."""
+        try:
+            with self._roll.turn(f"worker {slot.slot} is recycled"):
+                # Another operation may have come first, and replaced the worker.
+                if self._board.slot(slot.slot).get("pid") == slot.pid:
+                    LOG.info("worker %d is recycled: %s", slot.slot, reason.text)
+                    self._roll.recycle(slot.slot)
+                    self.counts[slot.slot, reason.kind] += 1
+                    self.last[slot.slot] = reason.text
+        except LauncherError as error:
+            if not self._board.stopping:
+                LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
+                self._not_before = now + PAUSE_SECONDS
+        except Exception:
+            LOG.exception("worker %d could not be recycled, and goes on as it is", slot.slot)
+            self._not_before = now + PAUSE_SECONDS
+        finally:
+            self._running = False
+
+
+def private_memory(pid: int, enough: int) -> int:
+    """Return the memory in bytes that no other process shares with `pid` (USS); 0: not known.
+
+    It costs the kernel a walk through the process's memory, so the resident memory, which is
+    never less and costs nothing, is asked first.
+
+    :param enough: below this many bytes the exact number does not matter, and may be too high.
+    """
+    try:
+        process = psutil.Process(pid)
+        resident: int = process.memory_info().rss
+        if resident < enough:
+            return resident
+        private: int = process.memory_full_info().uss
+    except (psutil.Error, OSError):  # it has ended, or no descriptor is free
+        return 0
+    return private

@@ -1,0 +1,235 @@
+"""When a worker is recycled, and when it has to wait."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launcher.board.board import Board
+from launcher.board.slot_fields import seconds
+from launcher.errors import ReplacementFailed
+from launcher.supervise.operations.recycling import PAUSE_SECONDS, Recycling, private_memory
+from launcher.supervise.policy import Policy, RecycleLimits
+from launcher.supervise.processes.memory_notes import MIB, MemoryNotes
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+
+
+class Roll:
+    """Notes who is recycled."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.recycled: list[int] = []
+        self.fails = False
+
+    @contextmanager
+    def turn(self, activity: str) -> Iterator[None]:
+        yield
+
+    def recycle(self, slot: int) -> None:
+        if self.fails:
+            raise ReplacementFailed(worker="the worker in addition", reason="no luck")
+        self.recycled.append(slot)
+        serve(self.board, slot, pid=self.board.slot(slot).get("pid") + 100, since=0)
+
+
+def serve(board: Board, number: int, *, pid: int, since: float, calls: int = 0) -> None:
+    slot = board.slot(number)
+    slot.put("pid", pid)
+    slot.put("served_since", time.monotonic_ns() - seconds(since))
+    slot.put("calls_done", calls)
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board(4)
+    board.want(2, start_timeout=90)
+    return board
+
+
+@pytest.fixture
+def monitor(board: Board) -> Any:
+    verdict = SimpleNamespace(all_serve=True, remarkable=False)
+
+    class Monitor:
+        was_ready, activity = True, ""
+
+        @property
+        def observation(self) -> Any:
+            return SimpleNamespace(
+                verdict=verdict, starved="", gave_up="", slots=board.look(), now=0
+            )
+
+    monitor = Monitor()
+    monitor.verdict = verdict  # type: ignore[attr-defined]
+    return monitor
+
+
+@pytest.fixture
+def roll(board: Board) -> Roll:
+    return Roll(board)
+
+
+Make = Callable[..., Recycling]
+
+
+@pytest.fixture
+def make(board: Board, monitor: Any, roll: Any) -> Make:
+    def make(draw: float = 0.0, memory: Any = None, **limits: Any) -> Recycling:
+        policy = Policy(recycle=RecycleLimits(**limits))
+        return Recycling(board, monitor, roll, lambda: policy, memory=memory, draw=lambda: draw)
+
+    return make
+
+
+def look(recycling: Recycling, now: float | None = None) -> None:
+    """Look, and wait until what that began has ended."""
+    recycling.look(time.monotonic() if now is None else now)
+    for thread in threading.enumerate():
+        if thread.name == "recycling":
+            thread.join(SOON)
+            assert not thread.is_alive()
+
+
+def test_without_a_limit_nobody_goes(board: Board, make: Make, roll: Roll) -> None:
+    serve(board, 0, pid=1, since=1e9, calls=10**9)
+    look(make())
+    assert not roll.recycled
+
+
+def test_the_old_one_goes_and_once(board: Board, make: Make, roll: Roll) -> None:
+    serve(board, 0, pid=1, since=50)
+    serve(board, 1, pid=2, since=150)
+    recycling = make(max_age=100)
+    for _ in range(3):
+        look(recycling)
+    assert roll.recycled == [1]
+    assert dict(recycling.counts) == {(1, "age"): 1}
+    assert (recycling.times(1), recycling.times(0)) == (1, 0)
+    assert recycling.last[1] == "it has served for 150 s, max_age 100"
+
+
+def test_two_at_their_limit_go_one_after_the_other(board: Board, make: Make, roll: Roll) -> None:
+    for number in (0, 1):
+        serve(board, number, pid=number + 1, since=10, calls=1000)
+    recycling = make(max_calls=1000)
+    look(recycling)
+    assert roll.recycled == [0]
+    look(recycling)
+    assert roll.recycled == [0, 1]
+
+
+@pytest.mark.parametrize(("draw", "goes"), [(0.0, False), (1.0, True)])
+def test_a_worker_may_go_earlier_by_its_draw(
+    board: Board, make: Make, roll: Roll, draw: float, *, goes: bool
+) -> None:
+    serve(board, 0, pid=1, since=10, calls=850)
+    serve(board, 1, pid=2, since=10)
+    look(make(draw, max_calls=1000))
+    assert bool(roll.recycled) is goes
+
+
+def test_a_worker_draws_once(board: Board, monitor: Any, roll: Any) -> None:
+    """Drawn in each look, every worker would soon draw the earliest moment."""
+    draws = iter((0.0, 0.0, 1.0, 1.0))
+    policy = Policy(recycle=RecycleLimits(max_calls=1000))
+    recycling = Recycling(board, monitor, roll, lambda: policy, draw=lambda: next(draws))
+    for number in (0, 1):
+        serve(board, number, pid=number + 1, since=10, calls=850)
+    for _ in range(3):
+        look(recycling)
+    assert not roll.recycled
+
+
+def test_the_one_that_has_grown_goes(board: Board, make: Make, roll: Roll) -> None:
+    serve(board, 0, pid=1, since=10)
+    serve(board, 1, pid=2, since=10)
+    memory = {1: 90 * MIB, 2: 110 * MIB}
+    recycling = make(max_memory=100 * MIB, memory=lambda pid, _: memory.get(pid, 0))
+    look(recycling)
+    assert roll.recycled == [1]
+    assert recycling.last[1] == "110 MiB of its own, max_memory 100"
+
+
+def test_memory_is_looked_at_once_a_second(board: Board, make: Make) -> None:
+    asked: list[int] = []
+
+    def memory(pid: int, _: int) -> int:
+        asked.append(pid)
+        return 0
+
+    serve(board, 0, pid=1, since=10)
+    recycling = make(max_memory=MIB, memory=memory)
+    for now in (100.0, 100.02, 100.04, 101.1):
+        look(recycling, now)
+    assert asked.count(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("all_serve", False), ("remarkable", True)], ids=["starting", "degraded"]
+)
+def test_nobody_goes_while_the_service_is_not_whole(
+    board: Board, make: Make, monitor: Any, roll: Roll, part: str, *, value: bool
+) -> None:
+    serve(board, 0, pid=1, since=10)
+    setattr(monitor.verdict, part, value)
+    recycling = make(max_age=1)
+    look(recycling)
+    assert not roll.recycled
+    setattr(monitor.verdict, part, not value)
+    look(recycling)
+    assert roll.recycled
+
+
+def test_nobody_goes_during_another_operation(
+    board: Board, make: Make, monitor: Any, roll: Roll
+) -> None:
+    serve(board, 0, pid=1, since=10)
+    monitor.activity = "reloading: 0/2 workers replaced"
+    look(make(max_age=1))
+    assert not roll.recycled
+
+
+def test_after_a_failure_it_waits(
+    board: Board, make: Make, roll: Roll, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(board, 0, pid=1, since=10)
+    roll.fails = True
+    recycling = make(max_age=1)
+    now = time.monotonic()
+    look(recycling, now)
+    assert "worker 0 could not be recycled: the worker in addition" in caplog.text
+    roll.fails = False
+    look(recycling, now + PAUSE_SECONDS / 2)
+    assert not roll.recycled
+    look(recycling, now + PAUSE_SECONDS + 1)
+    assert roll.recycled == [0]
+
+
+def test_the_memory_of_a_process(board: Board) -> None:
+    everything = private_memory(os.getpid(), enough=2**60)
+    own = private_memory(os.getpid(), enough=0)
+    assert 0 < own < everything
+    assert private_memory(2**30, enough=0) == 0
+
+
+def test_who_was_large_is_told(board: Board) -> None:
+    serve(board, 0, pid=10, since=1)
+    serve(board, 1, pid=11, since=1)
+    notes = MemoryNotes({10: 90 * MIB, 11: 300 * MIB}.__getitem__, limit=lambda: 400 * MIB)
+    assert notes.tell(11) == "limit 400 MiB"
+    notes.take(board.look())
+    assert notes.tell(11) == (
+        "limit 400 MiB, it had 300 MiB shortly before, the largest other worker: 0 with 90 MiB"
+    )
+    free = MemoryNotes(lambda pid: 0, limit=lambda: None)
+    free.take(board.look())
+    assert free.tell(11) == "no limit of a control group"
+    wait_until(lambda: MemoryNotes().tell(0), SOON, "the machine is asked")
