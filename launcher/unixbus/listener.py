@@ -57,8 +57,8 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self._capacity = Capacity(limit, self._bell)
         self._epoll = select.epoll()
         self._epoll.register(self._bell, select.EPOLLIN)
-        if not deaths.blind:
-            self._epoll.register(deaths.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._deaths = deaths
+        self._hearing = False  # of deaths
         self._by_descriptor = {inbox.descriptor: inbox for inbox in inboxes}
         self._stopped = False
         self._trouble = Recurring()
@@ -200,7 +200,17 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
                 inbox.watch(self._epoll)
         self._wait(until)
 
+    def _hear(self) -> None:
+        """Let deaths wake us, but in a lull."""
+        hearing = self._suspects.hearing and not self._deaths.blind
+        if hearing and not self._hearing:
+            self._epoll.register(self._deaths.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        elif self._hearing and not hearing:
+            self._epoll.unregister(self._deaths.descriptor)
+        self._hearing = hearing
+
     def _wait(self, until: float | None) -> None:
+        self._hear()
         times = [each for each in (until, self._suspects.due()) if each is not None]
         seconds = min([NAP, *(each - time.monotonic() for each in times)]) if times else None
         for descriptor, _ in self._epoll.poll(None if seconds is None else max(0.0, seconds)):

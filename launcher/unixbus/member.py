@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.replies import Replies
 from launcher.unixbus.spool import Spool
+from launcher.unixbus.sweeping import Sweeping
 from launcher.unixbus.unused_queues import IDLE_SECONDS, UnusedQueues
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Member:
         allowed_modules: list[str],
         trusted: frozenset[int] = frozenset(),
     ) -> None:
-        """Join the bus, and clean up after dead processes.
+        """Join the bus, and clean up after dead processes if nobody else does.
 
         :param trusted: see `open_directory`.
         :raises TransportDriverError: this process may not use the directory.
@@ -55,11 +55,13 @@ class Member:
         self._mailbox: Mailbox | None = None
         self._deaths: Deaths | None = None
         self._listeners: list[UnixListener] = []
+        self._listened: dict[str, Spool] = {}  # by place: the queues of all listeners ever
         self._listener_numbers = itertools.count(1)
         self._presence = Presence(self.directory)
         self._unused = UnusedQueues(self.directory)
-        self._tidied = -math.inf
-        self._recovery.sweep()
+        self._tidied = time.monotonic()
+        self._sweeping = Sweeping(self.directory, self._presence.id, self._sweep)
+        self._sweeping.join()
 
     def is_there(self) -> bool:
         """False: the bus was removed, and perhaps made again by another process."""
@@ -161,7 +163,8 @@ class Member:
             mailbox.close_descriptors()
         if self._deaths is not None:
             self._deaths.close()
-        self._recovery.give_back(self._presence.id)
+        self._recovery.give_back(self._presence.id, self._listened.values())
+        self._sweeping.close()
         self._presence.end()
 
     def close_descriptors(self) -> None:
@@ -172,6 +175,7 @@ class Member:
             self._mailbox.close_descriptors()
         if self._deaths is not None:
             self._deaths.close()
+        self._sweeping.close()
         self._presence.close_descriptors()
         self.directory.close()
 
@@ -183,6 +187,10 @@ class Member:
                 self._mailbox = Mailbox(self.directory, self._presence.id, limit)
                 self._caller = Caller(self._presence, self._mailbox, limit, self._allowed_modules)
             return self._caller
+
+    def _sweep(self) -> None:
+        self._recovery.sweep()
+        self._unused.remove()
 
     def _tidy(self) -> None:
         """Remove unused queues, once in a while."""
@@ -202,15 +210,16 @@ class Member:
         remove: Callable[[], None],
     ) -> UnixListener:
         with self._lock:
-            if self._deaths is None:
-                self._deaths = Deaths(self.directory, self._presence.id)
-            deaths = self._deaths
+            sweeping = None if self._deaths else self._sweeping  # for the first listener
+            deaths = self._deaths = self._deaths or Deaths(self.directory, self._presence.id)
+            self._listened |= {queue.place: queue for queue in queues}
         reader = MessageReader(
             self.directory, self._replies, self._settings.max_message_size, make
         )
         inboxes = _open_all(queues)
-        self._tidy()
-        suspects = Suspects(deaths, self._recovery.recover)
+        if sweeping:
+            sweeping.listen()
+        suspects = Suspects(self.directory, deaths, self._recovery.recover, sweeping)
 
         def close() -> None:
             self._listeners.remove(listener)

@@ -1,14 +1,14 @@
 """Cleaning up after processes that died: their messages go back, their files are removed.
 
-A process cleans up when it joins the bus; a listener does when it learns of a death. The lock on
-the entry of the dead process makes sure that only one process does so. If that one dies too, the
-lock is free and another starts again: every step may be repeated.
+A process cleans up when it sweeps the bus (`sweeping`), or learns of a death (`peer_deaths`). The
+lock on the entry of the dead process makes sure that only one process does so. If that one dies
+too, the lock is free and another starts again: every step may be repeated.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from launcher.unixbus import presence
@@ -17,6 +17,7 @@ from launcher.unixbus.message_name import CALL, MessageName, parse_name
 from launcher.unixbus.spool import Spool
 
 DRAFT_SECONDS = 60.0  # a younger draft belongs to a process that is still at work on it
+MOST_AT_ONCE = 64  # descriptors
 
 LOG = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Recovery:
         self._directory = directory
 
     def sweep(self) -> None:
-        """Clean up after all dead processes. Called when a process joins the bus."""
+        """Clean up after all dead processes. See `sweeping`."""
         self.recover(set(self._directory.names("peers")))
         self._put_back_orphans()
         self._remove_drafts()
@@ -36,13 +37,27 @@ class Recovery:
     def recover(self, names: set[str]) -> set[str]:
         """Clean up after the dead among these processes; returns the entries that are locked.
 
+        Many at a time: the queues are looked through once for all of them.
+
         :param names: of files in `peers/`. Files that are no entries are left alone.
         """
-        return {name for name in names if self._recover(name, presence.process_of(name))}
+        locked: set[str] = set()
+        dead: dict[str, int] = {}  # name of an entry: the descriptor that holds its lock
+        try:
+            for name in names:
+                if self._lock(name, dead):
+                    locked.add(name)
+                if len(dead) == MOST_AT_ONCE:
+                    self._clean_up(dead)
+            self._clean_up(dead)
+        finally:
+            for descriptor in dead.values():
+                os.close(descriptor)
+        return locked
 
-    def _recover(self, name: str, process: str | None) -> bool:
-        """Clean up after a process if it is dead; returns whether its entry is locked."""
-        if process is None:
+    def _lock(self, name: str, dead: dict[str, int]) -> bool:
+        """Add an entry to the dead if its process is; returns whether it is locked by another."""
+        if presence.process_of(name) is None:
             return False
         if presence.is_draft(name) and not self._is_old(f"peers/{name}"):
             return False  # its process is about to lock it
@@ -52,60 +67,65 @@ class Recovery:
             return False
         if descriptor is None:
             return True
-        try:
-            self._clean_up_after(process)
-            self._directory.unlink(f"peers/{name}")
-        finally:
-            os.close(descriptor)
+        dead[name] = descriptor
         return False
 
-    def give_back(self, own: str) -> None:
-        """Put back the messages that a process has claimed and not settled. It calls this itself,
-        when it leaves."""
-        for spool in self._spools():
+    def _clean_up(self, dead: dict[str, int]) -> None:
+        if dead:
+            self._clean_up_after({presence.process_of(name) or "" for name in dead})
+        for name in list(dead):
+            self._directory.unlink(f"peers/{name}")
+            os.close(dead.pop(name))
+
+    def give_back(self, own: str, spools: Iterable[Spool]) -> None:
+        """Put back the messages that a process has claimed in these queues, and not settled. It
+        calls this itself, when it leaves."""
+        for spool in spools:
             for place, name, owner in spool.claimed():
                 if owner == own:
                     self._return(spool, place, name, MessageName.requeue)
 
-    def _clean_up_after(self, dead: str) -> None:
-        LOG.info("cleaning up after bus process %s", dead)
+    def _clean_up_after(self, dead: set[str]) -> None:
+        for process in dead:
+            LOG.info("cleaning up after bus process %s", process)
         self._remove_own(dead)
         for spool in self._spools():
             self._return_messages(spool, dead)
 
-    def _remove_own(self, dead: str) -> None:
-        """Remove what only the dead process used: socket, replies, fanout queues."""
-        with suppress(FileNotFoundError):
-            self._directory.unlink(f"peers/{dead}.sock")
-        self._remove(f"replies/{dead}")
+    def _remove_own(self, dead: set[str]) -> None:
+        """Remove what only the dead processes used: sockets, replies, fanout queues."""
+        for process in dead:
+            with suppress(FileNotFoundError):
+                self._directory.unlink(f"peers/{process}.sock")
+            self._remove(f"replies/{process}")
         for place in self._fanout_queues():
-            if place.rpartition("/")[2].startswith(f"{dead}."):
+            if place.rpartition("/")[2].partition(".")[0] in dead:
                 self._remove(place)
 
     def _remove(self, place: str) -> None:
         with suppress(OSError):  # a file that cannot be removed does no harm
             self._directory.remove(place)
 
-    def _return_messages(self, spool: Spool, dead: str) -> None:
+    def _return_messages(self, spool: Spool, dead: set[str]) -> None:
         for place, name, owner in spool.claimed():
-            if owner == dead:
+            if owner in dead:
                 self._return(spool, place, name, MessageName.count_death)
         for place, draft in spool.drafts():
             parsed = parse_name(draft)
-            if parsed is not None and parsed.sender == dead:
+            if parsed is not None and parsed.sender in dead:
                 self._directory.remove(place)
         self._wake_for_rest(spool, dead)
 
-    def _wake_for_rest(self, spool: Spool, dead: str) -> None:
-        """Remove the calls of the dead process, and wake a listener if other messages wait.
+    def _wake_for_rest(self, spool: Spool, dead: set[str]) -> None:
+        """Remove the calls of the dead processes, and wake a listener if other messages wait.
 
-        The process may have taken a hint, or stored a message, and died before it did the rest.
+        One of them may have taken a hint, or stored a message, and died before it did the rest.
         """
         rest = False
         with suppress(FileNotFoundError, NotADirectoryError):  # being removed; a foreign file
             for name in spool.waiting():
                 parsed = parse_name(name)
-                if parsed is not None and parsed.sender == dead and parsed.kind == CALL:
+                if parsed is not None and parsed.sender in dead and parsed.kind == CALL:
                     spool.withdraw(parsed)
                 else:
                     rest = True

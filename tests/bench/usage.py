@@ -93,3 +93,16 @@ def resources(pid: int) -> dict[str, float]:
         "threads": float(threads([pid])),
         "uss": memory([pid]).uss,
     }
+
+
+def spent(root: int) -> float:
+    """Seconds of a process and all its descendants, those that were waited for included."""
+    return sum(_spent(pid) for pid in tree(root))
+
+
+def _spent(pid: int) -> float:
+    with suppress(*GONE):
+        fields = Path(PROC, str(pid), "stat").read_text().rpartition(")")[2].split()
+        own, waited = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
+        return (own + waited) / os.sysconf("SC_CLK_TCK")
+    return 0.0

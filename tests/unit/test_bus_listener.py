@@ -493,13 +493,19 @@ def test_what_goes_wrong_each_time_is_told_now_and_then_and_its_end_too(
     assert len(told) < 10
 
 
-def test_who_begins_to_listen_and_who_mends_the_bus_removes_unused_queues(bus: Bus) -> None:
+def test_who_begins_to_listen_and_who_mends_the_bus_removes_unused_queues(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member = bus.join()
 
     def listen() -> None:
         member.listen(*ADDRESS, "server", 1)
 
-    for begin in (listen, bus.join().mend):
+    def mend_after_an_hour() -> None:
+        monkeypatch.setattr("launcher.unixbus.member.IDLE_SECONDS", 0.0)
+        member.mend()
+
+    for begin in (listen, mend_after_an_hour):
         unused = member.queue("exchange", "unused")
         unused.make()
         for part in Path(unused.path).iterdir():

@@ -275,7 +275,7 @@ def test_who_leaves_gives_back_what_it_has(
     name = put(spool, living.id, 1)
     claim(spool, name, living.id)
 
-    recovery.give_back(living.id)
+    recovery.give_back(living.id, [spool])
 
     assert spool.waiting() == [str(name.requeue())]
 
@@ -359,7 +359,7 @@ def test_a_suspect_is_examined_until_its_lock_is_free(directory: BusDirectory) -
     deaths = Deaths(directory, "own")
     living, dying = Presence(directory), Presence(directory)
     locked = [{living.id, dying.id}, {living.id, dying.id}, {living.id}]
-    suspects = Suspects(deaths, lambda _: locked.pop(0))
+    suspects = Suspects(directory, deaths, lambda _: locked.pop(0))
     assert suspects.due() is None
     dying.close_descriptors()
     suspects.listen()
@@ -379,14 +379,17 @@ def test_one_death_brings_others_to_light(
 ) -> None:
     """A process died while it cleaned up after another: there are two to clean up after."""
     deaths = Deaths(directory, "own")
-    suspects = Suspects(deaths, recovery.recover)
+    suspects = Suspects(directory, deaths, recovery.recover)
     dying = Presence(directory)
     dying.close_descriptors()
 
     suspects.listen()
-    suspects.examine()
 
-    assert deaths.all_names() == set()
+    def examined() -> bool:
+        suspects.examine()
+        return deaths.all_names() == set()
+
+    wait_until(examined, DEADLINE, "both are cleaned up after")
     deaths.close()
 
 
@@ -399,7 +402,7 @@ def test_without_inotify_everybody_is_examined_now_and_then(
     mailbox.close_descriptors()
     Path(directory.at("peers", "stray")).touch()
     deaths = Deaths(directory, "own")
-    suspects = Suspects(deaths, Recovery(directory).recover)
+    suspects = Suspects(directory, deaths, Recovery(directory).recover)
 
     suspects.examine()
 

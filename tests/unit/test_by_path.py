@@ -43,6 +43,7 @@ ALLOWED = (
     ("directories.paths", "tempfile.gettempdir tempfile.TemporaryFile tempfile.tempdir",
      "the directory of temporary files, which all users share"),
     ("directories.locations", "tempfile.gettempdir", "the same directory"),
+    ("unixbus.sweeping", "os.utime", "of an open file"),
     ("cli.control_connection", "os.open", "below a descriptor, by one name, without `beneath`"),
     ("cli.quick", "open", "configuration files, which lie elsewhere"),
     ("registry.sqlite", "sqlite3.connect", "SQLite takes paths; the file is checked first"),
