@@ -74,7 +74,8 @@ class ProgramApplication:
         """Import what the scout has left, and keep the names for later starts."""
         if self._remembered is None or self._remembered.kept():
             return
-        if names := early_import.try_all(self._remembered.left(), stopping):
+        left, late = self._remembered.left(), self._imported.late_options
+        if names := early_import.try_all(left, late, stopping):
             self._remembered.keep(names)
             warm_up(self._imported, names)
             gc.freeze()  # as before the first fork

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from launcher.program import seam
+from launcher.program.late_options import LateOptions
 
 LOG = logging.getLogger(__name__)
 
@@ -32,18 +33,21 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 UNKNOWN = "no module that the program imports late is imported before the fork"
 
 
-def import_all(names: Iterable[str]) -> int:
+def import_all(names: Iterable[str], late: LateOptions) -> int:
     """Import what is not imported yet, in this order; return how many were. What cannot be
-    imported, reads an option or starts a thread is skipped."""
+    imported, reads an option or starts a thread is skipped.
+
+    :param late: keeps the options that cannot be registered yet.
+    """
     wanted = [name for name in names if name not in sys.modules]
-    with seam.option_reads_refused(), _threads_refused():
+    with seam.option_reads_refused(), _threads_refused(), late.kept(wanted):
         for name in wanted:
             with suppress(Exception, SystemExit):
                 importlib.import_module(name)
     return sum(name in sys.modules for name in wanted)
 
 
-def try_all(names: Sequence[str], stopping: Callable[[], bool]) -> list[str]:
+def try_all(names: Sequence[str], late: LateOptions, stopping: Callable[[], bool]) -> list[str]:
     """The names that `import_all` can import, in a child. Called in the thread that forks, while
     nobody else waits for children.
 
@@ -53,7 +57,7 @@ def try_all(names: Sequence[str], stopping: Callable[[], bool]) -> list[str]:
     reads, writes = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _try_in_child(names, writes)
+        _try_in_child(names, late, writes)
     os.close(writes)
     try:
         return _answer(reads, stopping)
@@ -82,11 +86,11 @@ def _answer(reads: int, stopping: Callable[[], bool]) -> list[str]:
     return []
 
 
-def _try_in_child(names: Sequence[str], writes: int) -> NoReturn:
+def _try_in_child(names: Sequence[str], late: LateOptions, writes: int) -> NoReturn:
     status = 1
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        import_all(names)
+        import_all(names, late)
         with os.fdopen(writes, "wb") as answer:
             answer.write(json.dumps([name for name in names if name in sys.modules]).encode())
         status = 0

@@ -23,6 +23,7 @@ from launcher.errors import ProgramUnfit
 from launcher.exception_text import reason
 from launcher.program import early_import, seam
 from launcher.program.finding import Program
+from launcher.program.late_options import LateOptions
 from launcher.program.recording import Recording
 
 LOG = logging.getLogger(__name__)
@@ -35,12 +36,14 @@ class Imported:
     :ivar argv: its own command line, with the script.
     :ivar main: the function of its console script.
     :ivar recording: where it launches its services.
+    :ivar late_options: those that are registered when it has read its configuration.
     """
 
     program: Program
     argv: tuple[str, ...]
     main: Callable[[], object]
     recording: Recording
+    late_options: LateOptions
 
 
 def import_program(program: Program, arguments: Sequence[str]) -> Imported:
@@ -60,7 +63,7 @@ def import_program(program: Program, arguments: Sequence[str]) -> Imported:
         fault = f"its import starts the thread {made.pop().name}, which no fork would have"
         raise ProgramUnfit(name=program.name, fault=fault)
     seam.check()
-    return Imported(program, tuple(argv), main, recording)
+    return Imported(program, tuple(argv), main, recording, LateOptions())
 
 
 def warm_up(imported: Imported, names: Sequence[str]) -> bool:
@@ -70,7 +73,7 @@ def warm_up(imported: Imported, names: Sequence[str]) -> bool:
         return False
     begun = time.monotonic()
     with _handlers_kept(), command_line(imported.argv):
-        number = early_import.import_all(names)
+        number = early_import.import_all(names, imported.late_options)
     seam.configure_mappers()
     LOG.info("%d more modules imported in %.2f s", number, time.monotonic() - begun)
     return True

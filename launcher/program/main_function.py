@@ -41,7 +41,8 @@ def run_main(imported: Imported) -> list[Launch]:
         command_line(imported.argv),
     ):
         try:
-            imported.main()
+            with imported.late_options.registered():
+                imported.main()
         except Launched:
             if recording.launches:
                 return recording.launches

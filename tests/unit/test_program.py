@@ -13,6 +13,7 @@ from launcher.errors import PrivateNameGone, ProgramEnded, ProgramNotFound
 from launcher.program import finding, hosted, seam
 from launcher.program.finding import Program, find
 from launcher.program.importing import Imported
+from launcher.program.late_options import LateOptions
 from launcher.program.library_names import Name
 from launcher.program.main_function import run_main
 from launcher.program.recording import Launched, Recording
@@ -21,7 +22,7 @@ PROGRAM = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
 
 
 def imported(main: Any, recording: Recording | None = None) -> Imported:
-    return Imported(PROGRAM, ("x", "--theirs"), main, recording or Recording())
+    return Imported(PROGRAM, ("x", "--theirs"), main, recording or Recording(), LateOptions())
 
 
 def test_a_console_script_is_found() -> None:

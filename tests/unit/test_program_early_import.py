@@ -10,6 +10,7 @@ import pytest
 
 from launcher.program import early_import
 from launcher.program.finding import Program
+from launcher.program.late_options import LateOptions
 from launcher.program.remembered import NAME, RememberedList
 
 MODULES = {
@@ -34,12 +35,12 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_what_reads_an_option_or_starts_a_thread_is_skipped() -> None:
-    assert early_import.import_all([*MODULES, "early_missing"]) == 2
+    assert early_import.import_all([*MODULES, "early_missing"], LateOptions()) == 2
     assert {name for name in MODULES if name in sys.modules} == {"early_good", "early_deep"}
 
 
 def test_they_are_tried_in_a_child_first() -> None:
-    found = early_import.try_all([*MODULES, "early_missing", "os"], lambda: False)
+    found = early_import.try_all([*MODULES, "early_missing", "os"], LateOptions(), lambda: False)
     assert found == ["early_good", "early_deep", "os"]
     assert not [name for name in MODULES if name in sys.modules]
 
@@ -52,13 +53,13 @@ def test_a_stop_ends_the_trial(tmp_path: Path) -> None:
         asked.set()
         return len(sys.modules) > 0
 
-    assert early_import.try_all(["early_hangs"], stopping) == []
+    assert early_import.try_all(["early_hangs"], LateOptions(), stopping) == []
     assert asked.is_set()
 
 
 def test_a_child_that_crashes_tells_nothing(tmp_path: Path) -> None:
     (tmp_path / "early_crashes.py").write_text("import os\nos._exit(9)")
-    assert early_import.try_all(["early_crashes"], lambda: False) == []
+    assert early_import.try_all(["early_crashes"], LateOptions(), lambda: False) == []
 
 
 def program(value: str) -> Program:

@@ -17,6 +17,7 @@ from launcher.program.application import ProgramApplication
 from launcher.program.connecting import Connecting
 from launcher.program.finding import Program
 from launcher.program.importing import Imported
+from launcher.program.late_options import LateOptions
 from launcher.program.recording import Recording
 from launcher.program.remembered import RememberedList
 from launcher.program.rpc_servers import RpcServers
@@ -31,7 +32,7 @@ PROGRAM = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
 
 
 def imported() -> Imported:
-    return Imported(PROGRAM, ("x",), lambda: None, Recording())
+    return Imported(PROGRAM, ("x",), lambda: None, Recording(), LateOptions())
 
 
 class Scout:

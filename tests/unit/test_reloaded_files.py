@@ -14,6 +14,7 @@ from launcher.errors import ConfigError, OptionError
 from launcher.program.application import ProgramApplication
 from launcher.program.finding import Program
 from launcher.program.importing import Imported
+from launcher.program.late_options import LateOptions
 from launcher.program.recording import Recording
 from launcher.serve import loading
 from launcher.serve.manager_application import ManagerApplication
@@ -44,7 +45,8 @@ def of_a_program() -> tuple[ProgramApplication, Configuration]:
     conf = cfg.ConfigOpts()
     loader.load(conf, BINARY)
     program = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
-    application = ProgramApplication(conf, Imported(program, ("x",), lambda: None, Recording()))
+    imported = Imported(program, ("x",), lambda: None, Recording(), LateOptions())
+    application = ProgramApplication(conf, imported)
     return application, Configuration(conf, BINARY, application)
 
 
