@@ -163,14 +163,14 @@ class _ObservedRunner:
     def __init__(self, observer: TimerObserver, runner: Any) -> None:
         self._observer = observer
         self._runner = runner
-        self._timers: dict[str, Any] = {}
+        self._timers: dict[int, Any] = {}  # by the identity of the work, which futurist keeps
 
     def run(self, work: Any) -> Any:
         """Execute a work of futurist's. Returns what its runner does."""
         from futurist.periodics import NeverAgain  # noqa: PLC0415  # as above
 
-        name, callback = _name_of(work.callback), work.callback
-        timer = self._timers[name] = self._observer.of(self, name)
+        callback = work.callback
+        timer = self._timers[id(work)] = self._observer.of(work, _name_of(callback))
 
         def call(*args: Any, **options: Any) -> Any:
             return self._observer.run(timer, partial(callback, *args, **options), NeverAgain)

@@ -94,7 +94,8 @@ class Timers:
         return timer
 
     def of(self, owner: object, name: str) -> Timer:
-        """The timer of this name that an object has: a periodic task, a periodic of futurist."""
+        """The timer of this name that an object has: one with a periodic task, or the work of
+        futurist. Several objects may have one of a name, as two of a class have."""
         key = id(owner), name
         if (timer := self._named.get(key)) is not None:
             return timer
@@ -189,10 +190,12 @@ class Timers:
             return [timer.number for timer in self._timers if timer.failing]
 
     def thread_of(self, number: int) -> int | None:
-        """The identifier of the thread that runs a timer of this number; None: no thread does."""
+        """The identifier of the thread that runs a timer of this number, of several the one
+        without progress for the longest; None: no thread does."""
         with self._lock:
-            found = (one.thread for one in self._timers if one.number == number and one.began)
-            return next(found, None)
+            running = [one for one in self._timers if one.number == number and one.began]
+            judged = [one for one in running if one.since]
+        return min(judged or running, key=lambda one: one.moved).thread if running else None
 
     def describe(self) -> str:
         """A line for each timer."""

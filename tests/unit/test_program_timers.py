@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from futurist import ThreadPoolExecutor, periodics
+from futurist.periodics import PeriodicWorker
 
 from launcher.board import names
 from launcher.board.board import Board
@@ -173,6 +175,53 @@ def test_a_start_that_is_refused_leaves_no_timer(world: World, looping_calls: An
     call.stop()
     call.wait()
     wait_until(lambda: world.timers.describe() == "none", 60, "the timer has ended")
+
+
+class Poller:
+    """Two of this class have periodics of one name."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.end = threading.Event()
+        self.end.set()
+        self.thread: int | None = None
+
+    @periodics.periodic(spacing=0.01, run_immediately=True)
+    def poll(self) -> None:
+        """Take as long as the test likes."""
+        self.runs += 1
+        self.thread = threading.get_ident()
+        self.end.wait(60)
+
+
+@pytest.fixture
+def futurist(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """futurist's workers in this process are those of a program."""
+    monkeypatch.setattr(PeriodicWorker, "_run", PeriodicWorker._run)
+    timer_seam._observe_futurist(world.timers)
+
+
+@pytest.mark.usefixtures("futurist")
+def test_periodics_of_one_name_are_judged_each_by_itself(world: World) -> None:
+    """Two objects of one class. One is stuck, while the other one runs."""
+    stuck, other = Poller(), Poller()
+    executor = ThreadPoolExecutor(2)
+    worker = PeriodicWorker.create([stuck, other], executor_factory=lambda: executor)
+    thread = threading.Thread(target=worker.start)
+    stuck.end.clear()
+    thread.start()
+    wait_until(lambda: stuck.runs == 1 and other.runs >= 3, 60, "the other one goes on")
+    oldest = world.timers.oldest()
+    assert oldest is not None
+    assert oldest[0].thread == stuck.thread
+    assert world.name(oldest[0].number) == "Poller.poll"
+    assert world.timers.thread_of(oldest[0].number) == stuck.thread
+    assert len(world.timers.describe().splitlines()) == 2
+    stuck.end.set()
+    wait_until(lambda: stuck.runs >= 3, 60, "it goes on")
+    worker.stop()
+    thread.join(60)
+    assert world.timers.describe() == "none"
 
 
 def test_an_exception_that_ends_a_timer_is_no_failure(world: World) -> None:
