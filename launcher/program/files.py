@@ -7,17 +7,54 @@ they have passwords.
 """
 
 import fcntl
+import glob
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from oslo_config import cfg, iniparser
+from oslo_config import iniparser
 
-Copies = dict[str, str]  # text by path
+from launcher.program.seam import files_by
+
+Copies = dict[str, Any]  # what was found, by what was asked
+T = TypeVar("T")
+
+
+class _Reading:
+    """Asks for files, and notes what is found; or answers from copies. Implements
+    `seam.FileAccess`.
+
+    :ivar found: what was found, for later copies.
+    """
+
+    def __init__(self, copies: Copies) -> None:
+        """:param copies: {}: there are none."""
+        self.found: Copies = {}
+        self._copies = copies
+
+    def parse(self, parser: Any) -> None:
+        """Parse a file. One without a copy was not there."""
+        path = Path(parser.filename)
+        text = self._find(f"text {path.absolute()}", path.read_text, "")
+        iniparser.BaseParser.parse(parser, io.StringIO(text).readlines())
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or directory is, or was, there."""
+        return self._find(f"exists {path}", Path(path).exists, otherwise=False)
+
+    def glob(self, pattern: str) -> list[str]:
+        """The files that are, or were, in a directory."""
+        return self._find(f"glob {pattern}", partial(glob.glob, pattern), [])
+
+    def _find(self, question: str, ask: Callable[[], T], otherwise: T) -> T:
+        found: T = self._copies.get(question, otherwise) if self._copies else ask()
+        self.found[question] = found
+        return found
 
 
 class ProgramFiles:
@@ -29,7 +66,7 @@ class ProgramFiles:
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("program-files")
         self._in_force: Copies = {}  # {}: no reload has begun yet
-        self._read: Copies = {}
+        self._reading = _Reading({})
 
     def begin_reload(self) -> None:
         """Called in the master: workers of the reload will leave other copies."""
@@ -45,28 +82,15 @@ class ProgramFiles:
 
         :param anew: it reads the files, whatever copies there are.
         """
-        copies = {} if anew else self._in_force or self._shared()
-        self._read = {}
-
-        def parse(parser: Any) -> None:
-            path = str(Path(parser.filename).absolute())
-            # A file without a copy was not there.
-            text = copies.get(path, "") if copies else Path(parser.filename).read_text()
-            self._read[path] = text
-            iniparser.BaseParser.parse(parser, io.StringIO(text).readlines())
-
-        parsers: Any = cfg.ConfigParser
-        before, parsers.parse = parsers.parse, parse
-        try:
+        self._reading = _Reading({} if anew else self._in_force or self._shared())
+        with files_by(self._reading):
             yield
-        finally:
-            parsers.parse = before
 
     def leave_copies(self, *, anew: bool) -> None:
         """Called in a worker that has proven itself; `anew` as for `reading`."""
         with self._locked():
             if anew or not os.fstat(self.descriptor).st_size:
-                data = json.dumps(self._read).encode("ascii")
+                data = json.dumps(self._reading.found).encode("ascii")
                 os.ftruncate(self.descriptor, 0)
                 os.pwrite(self.descriptor, data, 0)
 

@@ -4,6 +4,8 @@ Those of their timers are in `timer_seam`; what `launcher.rabbit` uses of the AM
 this. `check` says at the start which name is gone.
 """
 
+import glob
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from importlib import metadata
+from types import ModuleType
 from typing import Any, Protocol
 
 from launcher.errors import PrivateNameGone
@@ -31,6 +34,9 @@ NAMES = (
     Name("cotyledon", "cotyledon", "ServiceManager.run"),
     Name("futurist", "futurist._thread", "ThreadWorker.MAX_IDLE_FOR"),
     Name("oslo.config", "oslo_config.cfg", "ConfigOpts._get"),
+    Name("oslo.config", "oslo_config.cfg", "ConfigParser.parse"),
+    Name("oslo.config", "oslo_config.cfg", "glob.glob"),
+    Name("oslo.config", "oslo_config.cfg", "os.path.exists"),
     Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._create_listener"),
     Name("oslo.messaging", "oslo_messaging.rpc.server", "RPCServer._process_incoming"),
     Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "RPCDispatcher.dispatch"),
@@ -115,6 +121,50 @@ def option_reads_refused() -> Iterator[None]:
         yield
     finally:
         options._get = read
+
+
+class FileAccess(Protocol):
+    """How oslo.config comes to its files."""
+
+    def parse(self, parser: Any) -> None:
+        """Parse the file of a parser, `parser.filename`. May raise anything."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file, or directory."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """The files of a directory."""
+
+
+class _Altered:
+    """A module with some names of ours."""
+
+    def __init__(self, module: ModuleType, **names: object) -> None:
+        self._module = module
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+@contextmanager
+def files_by(access: FileAccess) -> Iterator[None]:
+    """Have oslo.config come to its files in this way in the block."""
+    from oslo_config import cfg  # noqa: PLC0415  # after the program
+
+    module: Any = cfg
+    before = module.ConfigParser.parse, module.os, module.glob
+
+    def parse(parser: Any) -> None:
+        access.parse(parser)
+
+    module.ConfigParser.parse = parse
+    module.os = _Altered(os, path=_Altered(os.path, exists=access.exists))
+    module.glob = _Altered(glob, glob=access.glob)
+    try:
+        yield
+    finally:
+        module.ConfigParser.parse, module.os, module.glob = before
 
 
 def configure_mappers() -> None:

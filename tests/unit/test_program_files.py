@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oslo_config import cfg
@@ -19,15 +20,16 @@ class World:
     def write(self, word: str) -> None:
         self.path.write_text(f"[DEFAULT]\nword = {word}\n")
 
-    def read(self, *, anew: bool = False) -> str:
+    def read(self, *, anew: bool = False, how: str = "--config-file={path}") -> str:
         conf = cfg.ConfigOpts()
         conf.register_opt(cfg.StrOpt("word", default="none"))
+        argument = how.format(path=self.path, directory=self.path.parent)
         with self.files.reading(anew=anew):
-            conf([f"--config-file={self.path}"], project="program")
+            conf([argument] if argument else [], project="program", prog="x")
         return str(conf.word)
 
-    def prove(self, *, anew: bool = False) -> str:
-        word = self.read(anew=anew)
+    def prove(self, *, anew: bool = False, how: str = "--config-file={path}") -> str:
+        word = self.read(anew=anew, how=how)
         self.files.leave_copies(anew=anew)
         return word
 
@@ -79,6 +81,32 @@ def test_a_file_that_came_later_counts_as_empty(world: World) -> None:
     assert world.read() == "none"
 
 
+@pytest.mark.parametrize("removed", ["the file", "the directory"])
+@pytest.mark.parametrize("how", ["--config-dir={directory}", ""])
+def test_a_file_that_was_found_is_found_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str, removed: str
+) -> None:
+    """In a directory of files, or at a usual place; others that came meanwhile are not."""
+    monkeypatch.setenv("HOME", str(world.path.parent))
+    place = world.path.parent if how else world.path.parent / ".program"
+    place.mkdir(exist_ok=True)
+    world.path = world.path.rename(place / "x.conf")
+    assert world.prove(how=how) == "old"
+    world.path.unlink()
+    if removed == "the directory":
+        place.rmdir()
+    else:
+        (place / "y.conf").write_text("[DEFAULT]\nword = new\n")
+        (place / "program.conf").write_text("[DEFAULT]\nword = new\n")
+    assert world.prove(how=how) == "old"
+    if how and removed == "the directory":
+        with pytest.raises(cfg.ConfigDirNotFoundError):
+            world.read(anew=True, how=how)
+    else:
+        found = "none" if removed == "the directory" else "new"
+        assert world.read(anew=True, how=how) == found
+
+
 def test_a_missing_file_is_missed(world: World) -> None:
     world.path.unlink()
     with pytest.raises(cfg.ConfigFilesNotFoundError):
@@ -93,6 +121,7 @@ def test_a_copy_that_was_cut_is_none(world: World) -> None:
 
 
 def test_the_parser_is_as_before(world: World) -> None:
-    before = cfg.ConfigParser.parse
+    module: Any = cfg
+    before = cfg.ConfigParser.parse, module.os, module.glob
     world.read()
-    assert cfg.ConfigParser.parse is before
+    assert (cfg.ConfigParser.parse, module.os, module.glob) == before

@@ -176,39 +176,6 @@ def test_a_stop_waits_for_calls_in_hand(
     service.assert_nothing_left()
 
 
-def test_a_configuration_that_the_program_refuses(run: Run, call: Call, theirs: Theirs) -> None:
-    """The old workers stay. A worker that dies meanwhile is replaced by one with copies of the
-    files as they were; a reload that succeeds puts the files in force again."""
-    service = run("oslo_program", "--workers=2")
-    service.wait_ready()
-    before = {worker["pid"] for worker in workers(service)}
-    theirs.set(workers="many", word="new")
-    for _ in range(2):
-        answer = service.run_command("reload")
-        assert answer.status == 1
-        assert "workers" in answer.stderr
-    assert {worker["pid"] for worker in workers(service)} == before
-    assert answerers(call, 2) == before
-    os.kill(workers(service)[1]["pid"], signal.SIGKILL)
-    wait_until(
-        lambda: (
-            [worker["state"] for worker in workers(service)] == ["serving"] * 2
-            and {worker["pid"] for worker in workers(service)} != before
-        ),
-        SOON,
-        "another one serves",
-    )
-    answerers(call, 2)
-    assert call("tell")[1] == "old"
-    theirs.set(workers=1)
-    assert service.run_command("reload").status == 0
-    assert call("tell")[1] == "new"
-    theirs.set(word="newer")  # not in force
-    assert service.run_command("restart-worker", "0").status == 0
-    assert answerers(call, 2) == {worker["pid"] for worker in workers(service)}
-    assert call("tell")[1] == "new"
-
-
 def test_a_program_for_one_worker_a_host_is_never_run_twice(
     run: Run, call: Call, theirs: Theirs
 ) -> None:
