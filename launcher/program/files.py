@@ -40,16 +40,17 @@ class _Reading:
     def parse(self, parser: Any) -> None:
         """Parse a file. One without a copy was not there."""
         path = Path(parser.filename)
-        text = self._find(f"text {path.absolute()}", path.read_text, "")
+        text = self._find(f"text {path.absolute()}", lambda: path.read_text(), "")
         iniparser.BaseParser.parse(parser, io.StringIO(text).readlines())
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is, or was, there."""
-        return self._find(f"exists {path}", Path(path).exists, otherwise=False)
+        return self._find(f"exists {path}", lambda: Path(path).exists(), otherwise=False)
 
     def glob(self, pattern: str) -> list[str]:
         """The files that are, or were, in a directory."""
-        return self._find(f"glob {pattern}", partial(glob.glob, pattern), [])
+        directory = partial(glob.glob, pattern)  # as oslo.config asks
+        return self._find(f"glob {pattern}", directory, [])
 
     def _find(self, question: str, ask: Callable[[], T], otherwise: T) -> T:
         found: T = self._copies.get(question, otherwise) if self._copies else ask()
