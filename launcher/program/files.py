@@ -40,12 +40,16 @@ class _Reading:
     def parse(self, parser: Any) -> None:
         """Parse a file. One without a copy was not there."""
         path = Path(parser.filename)
-        text = self._find(f"text {path.absolute()}", lambda: path.read_text(), "")
+
+        def read() -> str:
+            return path.read_text()
+
+        text = self._find(f"text {path.absolute()}", read, "")
         iniparser.BaseParser.parse(parser, io.StringIO(text).readlines())
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory is, or was, there."""
-        return self._find(f"exists {path}", lambda: Path(path).exists(), otherwise=False)
+        return self._find(f"exists {path}", Path(path).exists, otherwise=False)
 
     def glob(self, pattern: str) -> list[str]:
         """The files that are, or were, in a directory."""
