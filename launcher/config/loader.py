@@ -5,9 +5,7 @@ Called in the master, before the first fork, and by commands. The options are in
 get that object; all other modules get plain values.
 """
 
-import math
 import os
-import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from launcher.config.file_contents import OptionKey
 from launcher.config.masking import mask_url
 from launcher.config.options import GROUPS
 from launcher.config.reading import read_files, read_value
+from launcher.config.value_checks import check_value, check_values
 from launcher.directories import locations
 from launcher.errors import OptionError, UsageError
 from launcher.exception_text import one_line
@@ -110,7 +109,7 @@ def runtime_path(binary: str, args: Sequence[str] = ()) -> Path:
     conf.register_opts(GROUPS[None])
     read_files(conf, binary, args)
     _fill_in_paths(conf, binary)
-    _check_value(conf, None, "runtime_path")
+    check_value(conf, None, "runtime_path")
     return Path(conf.runtime_path)
 
 
@@ -177,67 +176,6 @@ def take_credentials(conf: cfg.ConfigOpts) -> None:
     for option, text in file_contents.credentials().items():
         if option != "transport_url" or option in conf:
             conf.set_override(option, _plain(text), group=CREDENTIALS[option])
-
-
-def check_values(conf: cfg.ConfigOpts) -> None:
-    """Raise OptionError for a wrong value, or for values that contradict each other."""
-    for group, opts in GROUPS.items():
-        for opt in opts:
-            _check_value(conf, group, opt.dest)
-    for name in conf:  # libraries' too: a variable's value is converted only when it is read
-        read_value(conf, None, name)
-    if "transport_url" in conf and "://" not in read_value(conf, None, "transport_url"):
-        raise OptionError(
-            option="transport_url",
-            problem="this is no URL; give rabbit://user:password@host:port/virtual_host or "
-            "unix:///directory",
-        )
-    if conf.service_down_time <= conf.report_interval:
-        raise OptionError(
-            option="service_down_time",
-            problem=f"{conf.service_down_time} s has to be larger than report_interval "
-            f"({conf.report_interval} s), or every service counts as down",
-        )
-    _check_conductor(conf)
-    for name, seconds in conf.periodic_tasks.spacing.items():
-        if not re.fullmatch(r"[+-]?\d+(\.\d*)?", seconds.strip()):
-            raise OptionError(
-                option=f"[periodic_tasks] spacing, task {name}",
-                problem=f"{seconds!r} is not a number of seconds",
-            )
-
-
-def _check_conductor(conf: cfg.ConfigOpts) -> None:
-    """Whether a conductor answers, only a call can tell. But there is no need for a database's
-    password here, and no other service can be on a bus below our own runtime directory."""
-    if not conf.database.use_conductor:
-        return
-    if _is_set(conf, "connection", "database"):
-        problem = "it is set, and so is use_conductor; a host has the one or the other, unset one"
-        raise OptionError(option="[database] connection", problem=problem)
-    if not _is_set(conf, "transport_url"):
-        problem = (
-            "it is not set, and the embedded bus of this service has no conductor on it; with "
-            "[database] use_conductor = true, name the bus of the conductors"
-        )
-        raise OptionError(option="transport_url", problem=problem)
-
-
-def _is_set(conf: cfg.ConfigOpts, name: str, group: str | None = None) -> bool:
-    """Whether an option has another value than our default."""
-    found = conf.get_location(name, group)
-    defaults = {cfg.Locations.opt_default, cfg.Locations.set_default}
-    return found is not None and found.location not in defaults
-
-
-def _check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
-    value = read_value(conf, group, name)
-    option = f"[{group}] {name}" if group else name
-    is_path = name in {"state_path", "runtime_path", "touch_file"} and value is not None
-    if is_path and not Path(value).is_absolute():
-        raise OptionError(option=option, problem=f"{value} is not an absolute path")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise OptionError(option=option, problem=f"{value} is not a number of seconds")
 
 
 def shown(opt: cfg.Opt, value: Any) -> str:

@@ -106,6 +106,10 @@ class FitFormatter(logging.Formatter):
         self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(self.inner, JSONFormatter):
+            # The formatter writes these fields; the text formats have the actor in their line.
+            given = record.__dict__.get("extra", {})
+            record.__dict__["extra"] = {"actor": Actor.text.strip(), **Actor.fields(), **given}
         text = self.inner.format(record)
         if not isinstance(text, str):  # the formatter for fluentd returns a dict
             return text

@@ -149,6 +149,10 @@ def test_a_credential_that_is_none_is_refused(
                 "10 s has to be larger than report_interval (10 s)",
             ],
         ),
+        (
+            "[DEFAULT]\nlog_dir = /tmp\nlog_rotation_type = interval\n",
+            ["option log_rotation_type in ", "interval: several processes", "logrotate"],
+        ),
         ("[DEFAULT]\nreport_interval = 61\n", ["60 s has to be larger", "(61 s)"]),
         ("[DEFAULT]\ntransport_url = rabbit\n", ["option transport_url in ", ": this is no URL"]),
         ("[DEFAULT]\ntransport_url = rabbit://u:p$q@h\n", ["option transport_url", "write $$"]),

@@ -1,5 +1,6 @@
 """The log: one system call a record, colours on a terminal, priorities for the journal."""
 
+import json
 import logging
 import os
 import re
@@ -169,6 +170,20 @@ def test_a_file_gets_plain_lines_that_name_the_process(
     assert line.endswith(" WARNING launcher.x worker=1 pid=4242 serving\n")
     assert line.startswith("20")
     assert "\x1b" not in line
+
+
+def test_json_names_the_process_too(
+    conf: cfg.ConfigOpts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    conf.set_override("use_json", True)
+    log.setup(conf, "compute-launcher")
+    log.name_actor("worker=1 pid=4242", lambda: {"worker_slot": "1", "worker_step": "rpc"})
+
+    logging.getLogger("launcher.x").warning("serving", extra={"extra": {"more": "facts"}})
+
+    extra = json.loads(capfd.readouterr().err)["extra"]
+    expected = {"actor": "worker=1 pid=4242", "worker_slot": "1", "worker_step": "rpc"}
+    assert extra == expected | {"more": "facts"}
 
 
 def test_the_journal_handler_of_oslo_log_is_told_of_slot_and_step(

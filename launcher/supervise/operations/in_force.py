@@ -5,7 +5,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher.config import file_contents, loader
+from launcher.config import file_contents, loader, value_checks
 from launcher.config.options import GROUPS
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
 from launcher.serve import profiling, rpc
@@ -106,7 +106,7 @@ class Configuration:
             raise ConfigError(problem="the configuration files cannot be read any more")
         profiling.register(self._conf, file_contents.sections(self._checked))
         loader.take_credentials(self._conf)
-        loader.check_values(self._conf)
+        value_checks.check_values(self._conf)
         self.mutate()
         self.generation = self._attempts
 

@@ -132,6 +132,16 @@ class Working(Traced):
         return key
 
 
+class Logging(Traced):
+    """Logs each call."""
+
+    @expose
+    @idempotent
+    def say(self, context: Any, key: str) -> str:
+        LOG.info("said %s", key)
+        return key
+
+
 class Leaking(Traced):
     """Each call keeps 20 MB."""
 
