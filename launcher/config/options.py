@@ -325,6 +325,14 @@ RPC_OPTS = [
         "max_message_size (by default 16 MiB from RabbitMQ 4.0 on): the broker drops larger "
         "messages. For the unix:// bus see [oslo_messaging_unix] max_message_size.",
     ),
+    cfg.FloatOpt(
+        "warn_after",
+        default=0,
+        min=0,
+        help="Seconds after which the log tells of a call that is still in hand, once, with the "
+        "stack of its thread. The call goes on. A method with @warn_after(seconds) has a limit of "
+        "its own. 0: never.",
+    ),
 ]
 
 METRICS_OPTS = [

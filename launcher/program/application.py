@@ -89,6 +89,7 @@ class ProgramApplication:
         times = Times(
             start_timeout=conf.start_timeout,
             graceful_shutdown_timeout=conf.graceful_shutdown_timeout,
+            warn_after=conf.rpc.warn_after,
             serving=Limits(
                 beat_timeout=conf.health.beat_timeout,
                 probe_interval=conf.health.probe_interval,

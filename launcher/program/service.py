@@ -51,6 +51,7 @@ class Times(NamedTuple):
 
     start_timeout: float
     graceful_shutdown_timeout: float
+    warn_after: float
     serving: Limits
 
 
@@ -79,7 +80,7 @@ class ProgramService:
         self._times = times
         self._stop = threading.Event()
         self._start_ended = threading.Event()
-        self._tracker = Tracker(slot, counters)
+        self._tracker = Tracker(slot, counters, times.warn_after)
         self._hosted: list[Hosted] = []
         self._launching = Launching(self._hosted, self._connecting)
         self._serving = Serving(

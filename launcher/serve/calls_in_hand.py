@@ -19,6 +19,7 @@ from launcher.foreign_text import fit
 from launcher.rpc_results import NO_LIMITS, Limits, check_answer, refuse_promise, told
 from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.rpc import awaited, is_tracked
+from launcher.serve.slow_calls import SlowCalls, Watched
 
 LOG = logging.getLogger(__name__)
 
@@ -45,8 +46,11 @@ class Work(NamedTuple):
 class Tracker:
     """Keeps the calls in hand and background work, and counts them on the board. Any thread."""
 
-    def __init__(self, slot: Slot, counters: SlotCounters) -> None:
+    def __init__(self, slot: Slot, counters: SlotCounters, warn_after: float = 0.0) -> None:
+        """:param warn_after: seconds after which the log tells of a call; 0: never."""
         self._slot = slot
+        self._warn_after = warn_after
+        self._slow = SlowCalls()
         self.counters = counters
         self._changed = threading.Condition()
         self._work: dict[object, Work] = {}  # oldest first
@@ -58,9 +62,12 @@ class Tracker:
         with self._changed:
             return list(self._work.values())
 
-    def call(self, method: str, request: str = "") -> "Call":
-        """Return the context of one call."""
-        return Call(self, method, request)
+    def call(self, method: str, request: str = "", warn_after: float | None = None) -> "Call":
+        """Return the context of one call.
+
+        :param warn_after: as in the constructor, for this call. None: as there.
+        """
+        return Call(self, method, request, self._warn_after if warn_after is None else warn_after)
 
     def track(self, future: "Future[Any]", name: str) -> "Future[Any]":
         """Make a drain wait for a future as for a call; return the future."""
@@ -82,14 +89,19 @@ class Tracker:
         with self._changed:
             return self._changed.wait_for(lambda: not self._work, timeout)
 
-    def begin(self, key: object, name: str, request: str) -> None:
-        """Take work in hand."""
+    def begin(self, key: object, name: str, request: str, warn_after: float = 0.0) -> None:
+        """Take work in hand. :param warn_after: if not 0, this thread does the work."""
+        work = Work(name, request, time.monotonic_ns())
         with self._changed:
-            self._work[key] = Work(name, request, time.monotonic_ns())
+            self._work[key] = work
             self._show()
+        if warn_after:
+            thread = threading.get_ident()
+            self._slow.watch(key, Watched(work.__str__, thread, work.began, warn_after))
 
     def end(self, key: object, outcome: str | None = None) -> None:
         """The work is done. :param outcome: the word of the slot that counts it."""
+        self._slow.forget(key)
         with self._changed:
             work = self._work.pop(key, None)
             self._background.discard(key)
@@ -113,13 +125,14 @@ class Tracker:
 class Call:
     """One call: in hand until the block ends, failed if the block raises anything."""
 
-    __slots__ = ("_method", "_request", "_tracker")  # each call makes one
+    __slots__ = ("_method", "_request", "_tracker", "_warn_after")  # each call makes one
 
-    def __init__(self, tracker: Tracker, method: str, request: str) -> None:
+    def __init__(self, tracker: Tracker, method: str, request: str, warn_after: float) -> None:
         self._tracker, self._method, self._request = tracker, method, request
+        self._warn_after = warn_after
 
     def __enter__(self) -> None:
-        self._tracker.begin(self, self._method, self._request)
+        self._tracker.begin(self, self._method, self._request, self._warn_after)
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._tracker.end(self, "calls_failed" if kind else "calls_done")
@@ -172,12 +185,13 @@ class TrackedEndpoint:
         return tracked
 
     def _guard(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        counted = is_tracked(method)
+        counted, warn_after = is_tracked(method), getattr(method, "warn_after", None)
 
         @wraps(method)
         def guarded(context: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
             request = str(context.get("request_id") or "")
-            with self._tracker.call(name, request) if counted else nullcontext():
+            tracker = self._tracker
+            with tracker.call(name, request, warn_after) if counted else nullcontext():
                 try:
                     with ChildrenEndHere(name):
                         answer = method(context, *args, **kwargs)

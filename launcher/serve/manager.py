@@ -17,7 +17,7 @@ from oslo_config import cfg
 
 from launcher.registry.interface import Registry
 from launcher.registry.records import ServiceRecord
-from launcher.serve.rpc import expose, idempotent, skip_tracking
+from launcher.serve.rpc import expose, idempotent, skip_tracking, warn_after
 
 __all__ = [
     "Manager",
@@ -28,6 +28,7 @@ __all__ = [
     "idempotent",
     "periodic_task",
     "skip_tracking",
+    "warn_after",
 ]
 
 Scope = Literal["worker", "host"]

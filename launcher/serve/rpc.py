@@ -5,6 +5,7 @@ target (topic-alt, server=host.slot) belongs to one worker: only its process ans
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar, cast
@@ -50,6 +51,22 @@ def skip_tracking(method: _Method) -> _Method:
     """Mark an exposed method whose calls are neither counted nor shown, nor named by a drain."""
     method.skip_tracking = True  # type: ignore[attr-defined]
     return method
+
+
+def warn_after(seconds: float) -> Callable[[_Method], _Method]:
+    """Mark an exposed method: the log tells of a call that takes longer, once, with the stack of
+    its thread. 0: never. It outranks `[rpc] warn_after`.
+
+    :raises ValueError: no number of seconds.
+    """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"warn_after({seconds}): give a number of seconds, from 0 on")
+
+    def mark(method: _Method) -> _Method:
+        method.warn_after = float(seconds)  # type: ignore[attr-defined]
+        return method
+
+    return mark
 
 
 def is_tracked(method: Callable[..., Any]) -> bool:

@@ -45,6 +45,7 @@ class Settings(NamedTuple):
     use_conductor: bool
     shown_database: str
     backdoor: bool
+    warn_after: float
 
     @classmethod
     def fill_in(cls, conf: cfg.ConfigOpts, **given: Any) -> Self:
@@ -95,6 +96,7 @@ class Settings(NamedTuple):
             use_conductor=conf.database.use_conductor,
             shown_database=shown_database(conf),
             backdoor=conf.backdoor,
+            warn_after=conf.rpc.warn_after,
         )
 
     def manager_context(

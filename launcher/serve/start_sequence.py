@@ -90,7 +90,7 @@ class StartSequence:
         self._console = console
         self._outage = Outage(slot.show_outage)
         self._backoff = Backoff(slot, stop, settings.start_timeout, settings.shown_database)
-        self.tracker = Tracker(slot, counters)
+        self.tracker = Tracker(slot, counters, settings.warn_after)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
         self._worker_bus = WorkerBus(conf)
         self._descriptors = [lead.descriptors, self._worker_bus.descriptors]

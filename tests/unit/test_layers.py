@@ -35,6 +35,7 @@ LAYERS = (
     "launcher.conductor.encoding launcher.conductor.remote_registry",
     """
     launcher.serve.rpc launcher.serve.forked_children launcher.serve.calls_in_hand
+    launcher.serve.slow_calls
     launcher.serve.lead
     launcher.serve.backoff launcher.serve.backdoor launcher.serve.profiling
     launcher.serve.invalid_calls launcher.serve.hooks

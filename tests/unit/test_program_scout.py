@@ -54,7 +54,7 @@ class Scout:
             board=self.board,
             counters=Counters(2).of(0),
             anew=False,
-            times=Times(5, 5, limits),
+            times=Times(5, 5, 0, limits),
         )
         self.service._wanted = 2
         self.ended: list[BaseException | None] = []

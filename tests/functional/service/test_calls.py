@@ -208,3 +208,18 @@ def test_calls_to_one_worker_that_take_its_threads_are_no_fault_of_it(start: Sta
     assert (answer.status, answer.stdout) == (0, '"x"\n')
     wait_until_all_prove_themselves(service)
     assert service.workers() == before
+
+
+@pytest.mark.usefixtures("transport")
+def test_the_log_tells_of_a_call_that_takes_long(start: Start, transport: str | None) -> None:
+    service = start(
+        "Working", "--workers=1", "--host=node-1", config={"rpc": {"warn_after": "0.2"}}
+    )
+    service.wait_ready()
+    url = transport or f"unix://{service.runtime_path}/bus"
+    arguments = {"seconds": 1.0}
+    with Callers(url, "node-1", ("once",), threads=1, arguments=arguments) as callers:
+        found = service.wait_for_line(r"a call takes longer than 0\.2 s: once \(once-.*")
+        service.wait_for_line(r"\| .*managers\.py.*in _work", since=found.end())
+        tally = callers.end()
+    assert not tally.failed
