@@ -106,7 +106,7 @@ class Message:
 class NoTracker:
     """Tracks nothing."""
 
-    def call(self, name: str, request: str) -> Any:
+    def call(self, name: str, request: str, warn_after: float | None) -> Any:
         return nullcontext()
 
 
