@@ -18,8 +18,9 @@ OVERRIDES = {
 # place keeps its own list.
 BETWEEN, AFTER = "_between", "_after"
 HELP = {
-    "FILE": "configuration file, may be repeated; default: NAME.conf in ~/.NAME, ~, /etc/NAME or "
-    "/etc, where NAME is the script's",
+    "FILE": "configuration file, may be repeated; default: "
+    "/usr/share/NAME/NAME-dist.conf, then NAME.conf in ~/.NAME, ~, /etc/NAME or /etc, where NAME "
+    "is the script's",
     "DIR": "directory of *.conf files, may be repeated; default: NAME.conf.d in the same places",
 }
 # How a shell completes a value: shtab.FILE and shtab.DIRECTORY. A unit test compares them. An

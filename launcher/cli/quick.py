@@ -127,6 +127,7 @@ def _files(binary: str, named: dict[str, list[str]]) -> Iterator[str]:
     home = os.path.expanduser("~")  # noqa: PTH111  # Path.home() raises
     places = [f"{home}/.{binary}", home, f"/etc/{binary}", "/etc"]
     if not files:
+        yield from locations.shipped_files(binary)
         yield from _first(f"{place}/{binary}.conf" for place in places)
     if not directories:
         yield from _in(_first(f"{place}/{binary}.conf.d" for place in places))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oslo_config import cfg
 
+from launcher.directories import locations
 from launcher.errors import ConfigError
 from launcher.exception_text import one_line
 
@@ -81,6 +82,11 @@ def credentials() -> dict[str, str]:
     return {option: _read_credential(file) for option, file in files.items() if file.is_file()}
 
 
+def usual_files(binary: str) -> list[str]:
+    """The files that are read if none is named. The last one outranks the others."""
+    return [*locations.shipped_files(binary), *cfg.find_config_files(binary, binary)]
+
+
 def _files(binary: str, args: Sequence[str]) -> list[str]:
     """The files that `loader.load` reads. Named files replace those of the usual places; so do
     named directories."""
@@ -89,7 +95,7 @@ def _files(binary: str, args: Sequence[str]) -> list[str]:
     kinds = [arg.partition("=")[0] for arg in args]
     files = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-file"]
     directories = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-dir"]
-    files = files or cfg.find_config_files(binary, binary)
+    files = files or usual_files(binary)
     directories = directories or cfg.find_config_dirs(binary, binary)
     inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]
     return [*files, *(str(file) for file in chain.from_iterable(inside))]

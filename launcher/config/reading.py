@@ -25,7 +25,13 @@ def read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            conf(list(args), project=binary, prog=binary, version=__version__)
+            conf(
+                list(args),
+                project=binary,
+                prog=binary,
+                version=__version__,
+                default_config_files=file_contents.usual_files(binary),
+            )
     except SystemExit as error:  # a wrong value of an option that has an argument too
         raise _refused(" ".join(said.getvalue().split())) from error
     except cfg.ConfigFilesNotFoundError as error:

@@ -1,4 +1,5 @@
-"""Where the directories for state and runtime files are by default, and the socket in the latter.
+"""Where the directories for state and runtime files are by default, the socket in the latter, and
+the configuration of a distribution's package.
 
 A probe needs this and little else: this module imports what is small. Paths are texts, since
 pathlib is not.
@@ -8,12 +9,18 @@ import os
 from collections.abc import Mapping
 
 CONTROL_SOCKET = "control.sock"  # of the master, in the runtime directory
+SHIPPED = "/usr/share/{0}/{0}-dist.conf"
 
 
 def binary_name(script: str) -> str:
     """The name of the service: the script's, or compute-launcher under `python -m launcher`."""
     name = script.rpartition("/")[2]
     return "compute-launcher" if name == "__main__.py" else name.removesuffix(".py")
+
+
+def shipped_files(binary: str) -> list[str]:
+    """The configuration file of a package, which the administrator's outranks: one or none."""
+    return [path for path in [SHIPPED.format(binary)] if os.path.isfile(path)]  # noqa: PTH113
 
 
 def state_path(environ: Mapping[str, str], binary: str) -> str:

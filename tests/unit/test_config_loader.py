@@ -15,6 +15,7 @@ from oslo_config import cfg
 
 from launcher.cli import config_command
 from launcher.config import loader, options
+from launcher.directories import locations
 from launcher.errors import ConfigError, OptionError, UsageError
 
 BINARY = "compute-launcher"
@@ -71,6 +72,22 @@ def test_systemd_outranks_xdg(load: Load, monkeypatch: pytest.MonkeyPatch) -> No
     conf = load("")
 
     assert (conf.state_path, conf.runtime_path) == ("/var/lib/launcher", "/run/launcher")
+
+
+def test_the_file_of_a_package_is_outranked_by_the_administrators(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(locations, "SHIPPED", f"{tmp_path}/{{0}}-dist.conf")
+    shipped = tmp_path / f"{BINARY}-dist.conf"
+    shipped.write_text("[DEFAULT]\nworkers = 2\nruntime_path = /shipped\n")
+    (tmp_path / f"{BINARY}.conf").write_text("[DEFAULT]\nworkers = 3\n")
+    assert loader.runtime_path(BINARY) == Path("/shipped")
+    conf = cfg.ConfigOpts()
+    loader.load(conf, BINARY)
+    assert (conf.workers, conf.runtime_path) == (3, "/shipped")
+    shipped.unlink()
+    loader.look_for_files(conf, BINARY)
+    assert set(conf.default_config_files) == {str(tmp_path / f"{BINARY}.conf")}
 
 
 def test_a_later_file_outranks_an_earlier_one_and_the_command_line_both(load: Load) -> None:

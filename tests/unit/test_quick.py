@@ -12,7 +12,8 @@ from oslo_config import cfg
 
 from launcher import __main__
 from launcher.cli import common_options, parser, quick
-from launcher.config import loader
+from launcher.config import file_contents, loader
+from launcher.directories import locations
 from launcher.directories.locations import CONTROL_SOCKET
 from launcher.supervise.control.requests import Answer
 from launcher.supervise.control.sockets import Control
@@ -243,15 +244,20 @@ def test_what_oslo_config_has_to_interpret_takes_the_long_way(home: Path, text: 
         quick._runtime_path(BINARY, {"--config-file": [], "--config-dir": []})
 
 
-def test_oslo_config_looks_for_files_where_the_short_way_does(home: Path) -> None:
+def test_oslo_config_looks_for_files_where_the_short_way_does(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A place that only one of them knows would lead to another service."""
+    monkeypatch.setattr(locations, "SHIPPED", str(home / "{0}-dist.conf"))
+    (home / f"{BINARY}-dist.conf").touch()
     for place in (f".{BINARY}", ""):
         (home / place / f"{BINARY}.conf.d").mkdir(parents=True)
         (home / place / f"{BINARY}.conf").touch()
         (home / place / f"{BINARY}.conf.d" / "one.conf").touch()
     named: dict[str, list[str]] = {"--config-file": [], "--config-dir": []}
-    file, inside = quick._files(BINARY, named)
-    assert {file} == set(cfg.find_config_files(BINARY, BINARY))
+    *files, inside = quick._files(BINARY, named)
+    assert files == list(dict.fromkeys(file_contents.usual_files(BINARY)))
+    assert len(files) == 2
     assert {str(Path(inside).parent)} == set(cfg.find_config_dirs(BINARY, BINARY))
 
 
