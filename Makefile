@@ -31,7 +31,7 @@ export PYTHONDONTWRITEBYTECODE =
 DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
     systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring
 BENCH_PACKAGES = rabbitmq-server openssl
-PYTHONS = python3.11 python3.12 python3.13
+PYTHONS = python3.11 python3.12 python3.13 python3.14
 PROJECTS = nova barbican octavia
 LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --custom-compile-command "make lock" $(ARGS)

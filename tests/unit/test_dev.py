@@ -115,7 +115,7 @@ def test_what_is_not_there_has_a_fingerprint_too(tmp_path: Path) -> None:
         (b"x = 1\ndef f(:\n", ":2: invalid syntax"),
         (b"x = (\n", ":1: '(' was never closed"),
         (b"x = 1\0\n", "null bytes"),
-        (b"x = '\xff'\n", ": (unicode error) 'utf-8' codec"),
+        (b"x = '\xff'\n", "utf-8"),  # 3.14: Non-UTF-8 code
         (b"x = " + b"(" * 500 + b")" * 500, ":1: "),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_compile_is_told_with_its_line(
     with pytest.raises(SourceWrong) as caught:
         attempt.check_syntax(str(saved))
     assert str(caught.value).startswith(f"{saved}:")
-    assert said in str(caught.value)
+    assert said in str(caught.value).lower()
 
 
 @pytest.mark.filterwarnings("error")

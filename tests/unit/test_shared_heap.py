@@ -84,7 +84,7 @@ gc.unfreeze()
 left = {type(one).__name__ for one in gc.get_objects() if immortal(one) == [False]}
 print(*sorted(left))
 """)
-        assert set(told.split()) <= {"BufferedReader", "TextIOWrapper", "FileIO"}
+        assert set(told.split()) <= {"BufferedReader", "BufferedWriter", "TextIOWrapper", "FileIO"}
 
     def test_what_the_collector_does_not_know_is_immortal_too() -> None:
         told = run("""
