@@ -106,6 +106,10 @@ class ProgramUnfit(ConfigError):
     """program {name} cannot be run: {fault}"""
 
 
+class EventletNeeded(ProgramUnfit):
+    """program {name} cannot be run without eventlet: {fault}"""
+
+
 class ProgramEnded(ConfigError):
     """program {name} {ending} before it started a service{hint}"""
 

@@ -6,13 +6,14 @@ at its top need no oslo library.
 
 import argparse
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from launcher import blocked_signals
 from launcher.cli import common_options, parser
 from launcher.directories import locations
-from launcher.errors import ExitStatus, LauncherError, UsageError
+from launcher.errors import EventletNeeded, ExitStatus, LauncherError, UsageError
 from launcher.program.finding import Program, find, service_of
 from launcher.supervise.watch.notify import Notifier
 from launcher.writing import outlet
@@ -20,6 +21,7 @@ from launcher.writing import outlet
 if TYPE_CHECKING:
     from launcher.program.importing import Imported
 
+EVENTLET = "COMPUTE_LAUNCHER_EVENTLET"  # set for the second attempt: it may be imported
 SHORTEST = "--p"  # argparse takes this beginning of --program for it
 END = "--"  # what follows is the program's command line
 SUFFIX = "-launcher"  # of the names of our files and directories for a program
@@ -61,6 +63,8 @@ def refuse(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run a program, or check it. Return the exit status. Called with all signals blocked."""
+    environment = dict(os.environ)
+    os.environ.pop(EVENTLET, None)
     ours, arguments = split(argv)
     script = locations.binary_name(argv[0])
     try:
@@ -69,13 +73,13 @@ def main(argv: Sequence[str]) -> int:
     except LauncherError as error:
         return _end_with(script, error)
     if args.command:
-        return _check(script, args, arguments)
+        return _check(script, args, arguments, environment)
     if SHOWN_BY_THE_PROGRAM & set(arguments):
-        return _show(args.program, arguments)
+        return _show(args.program, arguments, environment)
     outlet.take_over()
     notifier = Notifier.from_environment(os.environ)
     try:
-        return _run(args, arguments, notifier)
+        return _run(args, arguments, environment, notifier)
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
         return _end_with(args.program, error)
@@ -97,17 +101,28 @@ def _end_with(name: str, error: LauncherError) -> int:
     return error.exit_status
 
 
-def _import(program: Program, arguments: Sequence[str]) -> "Imported":
+def _import(
+    program: Program, arguments: Sequence[str], environment: Mapping[str, str]
+) -> "Imported":
+    """Import the program. If it needs eventlet, this process begins anew, and may import it: the
+    first attempt has left modules that are half imported.
+
+    :param environment: as it was at the start.
+    """
     from launcher.program.importing import import_program  # noqa: PLC0415  # hides eventlet first
 
-    return import_program(program, arguments)
+    try:
+        return import_program(program, arguments, eventlet=EVENTLET in environment)
+    except EventletNeeded:
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(command[0], command, {**environment, EVENTLET: "1"})
 
 
-def _show(name: str, arguments: Sequence[str]) -> int:
+def _show(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Have the program print what it prints. Return its exit status. There is no fork."""
     blocked_signals.unblock()
     try:
-        imported = _import(find(name), arguments)
+        imported = _import(find(name), arguments, environment)
         from launcher.program.main_function import call_main  # noqa: PLC0415  # after the program
 
         return call_main(imported)
@@ -117,8 +132,13 @@ def _show(name: str, arguments: Sequence[str]) -> int:
         return ExitStatus.INTERRUPTED
 
 
-def _run(args: argparse.Namespace, arguments: Sequence[str], notifier: Notifier) -> int:
-    imported = _import(find(args.program), arguments)
+def _run(
+    args: argparse.Namespace,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    notifier: Notifier,
+) -> int:
+    imported = _import(find(args.program), arguments, environment)
     # From here on, oslo may be imported: the program has what it needs of it.
     from oslo_config import cfg  # noqa: PLC0415
 
@@ -139,11 +159,16 @@ def _run(args: argparse.Namespace, arguments: Sequence[str], notifier: Notifier)
     return Master(conf, service, notifier, configuration, application).run()
 
 
-def _check(script: str, args: argparse.Namespace, arguments: Sequence[str]) -> int:
+def _check(
+    script: str,
+    args: argparse.Namespace,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+) -> int:
     """`config check`: say what would be run. The program's `main()` is not called."""
     blocked_signals.unblock()
     try:
-        imported = _import(find(args.program), arguments)
+        imported = _import(find(args.program), arguments, environment)
         from oslo_config import cfg  # noqa: PLC0415
 
         from launcher.cli import versions  # noqa: PLC0415
@@ -175,5 +200,11 @@ def _description(imported: "Imported") -> list[str]:
         f"program: {program.name} ({program.entry.value}), {program.version or 'in no package'}",
         f"its command line: {' '.join(imported.argv)}",
         f"libraries: {found}; each private name that is needed is there",
-        "eventlet: its import does not need it",
+        f"eventlet: {_use_of_eventlet()}",
     ]
+
+
+def _use_of_eventlet() -> str:
+    if "eventlet" in sys.modules:
+        return "it is imported, though nothing is patched and all threads are native ones"
+    return "the import of the program does not need it"

@@ -62,7 +62,13 @@ def find(name: str) -> Program:
 
 def _unknown(name: str, scripts: Iterable[str]) -> str:
     import difflib  # noqa: PLC0415  # for a mistake alone
+    import shutil  # noqa: PLC0415  # likewise
 
+    if path := shutil.which(name):
+        return (
+            f"{path} is no console script of a package installed beside this launcher; name the "
+            "function that it calls, as module:function"
+        )
     near = difflib.get_close_matches(name, sorted(scripts))
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     return (

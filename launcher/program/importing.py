@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from launcher import native_threads
-from launcher.errors import ProgramUnfit
+from launcher.errors import EventletNeeded, ProgramUnfit
 from launcher.exception_text import reason
 from launcher.program import early_import, seam
 from launcher.program.finding import Program
 from launcher.program.late_options import LateOptions
-from launcher.program.recording import Recording
+from launcher.program.main_thread import allow_signals
+from launcher.program.recording import Launched, Recording
 
 LOG = logging.getLogger(__name__)
 
@@ -46,19 +47,26 @@ class Imported:
     late_options: LateOptions
 
 
-def import_program(program: Program, arguments: Sequence[str]) -> Imported:
+def import_program(
+    program: Program, arguments: Sequence[str], *, eventlet: bool = False
+) -> Imported:
     """Called once in the master, in the main thread, before anything of oslo is imported.
 
-    :raises ProgramUnfit: its import fails, needs eventlet, or leaves a thread behind.
+    :param eventlet: whether the program may import eventlet.
+    :raises EventletNeeded: it tries to, and may not.
+    :raises ProgramUnfit: its import fails, has eventlet patch Python, or leaves a thread behind.
     :raises PrivateNameGone: a library has changed.
     """
     native_threads.require()
+    if eventlet:
+        _admit_eventlet(program)
     argv = [_script(program.name), *arguments]
     recording = Recording()
     seam.record(recording)
+    allow_signals()
     threads = set(threading.enumerate())
     with seam.recorded_manager(recording), _handlers_kept(), command_line(argv):
-        main = _import(program)
+        main = _import(program, eventlet=eventlet)
     if made := set(threading.enumerate()) - threads:
         fault = f"its import starts the thread {made.pop().name}, which no fork would have"
         raise ProgramUnfit(name=program.name, fault=fault)
@@ -72,7 +80,8 @@ def warm_up(imported: Imported, names: Sequence[str]) -> bool:
     if not names:
         return False
     begun = time.monotonic()
-    with _handlers_kept(), command_line(imported.argv):
+    recorded = seam.recorded_manager(imported.recording)  # a module may keep the class
+    with recorded, _handlers_kept(), command_line(imported.argv):
         number = early_import.import_all(names, imported.late_options)
     seam.configure_mappers()
     LOG.info("%d more modules imported in %.2f s", number, time.monotonic() - begun)
@@ -95,36 +104,69 @@ def _script(name: str) -> str:
     return str(beside) if beside.exists() else shutil.which(name) or name
 
 
-def _import(program: Program) -> Callable[[], object]:
+def _admit_eventlet(program: Program) -> None:
+    try:
+        native_threads.admit_eventlet()
+    except ImportError as error:
+        fault = f"its import needs eventlet, which cannot be imported: {reason(error)}"
+        raise ProgramUnfit(name=program.name, fault=fault) from error
+
+
+def _import(program: Program, *, eventlet: bool) -> Callable[[], object]:
     try:
         found: Any = program.entry.load()
     except KeyboardInterrupt:
         raise
-    except ImportError as error:
-        raise ProgramUnfit(name=program.name, fault=_import_fault(error)) from error
     except BaseException as error:  # third-party code may raise anything on import
-        what = "exits the process" if isinstance(error, SystemExit) else f"raises {reason(error)}"
-        fault = f"its import {what}{_place_of(error)}"
-        raise ProgramUnfit(name=program.name, fault=fault) from error
+        fault = fault_of_eventlet(error) or f"its import {_what(error)}{_place_of(error)}"
+        needs = not eventlet and isinstance(_of_eventlet(error), ImportError)
+        kind = EventletNeeded if needs else ProgramUnfit
+        raise kind(name=program.name, fault=fault) from error
     if not callable(found):
         raise ProgramUnfit(name=program.name, fault=f"{program.entry.value} is no function")
     main: Callable[[], object] = found
     return main
 
 
-def _import_fault(error: ImportError) -> str:
-    if re.match(r"eventlet\b", error.name or ""):
-        return (
-            f"its import needs eventlet{_place_of(error)}, which cannot run beside native "
-            "threads; a later release of the program may do without it, or have a switch for it"
-        )
-    return f"it cannot be imported: {reason(error)}{_place_of(error)}"
+def _what(error: BaseException) -> str:
+    if isinstance(error, Launched):
+        return "starts a service; name the function that does, as module:function"
+    if isinstance(error, SystemExit):
+        return "exits the process"
+    return f"{'fails with' if isinstance(error, ImportError) else 'raises'} {reason(error)}"
+
+
+def fault_of_eventlet(error: BaseException) -> str:
+    """What is wrong with a program that raises an error since it cannot have eventlet; "" if that
+    is not the reason."""
+    found = _of_eventlet(error)
+    if found is None:
+        return ""
+    what = "needs the eventlet backend of oslo.service"
+    if isinstance(found, ImportError):
+        patches = found.name == native_threads.PATCHES
+        what = "has eventlet patch the standard library" if patches else "needs eventlet"
+    return (
+        f"it {what}{_place_of(found)}, which cannot run beside native threads; a later release "
+        "of the program may do without it, or have a switch for it"
+    )
+
+
+def _of_eventlet(error: BaseException | None) -> BaseException | None:
+    """The error of eventlet's by which another one came about, if there is one."""
+    while error is not None:
+        if isinstance(error, ImportError) and re.match(r"eventlet\b", error.name or ""):
+            return error
+        if type(error).__name__ == "BackendAlreadySelected":  # of oslo.service
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _place_of(error: BaseException) -> str:
     """The last line of third-party code in the traceback; "" if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = {__file__, native_threads.__file__}
+    ours = {__file__, native_threads.__file__, sys.modules["oslo_service.backend"].__file__}
     theirs = [
         frame
         for frame in frames

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher.blocked_signals import TAKEN
 from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
 from launcher.program import seam
-from launcher.program.importing import Imported, command_line
+from launcher.program.importing import Imported, command_line, fault_of_eventlet
+from launcher.program.main_thread import MainThread
 from launcher.program.recording import Launch, Launched
-from launcher.serve.forked_children import HANDLED, ignore_signals
 
 LOG = logging.getLogger(__name__)
 
@@ -27,11 +25,13 @@ def run_main(imported: Imported) -> list[Launch]:
     """Called in the worker's main thread. Returns the services that the program launches.
 
     :raises ProgramEnded: it ended, or did not launch a service.
-    :raises ProgramUnfit: it forks.
+    :raises ProgramUnfit: it forks, or needs eventlet.
     :raises ConfigError: its configuration is wrong.
     :raises BaseException: the program may raise anything.
     """
     name, recording = imported.program.name, imported.recording
+    thread = MainThread(imported.main)
+    recording.wait = thread.stay
     with (
         seam.recorded_manager(recording),
         _forks_refused(name),
@@ -39,20 +39,23 @@ def run_main(imported: Imported) -> list[Launch]:
         _last_words() as words,
         seam.idle_threads_end_soon(),
         command_line(imported.argv),
+        imported.late_options.registered(),
     ):
         try:
-            with imported.late_options.registered():
-                imported.main()
-        except Launched:
-            if recording.launches:
-                return recording.launches
+            thread.run()
         except SystemExit as end:
             said = words.last if end.code and not isinstance(end.code, str) else ""
             hint = f"; its last words: {said}" if said else ""
             raise ProgramEnded(name=name, ending=_ending(end), hint=hint) from end
         except cfg.Error as error:
             raise ConfigError(problem=f"{name}: {one_line(error)}") from error
-    raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
+        except Exception as error:
+            if fault := fault_of_eventlet(error):
+                raise ProgramUnfit(name=name, fault=fault) from error
+            raise
+    if not thread.stays:
+        raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
+    return recording.launches
 
 
 def call_main(imported: Imported) -> int:
@@ -127,20 +130,10 @@ def _last_words() -> Iterator[_Words]:
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """Undo what the block does to the parts of the process that are the launcher's: signal
-    handlers, the wake-up descriptor, the hook for threads that die. What the worker ignores has
-    its default action in programs that it starts, as before."""
-    handlers: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in HANDLED}
-    wakeup = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(wakeup)
+    """Undo what the block does to the hook for threads that die, which is the launcher's."""
     hook = threading.excepthook
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        ignore_signals(number for number in TAKEN if handlers[number] == signal.SIG_IGN)
-        signal.set_wakeup_fd(wakeup)
         threading.excepthook = hook
         sys.stdout.flush()

@@ -1,16 +1,20 @@
 """Records which services a program launches, in place of launching them.
 
 Stand-ins for the launchers of oslo.service and the manager of cotyledon. Where the program would
-wait for its workers, they raise `Launched`, which ends its `main()`.
+wait for its workers, they call `wait`.
 """
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 
 class Launched(BaseException):  # no program catches it as an error
-    """Ends `main()`: the program has launched its services, and waits for them."""
+    """The program has launched its services, though it was not to."""
+
+
+def _refuse() -> NoReturn:
+    raise Launched
 
 
 class Launch(NamedTuple):
@@ -32,23 +36,28 @@ class Launch(NamedTuple):
 class Launcher:
     """In place of oslo.service's Launcher, ServiceLauncher and ProcessLauncher."""
 
-    launches: ClassVar[list[Launch]]
+    recording: ClassVar["Recording"]
     backdoor_port = None
 
-    def __init__(self, conf: Any, *args: Any, **options: Any) -> None:
+    def __init__(self, conf: Any, *args: Any, no_fork: bool = False, **options: Any) -> None:
         from oslo_service import opts  # noqa: PLC0415  # when the program launches
 
         self.conf = conf
+        self._no_fork = no_fork
         opts.register_service_opts(conf)  # as oslo.service does here
 
     def launch_service(self, service: Any, workers: int | None = 1) -> None:
         """Record the service."""
         service.backdoor_port = self.backdoor_port
-        self.launches.append(Launch(lambda number: service, workers or 1))
+        self.recording.launches.append(Launch(lambda number: service, workers or 1))
+        if self._no_fork:  # then oslo.service waits for it here
+            self.wait()
 
-    def wait(self) -> None:
-        """End `main()`."""
-        raise Launched
+    def wait(self) -> int:
+        """Wait for the services, if there are some."""
+        if self.recording.launches:
+            self.recording.wait()
+        return 0
 
     def stop(self) -> None:
         """There is nothing to stop."""
@@ -60,7 +69,7 @@ class Launcher:
 class ServiceManager:
     """In place of cotyledon's: has its public methods."""
 
-    launches: ClassVar[list[Launch]]
+    recording: ClassVar["Recording"]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.mp_context = options.get("mp_context")
@@ -73,7 +82,7 @@ class ServiceManager:
             return service(number, *(args or ()), **(kwargs or {}))
 
         service_id = uuid.uuid4()
-        self.launches.append(Launch(make, workers, service_id, self._on_new_worker))
+        self.recording.launches.append(Launch(make, workers, service_id, self._on_new_worker))
         return service_id
 
     def register_hooks(
@@ -91,8 +100,9 @@ class ServiceManager:
         """The number of workers is our master's to change."""
 
     def run(self) -> None:
-        """End `main()`."""
-        raise Launched
+        """Wait for the services, if there are some."""
+        if self.recording.launches:
+            self.recording.wait()
 
     def shutdown(self) -> None:
         """There is nothing to shut down."""
@@ -101,14 +111,16 @@ class ServiceManager:
 class Recording:
     """What one process launches. Made in the master; each worker fills its own copy.
 
+    :ivar wait: called where the program waits for its services; never returns.
     :ivar launcher: the class in place of oslo.service's launchers.
     :ivar manager: the class in place of cotyledon's manager.
     """
 
     def __init__(self) -> None:
         self.launches: list[Launch] = []
-        self.launcher = type("Launcher", (Launcher,), {"launches": self.launches})
-        self.manager = type("ServiceManager", (ServiceManager,), {"launches": self.launches})
+        self.wait: Callable[[], NoReturn] = _refuse
+        self.launcher = type("Launcher", (Launcher,), {"recording": self})
+        self.manager = type("ServiceManager", (ServiceManager,), {"recording": self})
 
     def launch(self, conf: Any, service: Any, workers: int | None = 1, **options: Any) -> Any:
         """In place of oslo_service.service.launch."""

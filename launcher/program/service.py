@@ -31,6 +31,7 @@ from launcher.program.hosted import Hosted, end_process, host
 from launcher.program.importing import Imported
 from launcher.program.launching import Launching
 from launcher.program.main_function import run_main
+from launcher.program.main_thread import MainThread
 from launcher.program.remembered import RememberedList
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
@@ -95,7 +96,6 @@ class ProgramService:
         :raises LauncherError: the program cannot be run like this.
         :raises BaseException: the program may raise anything.
         """
-        self._walker = threading.get_ident()
         self._slot.put("left", 1)
         handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not self._board.stopping:  # else the SIGTERM may have come before, and nobody waits
@@ -226,7 +226,7 @@ class ProgramService:
             return None
         if task := self._slot.get("deadline_task"):
             return self._timers.thread_of(task - 1)
-        return self._walker or self._launching.thread
+        return self._walker or self._launching.thread or MainThread.identifier
 
     def descriptors(self) -> list[int]:
         """That of the copies of its files: the program's own descriptors are its own."""

@@ -53,6 +53,7 @@ ALLOWED = (
     ("writing.nonblocking", "os.open", "our own stdout and stderr, in /proc"),
     ("supervise.processes.terminal", "os.open shutil.which", "/dev/tty; a program to name"),
     ("program.importing", "shutil.which", "a program to name"),
+    ("program.finding", "shutil.which", "likewise"),
     ("program.files", "read_text", "as oslo.config does it, in its place"),
     ("compute.cgroups", "read_text", "/proc and /sys"),
     ("compute.cpuinfo", "read_text", "/proc"),

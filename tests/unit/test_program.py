@@ -3,13 +3,16 @@
 import signal
 import subprocess
 import sys
+import threading
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launcher import native_threads
 from launcher.cli import program as command
-from launcher.errors import PrivateNameGone, ProgramEnded, ProgramNotFound
+from launcher.errors import PrivateNameGone, ProgramEnded, ProgramNotFound, ProgramUnfit
 from launcher.program import finding, hosted, seam
 from launcher.program.finding import Program, find
 from launcher.program.importing import Imported
@@ -47,6 +50,18 @@ def test_a_function_is_found_by_its_path() -> None:
 def test_an_unknown_program_is_refused(name: str, words: str) -> None:
     with pytest.raises(ProgramNotFound, match=words):
         find(name)
+
+
+def test_a_script_that_is_none_of_a_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell script, as distributions have them."""
+    script = tmp_path / "my-agent"
+    script.write_text("#!/bin/sh\nexec something\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramNotFound, match=f"{script} is no console script of a package.*name"):
+        find("my-agent")
 
 
 def test_a_launch_is_recorded_and_ends_main() -> None:
@@ -107,23 +122,73 @@ def test_main_sees_its_own_command_line() -> None:
 
 WORKER = """
 import signal, subprocess
-from launcher.program.main_function import _process_kept
+from launcher.program.main_thread import MainThread, allow_signals
+allow_signals()
+from signal import signal as handle_too
 from launcher.serve.forked_children import ignore_signals
 
 ignore_signals([signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN])
-with _process_kept():
+before = signal.getsignal(signal.SIGUSR2)
+
+def main():
     signal.signal(signal.SIGUSR2, lambda *_: None)  # as oslo.reports does
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handle_too(signal.SIGHUP, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+
+MainThread(main).run()
+assert signal.getsignal(signal.SIGUSR2) == before
 subprocess.run(["grep", "SigIgn", "/proc/self/status"], check=True)
+signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
 """
 
 
-def test_what_a_program_starts_ignores_no_signal_that_its_main_has_handled() -> None:
+def test_signals_stay_the_launchers_whatever_main_does() -> None:
+    """What the program starts ignores none that its `main()` has handled."""
     start = [sys.executable, "-c", WORKER]
     done = subprocess.run(start, capture_output=True, text=True, check=True)
     ignored = int(done.stdout.split()[1], 16)
     signals = signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN
     assert [one.name for one in signals if ignored & 1 << one - 1] == []
+
+
+def test_main_stays_where_it_waits() -> None:
+    """Nothing behind it is done, and no error is seen. A thread of it may be what waits."""
+    recording, done = Recording(), []
+
+    def main() -> None:
+        import cotyledon  # noqa: PLC0415  # as a program may do it: in main()
+
+        try:
+            manager = cotyledon.ServiceManager()
+            manager.add(cotyledon.Service)
+            waiting = threading.Thread(target=manager.run, daemon=True)
+            waiting.start()
+            waiting.join()
+        except BaseException:  # noqa: BLE001  # as careless authors do
+            done.append("an error")
+        finally:
+            done.append("cleaned up")
+
+    assert len(run_main(imported(main, recording))) == 1
+    assert not done
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("import eventlet.green", r"it needs eventlet \(.*no_place.py:1\), which cannot run"),
+        (
+            "from oslo_service import backend as b; b.init_backend(b.BackendType.EVENTLET)",
+            r"it needs the eventlet backend of oslo.service \(.*no_place.py:1\), which",
+        ),
+    ],
+)
+def test_a_main_that_needs_eventlet(statement: str, words: str) -> None:
+    native_threads.require()
+    code = compile(statement, "/no_place.py", "exec")
+    with pytest.raises(ProgramUnfit, match=words):
+        run_main(imported(lambda: exec(code, {})))
 
 
 @pytest.mark.parametrize(

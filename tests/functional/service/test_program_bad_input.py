@@ -105,6 +105,13 @@ def test_a_program_that_hangs_is_late(run: Run, theirs: Theirs) -> None:
     service.assert_nothing_left()
 
 
+def test_a_program_that_needs_eventlet_in_its_main_function(run: Run, theirs: Theirs) -> None:
+    theirs.set(fault="eventlet")
+    service = run("oslo_program", "--workers=2")
+    assert service.wait() == 78
+    assert "it needs eventlet (" in service.output.splitlines()[-1]
+
+
 @pytest.mark.parametrize("warm_up", [True, False])
 def test_a_stop_ends_a_program_that_hangs_at_once(run: Run, theirs: Theirs, warm_up: bool) -> None:
     theirs.set(fault="hang")
@@ -138,7 +145,12 @@ def test_a_service_without_an_rpc_server(run: Run, theirs: Theirs) -> None:
         ("no_such_module:main", "No module named 'no_such_module'"),
         ("json:no_such_function", "no_such_function"),
         ("a:b:c", "not of the form module:function"),
-        (f"{PROGRAMS}.on_eventlet:main", "its import needs eventlet ("),
+        (f"{PROGRAMS}.on_eventlet:main", "it has eventlet patch the standard library ("),
+        (
+            f"{PROGRAMS}.on_eventlet_backend:main",
+            "it needs the eventlet backend of oslo.service",
+        ),
+        (f"{PROGRAMS}.unguarded:main", "its import starts a service; name the function that"),
         (f"{PROGRAMS}.exiting:main", "its import exits the process ("),
         (f"{PROGRAMS}.raising:main", "its import raises KeyError: 'services' ("),
     ],
@@ -148,3 +160,6 @@ def test_an_unknown_program(run: Run, program: str, words: str) -> None:
     assert service.wait() == 78
     assert len(service.output.splitlines()) == 1
     assert words in service.output
+    answer = service.run_command(f"--program={program}", "config", "check")
+    assert answer.status == 78
+    assert words in answer.stderr

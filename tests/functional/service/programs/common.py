@@ -115,6 +115,7 @@ FAULTS: dict[str, Callable[[], object]] = {
     "daemonize": _fork_with_a_terminal,
     "hang": partial(time.sleep, 600),
     "cast": _cast,
+    "eventlet": partial(importlib.import_module, "eventlet.green.socket"),
 }
 
 
@@ -129,8 +130,8 @@ def begin() -> None:
         subprocess.Popen(["sleep", "600"])
 
 
-def make_server() -> Any:
+def make_server(topic: str = "compute", transport: Any = None) -> Any:
     """The RPC server; it does not listen yet."""
-    transport = oslo_messaging.get_rpc_transport(CONF)
-    target = oslo_messaging.Target(topic="compute", server=CONF.host)
+    transport = transport or oslo_messaging.get_rpc_transport(CONF)
+    target = oslo_messaging.Target(topic=topic, server=CONF.host)
     return oslo_messaging.get_rpc_server(transport, target, [Endpoint()])

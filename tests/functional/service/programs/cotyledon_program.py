@@ -12,6 +12,8 @@ from tests.functional.service.programs import common, timers
 class Service(cotyledon.Service):
     """Serves calls."""
 
+    topic = "compute"
+
     def __init__(self, worker_id: Any, conf: Any) -> None:
         super().__init__(worker_id)
         self._server: Any = None
@@ -20,7 +22,7 @@ class Service(cotyledon.Service):
         """Listen."""
         common.begin()
         if common.CONF.serves:
-            self._server = common.make_server()
+            self._server = common.make_server(self.topic)
             self._server.start()
         if common.CONF.timers:
             self._poller = timers.make_poller()

@@ -11,6 +11,9 @@ from tests.functional.service.programs import common, timers
 class Service(service.Service):  # type: ignore[misc]
     """Serves calls."""
 
+    topic = "compute"
+    transport: Any = None
+
     def __init__(self) -> None:
         super().__init__()
         self._server: Any = None
@@ -19,7 +22,7 @@ class Service(service.Service):  # type: ignore[misc]
         """Listen."""
         common.begin()
         if common.CONF.serves:
-            self._server = common.make_server()
+            self._server = common.make_server(self.topic, self.transport)
             self._server.start()
         if common.CONF.timers:
             timers.add_to(self.tg)

@@ -1,0 +1,114 @@
+"""Programs that launch their services in other ways, each a function."""
+
+import subprocess
+import sys
+import threading
+from signal import SIGHUP, SIGTERM, SIGUSR2, signal
+from typing import Any
+
+import cotyledon
+import oslo_messaging
+from cotyledon import oslo_config_glue
+from oslo_service import service
+
+from tests.functional.service.programs import common, cotyledon_program, oslo_program
+from tests.functional.service.programs.common import CONF
+
+
+class Second(oslo_program.Service):
+    """Serves another topic."""
+
+    topic = "second"
+
+
+class SecondOfCotyledon(cotyledon_program.Service):
+    """Likewise."""
+
+    topic = "second"
+
+
+def process_launcher() -> None:
+    """Two services, each with a number of workers."""
+    common.configure(sys.argv)
+    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
+    launcher.launch_service(oslo_program.Service(), workers=CONF.workers)
+    launcher.launch_service(Second(), workers=1)
+    launcher.wait()
+
+
+def service_launcher() -> None:
+    """One service in this process."""
+    common.configure(sys.argv)
+    launcher = service.ServiceLauncher(CONF)
+    launcher.launch_service(oslo_program.Service())
+    sys.exit(launcher.wait())
+
+
+def base_launcher() -> None:
+    """Two services in this process."""
+    common.configure(sys.argv)
+    launcher = service.Launcher(CONF, "mutate")
+    launcher.launch_service(oslo_program.Service())
+    launcher.launch_service(Second())
+    launcher.wait()
+
+
+def at_once() -> None:
+    """In one line."""
+    common.configure(sys.argv)
+    service.launch(CONF, oslo_program.Service(), CONF.workers, restart_method="mutate").wait()
+
+
+def without_a_fork() -> None:
+    """`launch` waits for the service."""
+    common.configure(sys.argv)
+    service.launch(CONF, oslo_program.Service(), no_fork=True)
+
+
+def two_of_cotyledon() -> None:
+    """Two services of cotyledon."""
+    common.configure(sys.argv)
+    manager = cotyledon.ServiceManager()
+    oslo_config_glue.setup(manager, CONF)
+    manager.add(cotyledon_program.Service, workers=2, args=(CONF,))
+    manager.add(SecondOfCotyledon, workers=1, kwargs={"conf": CONF})
+    manager.run()
+
+
+def own_manager() -> None:
+    """A manager of its own, in a module that is imported late."""
+    common.configure(sys.argv)
+    from tests.functional.service.programs import late_manager  # noqa: PLC0415  # see above
+
+    late_manager.Manager([]).serve(CONF)
+
+
+def cleaning_up() -> None:
+    """It ends what its service uses when it has waited, and catches everything."""
+    common.configure(sys.argv)
+    transport = oslo_messaging.get_rpc_transport(CONF)
+    served = oslo_program.Service()
+    served.transport = transport
+    try:
+        service.launch(CONF, served, workers=CONF.workers).wait()
+    except BaseException:  # noqa: BLE001  # as careless authors do
+        sys.exit(1)
+    finally:
+        transport.cleanup()
+
+
+def threads_and_children() -> None:
+    """It has threads, children and signal handlers, and waits in a thread."""
+    common.configure(sys.argv)
+    for number in (SIGTERM, SIGHUP, SIGUSR2):
+        signal(number, _ignore)
+    threading.Thread(target=threading.Event().wait, name="of-main", daemon=True).start()
+    subprocess.Popen(["sleep", "600"])
+    launcher = service.launch(CONF, oslo_program.Service(), workers=CONF.workers)
+    waiting = threading.Thread(target=launcher.wait)
+    waiting.start()
+    waiting.join()
+
+
+def _ignore(*_: Any) -> None:
+    """A signal."""
