@@ -40,7 +40,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench install uninstall dist lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench findings install uninstall dist lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -73,6 +73,11 @@ programs: $(VENV)/.tested packages ## real programs of OpenStack under the launc
 bench: $(VENV)/.benched ## measure ours beside its peers, and write tests/bench/RESULTS.md anew
 	@tests/setup/debian-packages $(BENCH_PACKAGES)
 	@$(VENV)/bin/python -m tests.bench $(CASE) $(if $(N),--n $(N)) $(if $(BASE),--base $(BASE)) $(ARGS)
+
+findings: ## is each surprise about outside software as it was? ARGS='*psutil*' picks some
+	@failed=; for script in findings/$(or $(ARGS),*).sh; do \
+	    echo "$$script"; sh $$script || failed="$$failed $$script"; \
+	done; [ -z "$$failed" ] || { echo "not as they were:$$failed" >&2; exit 1; }
 
 install: ## as root: the service into /opt/compute-launcher, for systemd if it runs here
 	@systemd/install.sh install
