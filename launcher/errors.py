@@ -323,6 +323,25 @@ class WrongNumber(LauncherError):
     exit_status = ExitStatus.USAGE
 
 
+class NotPaused(LauncherError):
+    """no answer of worker {workers} within {seconds:g} s; it obeys as soon as it can, and 'status'
+    shows it"""
+
+
+class NotPausable(ConfigError):
+    """a pause would lose calls: RabbitMQ deletes a queue that no worker reads, since
+    [oslo_messaging_rabbit] amqp_auto_delete is set; unset it, and restart the service"""
+
+
+class PauseUnreadable(ConfigError):
+    """{path}, which says what is paused, cannot be read: {reason}; remove it, and pause again if
+    need be"""
+
+
+class PauseUnwritable(LauncherError):
+    """{path}, which says what is paused, cannot be written: {reason}"""
+
+
 class NoReport(LauncherError):
     """worker {number} has written no report within {seconds:g} s; it may be stopped or may hang"""
 

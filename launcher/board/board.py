@@ -28,7 +28,7 @@ NO_LEAD = -1
 # Only the master writes these, except `told`, `reported` and `scouted`:
 _HEADER_FIELDS = (
     *("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported"),
-    *("scouting", "scouted"),
+    *("scouting", "scouted", "paused"),
 )
 _TASKS = 512  # host-wide tasks whose last start is kept
 _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
@@ -153,6 +153,15 @@ class Board:
     def note_scouted(self, workers: int) -> None:
         """Called in worker 0 of a program, each time that one is proven."""
         self._write("scouted", workers)
+
+    def wants_pause(self, slot: int) -> bool:
+        """Whether the worker of a slot is to take no calls."""
+        return bool(self._read("paused") or self.slot(slot).get("pause_wanted"))
+
+    def want_pause(self, *, everyone: bool) -> None:
+        """Called in the master, which then tells the workers: whether all slots, also later ones,
+        are to take no calls. False: those with `pause_wanted` are."""
+        self._write("paused", int(everyone))
 
     @property
     def stopping(self) -> bool:

@@ -82,6 +82,7 @@ class Slot:
             waiting=WAITS[found.waiting],
             outage=decode(self._outage[: words[PLACE["outage_bytes"]]]),
             left=bool(found.left),
+            paused=bool(found.paused),
         )
 
     def get(self, field: str) -> int:

@@ -54,9 +54,14 @@ FIELDS = (
     "reports_wanted",  # written by the master: how many reports it has asked for
     "mutations_wanted",  # written by the master: how often options have changed since the fork
     "looks_wanted",  # written by the master: how often it has asked for a check of the lead
+    "pause_wanted",  # written by the master: 1: this slot is to take no calls
+    "pauses_wanted",  # written by the master: how often pauses have changed
+    "paused",  # 1: the worker takes no calls
     "text_bytes",
 )
-OF_AN_EMPTY_SLOT = frozenset({"state", "stepped_at", "deadline", "not_before", "wanted"})
+OF_AN_EMPTY_SLOT = frozenset(
+    {"state", "stepped_at", "deadline", "not_before", "wanted", "pause_wanted"}
+)
 PLACE = {field: place for place, field in enumerate(FIELDS)}
 WORDS = len(FIELDS)
 BYTES = WORDS * WORD_BYTES + TEXT_BYTES + OUTAGE_BYTES + NAME_BYTES
@@ -94,6 +99,7 @@ class SlotView(NamedTuple):
     waiting: Wait
     outage: str
     left: bool
+    paused: bool
 
 
 # Picks the words of a view, in its order; for a text, the number of its bytes.

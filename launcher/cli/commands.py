@@ -34,8 +34,10 @@ COMMANDS: dict[str, Callable[[cfg.ConfigOpts, argparse.Namespace], int]] = {
 # Commands that ask the master through its control socket.
 CONTROL: dict[str, Callable[[ControlClient, argparse.Namespace], int]] = {
     "health": control_commands.health,
+    "pause": control_commands.pause,
     "reload": control_commands.reload,
     "restart-worker": control_commands.restart_worker,
+    "resume": control_commands.resume,
     "scale": control_commands.scale,
     "status": control_commands.status,
 }

@@ -1,4 +1,4 @@
-"""`status`, `health`, `reload`, `scale` and `restart-worker`: commands that ask the master."""
+"""Commands that ask the master, such as `status`, `reload` and `pause`."""
 
 import os
 import time
@@ -81,6 +81,26 @@ def restart_worker(client: ControlClient, args: "argparse.Namespace") -> int:
     path = f"/workers/{args.slot}/restart"
     answer = client.command(f"restart-worker {args.slot}", path, {})
     print_line(f"worker {args.slot} is replaced: pid {answer['pid']}")
+    return 0
+
+
+def pause(client: ControlClient, args: "argparse.Namespace") -> int:
+    """Have one worker or all take no calls. Return when that is so; calls in hand go on.
+
+    :raises CommandFailed: a worker has not answered, for instance.
+    """
+    wish = {"slot": args.slot, "reason": args.reason, "persist": args.persist}
+    return _tell_paused(client.command("pause", "/pause", wish))
+
+
+def resume(client: ControlClient, args: "argparse.Namespace") -> int:
+    """Have one worker or all take calls again. Raises as `pause`."""
+    return _tell_paused(client.command("resume", "/resume", {"slot": args.slot}))
+
+
+def _tell_paused(answer: dict[str, Any]) -> int:
+    number = answer["paused"]
+    print_line(f"{answer['result']}; {number or 'no'} worker{'' if number == 1 else 's'} paused")
     return 0
 
 

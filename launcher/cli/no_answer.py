@@ -44,6 +44,8 @@ def judge(found: dict[str, Any], worker: int | None) -> str:
         return f"the service stops ({headline})"
     if not any(one["state"] == "serving" for one in workers):
         return f"no worker serves ({headline})"
+    if all(one.get("paused") for one in workers if one["state"] == "serving"):
+        return f"the service is paused, and the call waits until 'resume' ({headline})"
     return f"the service runs ({headline}); this call may need a longer --timeout"
 
 

@@ -19,6 +19,8 @@ EXAMPLES = {
     "reload": "--wait",
     "scale": "8",
     "restart-worker": "2",
+    "pause": '--reason "new disks"',
+    "resume": "--slot 2",
     "ping": "--count 10 --timeout 2",
     "call": "set_host_enabled enabled=false reason=disks --worker 0",
     "methods": "--json",
@@ -161,6 +163,21 @@ def _add_service_commands(commands: Any) -> None:
     )
     restart.add_argument(
         "slot", type=argument_types.slot, metavar="SLOT", help="its number in 'status'"
+    )
+    pause = _command(
+        commands, "pause", "pause", "take no more calls until 'resume'; calls wait on the bus"
+    )
+    resume = _command(commands, "resume", "resume", "take calls again after 'pause'")
+    for command in (pause, resume):
+        command.add_argument(
+            "--slot",
+            type=argument_types.slot,
+            metavar="SLOT",
+            help="the worker of this slot alone; default: all workers, also later ones",
+        )
+    pause.add_argument("--reason", metavar="TEXT", help="shown in STATUS; default: none")
+    pause.add_argument(
+        "--persist", action="store_true", help="also after a restart; default: until one"
     )
 
 

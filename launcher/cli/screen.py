@@ -36,7 +36,13 @@ COLUMNS = (  # name, width in characters, whether it is a number
     ("USS", 5, True),
     ("CPU%", 4, True),
 )
-STYLES = {"serving": "green", "starting": "yellow", "stopping": "yellow", "empty": "red"}
+STYLES = {
+    "serving": "green",
+    "paused": "yellow",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "empty": "red",
+}
 
 
 def show(answer: dict[str, Any]) -> str:
@@ -138,12 +144,14 @@ def _table(workers: list[dict[str, Any]], lead: int | None, *, header: bool) -> 
 
 def _cells(worker: dict[str, Any], lead: int | None) -> list[RenderableType]:
     state, calls = worker["state"], worker["calls"]
+    paused = state == "serving" and worker.get("paused")
     at = worker["last_task"] if state == "serving" else worker["step"]
-    style = "red" if worker["late"] else STYLES.get(state, "")
+    shown = "late" if worker["late"] else "paused" if paused else fit(state)
+    style = "red" if worker["late"] else STYLES.get(shown, "")
     return [
         f"{'*' if worker['slot'] == lead else ''}{worker['slot']}",
         str(worker["pid"] or "-"),
-        Text("late" if worker["late"] else fit(state), style=style),
+        Text(shown, style=style),
         Text(fit(at or "-")),
         age(worker["age"]),
         str(worker["restarts"]),

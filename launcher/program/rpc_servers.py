@@ -20,6 +20,7 @@ from launcher.exception_text import reason
 from launcher.rabbit import listeners
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.forked_children import ChildrenEndHere
+from launcher.serve.pause import Pause
 from launcher.serve.probe import Probe
 
 LOG = logging.getLogger(__name__)
@@ -69,14 +70,16 @@ class RpcServers:
         self.needed = True
         self._program = program
         self._lock = threading.Lock()
+        self._paused = False
         self._servers: list[_Server] = []
         self._connecting: set[object] = set()  # servers that start
         self._tracker: Tracker | None = None
         self._call = threading.local()  # `failed`: of the call that this thread executes
 
-    def begin(self, tracker: Tracker) -> None:
+    def begin(self, tracker: Tracker, pause: Pause) -> None:
         """Called in a worker, before the program's code runs."""
         self._tracker = tracker
+        pause.govern(self.set_paused)
 
     def make_listener(self, server: Any, target: Any, otherwise: Callable[[], Any]) -> Any:
         """The listener of a server that starts. Blocks until there is a broker.
@@ -100,8 +103,19 @@ class RpcServers:
         finally:
             self._connecting.discard(server)
         with self._lock:
+            listener.hold.set(self._paused)
             self._servers.append(_Server(server, target, listener, threads))
         return listener
+
+    def set_paused(self, paused: bool) -> bool:  # the value to set
+        """Have no server take calls, or have all take them again. Servers that start later begin
+        so. Returns whether all listeners obeyed in time. Any thread."""
+        with self._lock:
+            self._paused = paused
+            for server in self._servers:
+                server.listener.hold.set(paused)
+        holds = [server.listener.hold for server in self.listening()]
+        return all(hold.wait(paused) for hold in holds)
 
     def process(self, message: Any, go_on: Callable[[], None]) -> None:
         """Track a call until its reply is sent."""

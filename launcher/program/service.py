@@ -39,6 +39,7 @@ from launcher.program.timers import Timers
 from launcher.rabbit.troubles import Troubles
 from launcher.serve.backoff import LOOK_SECONDS, Backoff, Stopped
 from launcher.serve.calls_in_hand import Reminder, Tracker, describe
+from launcher.serve.pause import Pause
 from launcher.serve.probe import FirstProof
 
 LOG = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class ProgramService:
         self._stop = threading.Event()
         self._start_ended = threading.Event()
         self._tracker = Tracker(slot, counters, times.warn_after)
+        self._pause = Pause(board, slot)
+        self.follow_pause = self._pause.follow
         self._hosted: list[Hosted] = []
         self._launching = Launching(self._hosted, self._connecting)
         self._serving = Serving(
@@ -101,7 +104,7 @@ class ProgramService:
         if not self._board.stopping:  # else the SIGTERM may have come before, and nobody waits
             time.sleep(pause)
             self._begin(Step.PROGRAM)
-            self._servers.begin(self._tracker)
+            self._servers.begin(self._tracker, self._pause)
             self._timers.begin(self._board, self._slot, self._counters)
             self._troubles = Troubles.watch()
             self._connecting.begin(self._troubles)

@@ -13,8 +13,8 @@
    connection's thread does it.
 7. If the worker dies before that, the broker delivers the call to a sibling, marked `redelivered`.
    `launcher.serve.redelivery` says what the sibling does with it.
-8. A stop cancels the consumers first and then gives back all of `_waiting`. The connection
-   stays, for acknowledgements and heartbeats, until the calls in hand are done.
+8. A stop cancels the consumers first and then gives back all of `_waiting`; a pause, those of
+   shared queues. Then the connection stays, for acknowledgements and heartbeats.
 
 The worker's two servers share a connection (`server_connection`). The own one has no queue that
 others share, and takes calls on when the main one has stopped.
@@ -38,9 +38,11 @@ from oslo_messaging._drivers import amqpdriver, base
 
 from launcher.listening.capacity import Capacity
 from launcher.listening.check import Check
+from launcher.listening.hold import Hold
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.rabbit.delivery_counts import DeliveryCounts
 from launcher.rabbit.ended_consumers import EndedConsumers
+from launcher.rabbit.letting_go import LettingGo
 from launcher.rabbit.own_calls import OwnCalls
 from launcher.rabbit.own_queue import OwnQueue
 from launcher.rabbit.server_connection import TROUBLE_PAUSE, ServerConnection
@@ -96,6 +98,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._acknowledgements = shared.acknowledgements
         self._capacity = Capacity(limit, self._connection.bell)
         self._check = Check(self._connection.ring)
+        self.hold = Hold(self._connection.ring)
         self._delivery_counts = DeliveryCounts()
         self.own_calls = own_calls
         self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
@@ -105,6 +108,13 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._subscription.declare(shared.driver._get_exchange(target), target, self, alone=alone)
         ended = EndedConsumers(shared.context.connection, self._waiting, self._acknowledgements)
         ended.follow(self._subscription.consumers)
+        self._letting_go = LettingGo(
+            self._topic,
+            self._connection,
+            self._subscription,
+            self._acknowledgements,
+            self._waiting,
+        )
         if alone:
             self._own_queue = OwnQueue(shared.context.connection, *self._subscription.consumers)
 
@@ -202,6 +212,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         if self.stopping:
             self.end()
         else:
+            self.hold.obey(self._letting_go.of_shared, self._subscription.release)
             self._hand_out()
             if self._own_queue and self._connection.connected():
                 self._own_queue.go_on()
@@ -236,12 +247,5 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             return
         if self.own is not None and self.own_calls is not None:
             self.own_calls.end()  # their answers came here
-        try:
-            self._subscription.cancel()
-            self._acknowledgements.give_back(self._waiting)
-            self._subscription.delete_fanout_queue()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the consumers have to end
-            LOG.warning("RabbitMQ cannot be told that %s has ended: %s", self._topic, error)
-            self._connection.drop()  # the broker then takes back all deliveries
-        self._waiting.clear()
+        self._letting_go.of_all()
         self._unsubscribed.set()

@@ -61,6 +61,7 @@ class Subscription:
         self._connection = context.connection
         self.consumers: list[Any] = []  # the driver's, in the order of their declaration
         self._cancelled: list[Any] = []
+        self._held: list[Any] = []  # cancelled in a pause, to be declared again
         self._exchange = ""
         self._takes_own = False
 
@@ -115,17 +116,39 @@ class Subscription:
             consumer.queue.queue_bind(nowait=True)
             if self._takes_own and consumer.type == "fanout":
                 self._bind_own(consumer, nowait=True)
+        for consumer in self._held:
+            consumer.declare(self._connection)  # calls wait in its queue
+
+    def hold(self) -> set[str]:
+        """Cancel the consumers of queues that other servers share. Return their tags."""
+        self._held = [consumer for consumer in self.consumers if consumer.type != "fanout"]
+        self.consumers = [consumer for consumer in self.consumers if consumer.type == "fanout"]
+        return self._cancel(self._held)
+
+    def release(self) -> None:
+        """After `hold`: have the driver subscribe them again."""
+        connection, held = self._connection, self._held
+        for consumer in held:
+            tag = next(connection._tags)
+            connection._consumers[consumer] = connection._active_tags[consumer.queue_name] = tag
+            connection._new_tags.add(tag)
+        self.consumers, self._held = [*held, *self.consumers], []
 
     def cancel(self) -> None:
-        """Cancel the consumers, and wait for the broker's last answer: it answers in order."""
+        """Cancel the consumers."""
+        self._cancelled, self.consumers, self._held = self.consumers, [], []
+        self._cancel(self._cancelled)
+
+    def _cancel(self, consumers: list[Any]) -> set[str]:
+        """Wait for the broker's last answer: it answers in order. Return the tags."""
         connection = self._connection
-        self._cancelled, self.consumers = self.consumers, []
-        tags = [connection._consumers.pop(consumer) for consumer in self._cancelled]
+        tags = [connection._consumers.pop(consumer) for consumer in consumers]
         connection._new_tags.difference_update(tags)
-        for consumer in self._cancelled:
+        for consumer in consumers:
             del connection._active_tags[consumer.queue_name]
         for left, tag in zip(reversed(range(len(tags))), tags, strict=True):
             connection.channel.basic_cancel(str(tag), nowait=left > 0)
+        return set(map(str, tags))
 
     def delete_fanout_queue(self) -> None:
         """After `cancel`. The queue has a random name, which is never used again."""

@@ -40,6 +40,9 @@ class WorkerService(Protocol):
     def wake_tasks(self) -> None:
         """Any thread: the states of other workers have changed."""
 
+    def follow_pause(self) -> None:
+        """Any thread: take no calls while the board wants a pause of this slot."""
+
     def late_thread(self) -> int | None:
         """Any thread: the identifier of the thread that makes this worker late, if it is known."""
 

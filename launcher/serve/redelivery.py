@@ -60,8 +60,15 @@ class CallServer(RPCServer):  # type: ignore[misc]
         # Idle threads of oslo.messaging's own executor wake every second, and a stop waits for
         # the last of them.
         self._executor_cls = partial(ThreadPoolExecutor, thread_name_prefix="call")
+        self.paused = False  # whether the listener begins with a pause
 
     def _create_listener(self) -> Any:
+        listener = self._make_listener()
+        if self.paused:
+            listener.hold.set(True)
+        return listener
+
+    def _make_listener(self) -> Any:
         if not speaks_amqp(self.conf):
             return super()._create_listener()
         from launcher.rabbit import listeners  # noqa: PLC0415  # only with RabbitMQ

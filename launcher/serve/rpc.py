@@ -214,6 +214,11 @@ def speaks_amqp(conf: Any) -> bool:
     return scheme.startswith(AMQP_SCHEMES)
 
 
+def queues_end_with_consumers(conf: Any) -> bool:
+    """Whether RabbitMQ deletes a queue, with the calls in it, when its last consumer ends."""
+    return speaks_amqp(conf) and bool(conf.oslo_messaging_rabbit.amqp_auto_delete)
+
+
 class BaseRPCAPI:
     """The methods that every worker answers, with any manager: namespace `baseapi`."""
 

@@ -115,6 +115,16 @@ class Server:
         ):
             check(timeout)
 
+    def set_paused(self, paused: bool) -> bool:  # the value to set
+        """Any thread: take nothing from queues that other servers share, or take again. Before
+        `start`, the listener begins so. Returns whether the listener's thread obeyed in time."""
+        self._server.paused = paused
+        if self._server.listener is None or self._leaving:
+            return True
+        hold = self._server.listener.hold
+        hold.set(paused)
+        return bool(hold.wait(paused))
+
     def stop_taking(self) -> None:
         """Take no more calls; calls in hand go on."""
         self._leaving = True

@@ -47,6 +47,7 @@ class Service:
             hurry=self._hurry,
             console={"service": self},
         )
+        self.follow_pause = self._sequence.pause.follow
         self._tasks, self._tracker = self._sequence.tasks, self._sequence.tracker
         self._undo = ExitStack()
         self._walker: int | None = None  # the thread that starts or drains

@@ -47,6 +47,7 @@ from launcher.serve.hooks import call_hook
 from launcher.serve.lead import LEAD_LOCK, Lead
 from launcher.serve.main_and_alt_servers import Servers
 from launcher.serve.manager import Manager
+from launcher.serve.pause import Pause
 from launcher.serve.periodics import PeriodicTasks
 from launcher.serve.probe import FirstProof, Probe, RepeatedProof
 from launcher.serve.servicegroup import ServiceGroup
@@ -91,6 +92,7 @@ class StartSequence:
         self._outage = Outage(slot.show_outage)
         self._backoff = Backoff(slot, stop, settings.start_timeout, settings.shown_database)
         self.tracker = Tracker(slot, counters, settings.warn_after)
+        self.pause = Pause(board, slot)
         lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
         self._worker_bus = WorkerBus(conf)
         self._descriptors = [lead.descriptors, self._worker_bus.descriptors]
@@ -201,9 +203,7 @@ class StartSequence:
     def _start_main_server(self, undo: ExitStack, manager: Manager) -> Servers:
         """The undoing is steps 1 to 5 of the drain, the last of them first."""
         servers = self._worker_bus.make_servers(
-            self._settings,
-            self._slot.number,
-            self._endpoints(manager),
+            *(self._settings, self._slot.number, self._endpoints(manager)),
             self.tracker.counters.count_redelivery,
             last_tries=self._board.last_tries,
         )
@@ -214,7 +214,7 @@ class StartSequence:
         undo.callback(servers.shut_down, manager)
         undo.callback(servers.main.stop_taking)
         self._slot.put("call_threads", servers.threads)
-        self._bus.listen(servers.main)
+        self.pause.start(servers.main, self._bus.listen)
         return servers
 
     def _endpoints(self, manager: Manager) -> list[object]:

@@ -121,6 +121,7 @@ class Worker(cotyledon.Service):
             "mutations_wanted": mutate,
             "reports_wanted": self._report,
             "looks_wanted": self._service.wake_tasks,
+            "pauses_wanted": self._service.follow_pause,
         }
         for word, action in actions.items():
             wanted, done = self._slot.get(word), self._done.get(word, 0)

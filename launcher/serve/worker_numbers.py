@@ -12,18 +12,22 @@ _OWN_BITS = (1 << len(OWN_TASKS)) - 1  # the probe has its own word; the report 
 
 
 class WorkerNumbers(NamedTuple):
-    """:ivar ailing: whether a serving worker has no answer through the bus, or a failing task."""
+    """:ivar serving: without paused ones.
+    :ivar ailing: whether a serving worker has no answer through the bus, or a failing task.
+    """
 
     wanted: int = 0
     serving: int = 0
     ailing: bool = False
+    paused: int = 0
 
 
 def count(board: Board) -> WorkerNumbers:
     """Count the workers. An additional worker counts in place of the one that it replaces."""
     serving = [slot for slot in board.slots() if slot.state is WorkerState.SERVING]
-    wanted = board.workers
-    return WorkerNumbers(wanted, min(len(serving), wanted), any(map(_is_ailing, serving)))
+    wanted, paused = board.workers, sum(slot.get("paused") for slot in serving)
+    taking = min(len(serving) - paused, wanted)
+    return WorkerNumbers(wanted, taking, any(map(_is_ailing, serving)), paused)
 
 
 def _is_ailing(slot: Slot) -> bool:
@@ -34,6 +38,8 @@ def state_of(numbers: WorkerNumbers, *, stopping: bool) -> ServiceState:
     """The state that a report tells. Pure."""
     if stopping:
         return ServiceState.DRAINING
-    if numbers.ailing or numbers.serving < numbers.wanted:
+    if numbers.paused and not numbers.serving:
+        return ServiceState.PAUSED
+    if numbers.ailing or numbers.serving + numbers.paused < numbers.wanted:
         return ServiceState.DEGRADED
     return ServiceState.UP

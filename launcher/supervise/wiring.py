@@ -15,12 +15,14 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.serve.application import Application
 from launcher.serve.lead import LEAD_LOCK, holders
+from launcher.serve.rpc import queues_end_with_consumers
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.status import Status
 from launcher.supervise.operations.giving_up import GivingUp
 from launcher.supervise.operations.housekeeping import Housekeeping
 from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.roll import Roll
@@ -123,6 +125,12 @@ class Parts:
         self.scouting = Scouting(
             board, self.forking, policy, application.follow, configuration.workers
         )
+        self._pausing = Pausing(
+            board,
+            self.monitor,
+            conf.state_path,
+            loses_calls=partial(queues_end_with_consumers, conf),
+        )
         # control: answers to requests
         status = Status(
             board,
@@ -134,6 +142,7 @@ class Parts:
             counters=counters,
             heap=self.heap,
             recycling=recycling,
+            pausing=self._pausing,
         )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(
@@ -147,6 +156,7 @@ class Parts:
             recycling=recycling,
             reload=self.reload,
             scaling=self.scaling,
+            pausing=self._pausing,
             meditation=self.meditation,
             policy=policy,
             program=application.version or application.program,

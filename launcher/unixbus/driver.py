@@ -23,7 +23,7 @@ from oslo_messaging._drivers.base import (
 from launcher.unixbus.address import directory_of
 from launcher.unixbus.calls import Call
 from launcher.unixbus.driver_options import read_settings, trusted_users
-from launcher.unixbus.listener import ListenerAdapter
+from launcher.unixbus.listener_adapter import ListenerAdapter
 from launcher.unixbus.member import Member
 from launcher.unixbus.sending import encode_bounded, store
 from launcher.unixbus.spool import Spool

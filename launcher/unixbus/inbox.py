@@ -30,6 +30,11 @@ class Inbox:
         self._seen: deque[str] = deque()
         self._watched = False
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other listeners take from it, too. A fanout queue is one listener's."""
+        return self.spool.place.startswith("queues/")
+
     def next(self, owner: str) -> tuple[str, str] | None:
         """Claim a message for `owner`; returns (place, name). The caller then calls `end_turn`.
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from oslo_messaging._drivers.base import PollStyleListener, PollStyleListenerAdapter
+from oslo_messaging._drivers.base import PollStyleListener
 
 from launcher.listening.capacity import Capacity, ring
 from launcher.listening.check import Check
+from launcher.listening.hold import Hold
 from launcher.unixbus.inbox import Inbox
 from launcher.unixbus.peer_deaths import Deaths, Suspects
 from launcher.writing.recurring import Recurring
@@ -63,6 +64,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self._stopped = False
         self._trouble = Recurring()
         self._check = Check(lambda: ring(self._bell))
+        self.hold = Hold(self._ring)
         self._polling = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
@@ -93,6 +95,9 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
     def stop(self) -> None:
         """Take no more messages, and end a `poll`. Siblings take those that wait."""
         self._stopped = True
+        self._ring()
+
+    def _ring(self) -> None:
         with self._closing:
             if not self._closed:
                 ring(self._bell)
@@ -132,6 +137,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         while not self._stopped:
             try:
                 self._check.answer(self._mend)
+                self.hold.obey(self._let_go, self._look_again)
                 self._suspects.examine()
                 message = self._take()
             except OSError as error:
@@ -162,6 +168,19 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
                 del self._by_descriptor[before]
                 self._by_descriptor[inbox.descriptor] = inbox
 
+    def _let_go(self) -> None:
+        """A pause begins: leave shared queues to siblings."""
+        for inbox in self._inboxes:
+            if inbox.is_shared:
+                inbox.leave(self._epoll)
+
+    def _look_again(self) -> None:
+        for inbox in self._inboxes:
+            inbox.hinted = True
+
+    def _is_held(self, inbox: Inbox) -> bool:
+        return self.hold.in_force and inbox.is_shared
+
     def _leave(self) -> None:
         for inbox in self._inboxes:
             inbox.leave(self._epoll)
@@ -171,7 +190,8 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         if self._capacity.full():
             return None
         for position, inbox in enumerate(self._inboxes):
-            message = self._take_from(inbox) if inbox.hinted else None
+            looks = inbox.hinted and not self._is_held(inbox)
+            message = self._take_from(inbox) if looks else None
             if message is not None:
                 self._inboxes.append(self._inboxes.pop(position))  # other queues first, next time
                 return message
@@ -194,7 +214,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         """Sleep until there may be something to do, or the time is over."""
         full = self._capacity.full()
         for inbox in self._inboxes:
-            if full:
+            if full or self._is_held(inbox):
                 inbox.unwatch(self._epoll)
             else:
                 inbox.watch(self._epoll)
@@ -225,27 +245,6 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
                 os.eventfd_read(self._bell)
         else:
             self._suspects.listen()
-
-
-class ListenerAdapter(PollStyleListenerAdapter):  # type: ignore[misc]
-    """A UnixListener in the form that oslo.messaging's server wants, with a check."""
-
-    def __init__(
-        self,
-        listener: UnixListener,
-        batch_size: int,
-        batch_timeout: float | None,
-        mend: Callable[[], None],
-    ) -> None:
-        """:param mend: see `UnixDriver.verify`."""
-        super().__init__(listener, batch_size, batch_timeout)
-        self._listener = listener
-        self._mend = mend
-
-    def verify(self, timeout: float) -> None:
-        """See `UnixDriver.verify` and `UnixListener.verify`."""
-        self._mend()
-        self._listener.verify(timeout)
 
 
 def _later(seconds: float | None) -> float | None:

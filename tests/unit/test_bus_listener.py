@@ -512,3 +512,31 @@ def test_who_begins_to_listen_and_who_mends_the_bus_removes_unused_queues(
             os.utime(part, (0, 0))
         begin()
         assert not Path(unused.path).exists()
+
+
+def test_a_paused_listener_leaves_shared_queues_to_others_and_takes_its_own(bus: Bus) -> None:
+    sender, paused, sibling = bus.join(), bus.listen(), bus.listen()
+    paused.hold.set(True)
+    assert now_and_nothing(paused)
+    for number in range(3):
+        bus.cast(sender, number)
+    bus.cast(sender, 3, "server")
+    assert now_and_nothing(paused)
+    assert sorted(serve(sibling) for _ in range(4)) == [0, 1, 2, 3]
+    sender.fan_out(encode_message(Message({}, {"n": 4})), *ADDRESS)
+    assert serve(paused) == 4
+    sibling.cleanup()
+    bus.cast(sender, 5)
+    assert now_and_nothing(paused)
+    paused.hold.set(False)
+    assert serve(paused) == 5
+
+
+def test_what_was_passed_to_a_listener_that_is_paused_wakes_another(bus: Bus) -> None:
+    """A hint that came to it just before goes on to a sibling."""
+    sender, paused, sibling = bus.join(), bus.listen(), bus.listen()
+    assert now_and_nothing(paused)
+    bus.cast(sender, 1)
+    paused.hold.set(True)
+    assert now_and_nothing(paused)
+    assert serve(sibling) == 1

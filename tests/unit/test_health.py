@@ -45,6 +45,7 @@ def slot(number: int, state: WorkerState = SERVING, **fields: Any) -> SlotView:
         "waiting": Wait.NONE,
         "outage": "",
         "left": False,
+        "paused": False,
     }
     return SlotView(slot=number, state=state, **{**defaults, **fields})
 

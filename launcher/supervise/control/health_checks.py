@@ -36,6 +36,7 @@ def examine(
     """
     checks = {
         "workers:serving": [_serving(seen)],
+        "workers:paused": [_paused(seen)],
         "worker:deadline": [_deadline(slot, seen) for slot in seen.slots],
         "worker:bus": [_bus(slot, seen, probe_ttl) for slot in seen.slots],
         "worker:tasks": [_tasks(slot, seen, tasks) for slot in seen.slots],
@@ -69,6 +70,13 @@ def _serving(seen: Observation) -> Check:
     if not seen.was_ready or not serving:
         status = FAIL
     return _check(seen, status, observedValue=serving, observedUnit=f"of {wanted} workers wanted")
+
+
+def _paused(seen: Observation) -> Check:
+    """Warn of a pause, so that nobody forgets it."""
+    paused = sum(slot.paused for slot in seen.slots)
+    status = WARN if paused else PASS
+    return _check(seen, status, observedValue=paused, observedUnit="workers paused")
 
 
 def _deadline(slot: SlotView, seen: Observation) -> Check:

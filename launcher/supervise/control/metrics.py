@@ -89,6 +89,8 @@ class Exposition:
         for state in WorkerState:
             states.add_metric([state.name.lower()], sum(slot.state is state for slot in slots))
         yield states
+        text = "Workers that take no calls until a resume."
+        yield _gauge("workers_paused", text, sum(slot.paused for slot in slots))
         restarts = CounterMetricFamily(
             "launcher_worker_restarts",
             "Workers that died and were replaced.",

@@ -12,6 +12,7 @@ from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.scaling import Scaling
@@ -45,6 +46,7 @@ class Routes:
         reload: Reload,
         scaling: Scaling,
         recycling: Recycling,
+        pausing: Pausing,
         meditation: Meditation,
         policy: InForce,
         program: str,
@@ -61,6 +63,7 @@ class Routes:
         self._reload = reload
         self._scaling = scaling
         self._recycling = recycling
+        self._pausing = pausing
         self._meditation = meditation
         self._policy = policy
 
@@ -71,6 +74,8 @@ class Routes:
             ("GET", "/health"): self._tell_health,
             ("POST", "/reload"): self._have_reloaded,
             ("POST", "/scale"): self._have_scaled,
+            ("POST", "/pause"): self._have_paused,
+            ("POST", "/resume"): self._have_resumed,
             ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
             ("GET", r"/workers/(\d{1,4})/report"): SlowRequest(self._tell_report),
             **self.metrics_routes(),
@@ -155,6 +160,14 @@ class Routes:
     def _have_scaled(self, body: dict[str, Any]) -> Answer:
         self._scaling.scale(body.get("workers"))
         return Answer.of({"result": "scaled", "workers": self._board.workers})
+
+    def _have_paused(self, body: dict[str, Any]) -> Answer:
+        persist = body.get("persist") is True
+        paused = self._pausing.pause(body.get("slot"), body.get("reason"), persist=persist)
+        return Answer.of({"result": "paused", "paused": paused})
+
+    def _have_resumed(self, body: dict[str, Any]) -> Answer:
+        return Answer.of({"result": "resumed", "paused": self._pausing.resume(body.get("slot"))})
 
     def _have_replaced(self, body: dict[str, Any], slot: str) -> Answer:
         self._scaling.restart(int(slot))

@@ -13,6 +13,7 @@ from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
 from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
@@ -39,7 +40,9 @@ class Status:
         counters: Counters,
         heap: SharedHeap,
         recycling: Recycling,
+        pausing: Pausing,
     ) -> None:
+        self._pausing = pausing
         self._application = application
         self._counters = counters
         self._configuration = configuration
@@ -62,6 +65,7 @@ class Status:
             "lead": self._board.lead if self._board.lead >= 0 else None,
             "host": self._configuration.host,
             "program": self._program(),
+            "paused": self._pausing.describe(),
             "configuration": self._configuration.generation,
             "immortal_objects": self._heap.immortal,
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
@@ -90,6 +94,7 @@ class Status:
             "state": slot.state.name.lower(),
             "wanted": slot.wanted.label,
             "late": late,
+            "paused": slot.paused,
             "step": slot.step.label,
             "last_task": task_name(slot.last_task, self._policy().tasks) or None,
             "age": _ago(slot.served_since if serves else slot.stepped_at),

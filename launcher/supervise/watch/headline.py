@@ -41,11 +41,20 @@ def headline(
     was_ready: bool,
 ) -> str:
     """Return the whole line for a service that is not stopping."""
-    summary = f"{serving}/{wanted} workers serving{_saturation(slots)}"
+    paused = [slot.slot for slot in slots if slot.state is WorkerState.SERVING and slot.paused]
+    taking = max(0, serving - len(paused))
+    summary = f"{taking}/{wanted} workers serving{_saturation(slots)}{_pause(paused)}"
     if not found:
         return summary
     starting = f"starting: {serving}/{wanted} serving"
     return "; ".join([f"degraded: {summary}" if was_ready else starting, *found])
+
+
+def _pause(paused: Sequence[int]) -> str:
+    """Say that workers take no calls: an operator wants it, and it is no fault."""
+    if len(paused) == 1:
+        return f", worker {paused[0]} paused"
+    return f", {len(paused)} paused" if paused else ""
 
 
 def _saturation(slots: Sequence[SlotView]) -> str:

@@ -64,6 +64,7 @@ class Monitor:
         self._made = clock()
         self._gave_up = ""
         # Set by other threads:
+        self.pause_reason = ""  # why workers are paused
         self.remark = ""  # a problem that STATUS shows as well, such as a failed reload
         self.unreported = ""  # the complaint that the row in the database is old
         self.activity = ""  # the operation that runs, such as a reload
@@ -81,7 +82,8 @@ class Monitor:
         self._clock_gaps = ClockGaps(clock())
         self._on_change = on_change
         self._on_round = on_round
-        self._numbers = (0, True)  # workers wanted, and whether all serve, as of the last round
+        # Workers wanted, whether all serve, and how many are paused, as of the last round.
+        self._numbers = (0, True, 0)
         self._clock = clock
         self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
         self._ended = False
@@ -150,7 +152,8 @@ class Monitor:
 
         The former lead gives up its role at once. The new one writes the numbers into the row.
         """
-        numbers = verdict.wanted, verdict.all_serve
+        paused = sum(slot.paused for slot in self._seen.slots)
+        numbers = verdict.wanted, verdict.all_serve, paused
         told = {former, verdict.lead} if former != verdict.lead else set()
         if numbers != self._numbers:
             told.add(verdict.lead)
@@ -186,6 +189,7 @@ class Monitor:
             starved=self._clock_gaps.is_starved,
             unreported=self.unreported,
             row_remark=self._board.row_remark.read(),
+            pause_reason=self.pause_reason,
         )
 
     @property

@@ -19,6 +19,7 @@ class Observation(NamedTuple):
     :ivar activity: the operation that runs, such as a reload, or "".
     :ivar starved: whether the master runs less than half of the time.
     :ivar unreported: the complaint that the row in the database is old, or "".
+    :ivar pause_reason: why workers are paused, or "".
     :ivar row_remark: what the last report found wrong with the row or the clock, or "".
     """
 
@@ -33,6 +34,7 @@ class Observation(NamedTuple):
     starved: bool = False
     unreported: str = ""
     row_remark: str = ""
+    pause_reason: str = ""
 
     @property
     def well(self) -> bool:
@@ -49,7 +51,8 @@ class Observation(NamedTuple):
         if reasons := "; ".join(filter(None, told)):
             prefix = "degraded: " if self.was_ready else ""
             headline = f"{prefix}{headline.removeprefix('degraded: ')}; {reasons}"
-        return "; ".join(filter(None, (headline, self.activity, self.remark)))
+        pause = f"paused for: {self.pause_reason}" if self.pause_reason else ""
+        return "; ".join(filter(None, (headline, pause, self.activity, self.remark)))
 
     @property
     def starvation(self) -> str:

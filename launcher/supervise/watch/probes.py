@@ -69,7 +69,8 @@ def _workers(seen: Observation, oldest: int, proof_limit: float) -> str:
 
 
 def _takes_calls(slot: SlotView) -> bool:
-    return slot.state is WorkerState.SERVING and not slot.left and not slot.probe_failing_since
+    idle = slot.left or slot.paused or slot.probe_failing_since
+    return slot.state is WorkerState.SERVING and not idle
 
 
 def _is_proven(slot: SlotView, oldest: int) -> bool:

@@ -1,0 +1,52 @@
+"""A worker's pause: it takes no calls while the master wants that. All else goes on."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from launcher.board.board import Board
+from launcher.board.slot import Slot
+from launcher.serve.rpc_server import Server
+
+LOG = logging.getLogger(__name__)
+
+
+class Pause:
+    """One a worker. Any thread calls `follow`, after each change on the board."""
+
+    def __init__(self, board: Board, slot: Slot) -> None:
+        self._board = board
+        self._slot = slot
+        self._lock = threading.Lock()
+        self._apply: Callable[[bool], bool] | None = None
+
+    def govern(self, apply: Callable[[bool], bool]) -> None:
+        """Called before the servers start.
+
+        :param apply: pauses the servers, or ends their pause; returns whether that succeeded.
+        """
+        self._apply = apply
+        self.follow()
+
+    def start(self, server: Server, listen: Callable[[Server], object]) -> None:
+        """Start a server so that it takes no call if the board wants a pause.
+
+        :param listen: starts it. Raises what that raises.
+        """
+        self.govern(server.set_paused)
+        listen(server)
+        self.follow()  # the listener may have missed a change
+
+    def follow(self) -> None:
+        """Do as the board says, and note on it what is so."""
+        with self._lock:
+            if self._apply is None:
+                return  # `govern` will
+            wanted = self._board.wants_pause(self._slot.number)
+            before = bool(self._slot.get("paused"))
+            done = self._apply(wanted)
+            if not done:
+                LOG.error("the servers cannot be %s", "paused" if wanted else "resumed")
+            elif wanted is not before:
+                self._slot.put("paused", int(wanted))
+                LOG.info("%s", "paused: no calls are taken" if wanted else "resumed")

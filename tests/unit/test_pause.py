@@ -1,0 +1,164 @@
+"""What is paused, where that is kept, and how a worker follows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.board.board import Board
+from launcher.errors import PauseUnreadable, PauseUnwritable
+from launcher.listening.hold import Hold
+from launcher.registry.records import ServiceState
+from launcher.serve.pause import Pause
+from launcher.serve.worker_numbers import WorkerNumbers, state_of
+from launcher.supervise.control.health_checks import WARN
+from launcher.supervise.operations.pause_file import FILE, PauseFile, Pauses
+from launcher.supervise.watch import health, probes
+from tests.unit.test_health import NOW, slot
+from tests.unit.test_health_checks import look, statuses
+from tests.unit.test_probes import failing
+from tests.unit.test_probes import look as observe
+
+
+def test_pauses_of_slots_add_up_and_one_that_is_resumed_leaves_the_others() -> None:
+    some = Pauses().with_pause(1, "disks").with_pause(3, "")
+    assert some == Pauses(slots=frozenset({1, 3}), reason="disks")
+    assert some.without_pause(1, range(4)) == Pauses(slots=frozenset({3}), reason="disks")
+    assert not some.without_pause(None, range(4))
+    everyone = some.with_pause(None, "audit")
+    assert everyone.without_pause(1, range(3)).slots == {0, 2, 3}
+    assert not Pauses().with_pause(2, "x").without_pause(2, range(3)).reason
+
+
+def test_pauses_are_kept_in_a_file_and_nothing_is_no_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    file = PauseFile(str(tmp_path))
+    assert file.read() == Pauses()
+    kept = Pauses(everyone=False, slots=frozenset({0, 2}), reason="new disks, Ärger")
+    file.write(kept)
+    assert file.read() == kept
+    file.write(Pauses())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"everyone": true}', '{"slots": 1}', "{" * 99])
+def test_a_damaged_file_is_told_and_not_taken_for_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    (tmp_path / FILE).chmod(0o600)
+    with pytest.raises(PauseUnreadable, match=rf"{tmp_path}/{FILE}, which .* remove it"):
+        PauseFile(str(tmp_path)).read()
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / FILE / "x").mkdir(parents=True)
+    with pytest.raises(PauseUnwritable, match=str(tmp_path)):
+        PauseFile(str(tmp_path)).write(Pauses(everyone=True))
+
+
+class Servers:
+    """Do as they are told, unless they do not."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+        self.obey = True
+
+    def set_paused(self, paused: bool) -> bool:  # as in `Server`
+        self.told.append(paused)
+        return self.obey
+
+
+def test_a_worker_follows_the_board_and_says_what_is_so() -> None:
+    board, servers = Board(3), Servers()
+    board.want(2, 10)
+    pause = Pause(board, board.slot(1))
+    pause.follow()
+    assert servers.told == []
+    board.slot(1).put("pause_wanted", 1)
+    pause.govern(servers.set_paused)
+    assert (servers.told, board.slot(1).get("paused")) == ([True], 1)
+    board.slot(1).put("pause_wanted", 0)
+    pause.follow()
+    assert (servers.told, board.slot(1).get("paused")) == ([True, False], 0)
+    board.want_pause(everyone=True)
+    servers.obey = False
+    pause.follow()
+    assert (servers.told[-1], board.slot(1).get("paused")) == (True, 0)
+
+
+def test_the_wish_survives_a_worker_and_what_it_did_does_not() -> None:
+    board = Board(1)
+    board.want(1, 10)
+    board.slot(0).put("pause_wanted", 1)
+    board.slot(0).put("paused", 1)
+    board.slot(0).vacate(10, not_before=0)
+    assert (board.wants_pause(0), board.slot(0).get("paused")) == (True, 0)
+
+
+def test_a_listener_obeys_in_its_own_thread_and_once() -> None:
+    done: list[str] = []
+    hold = Hold(lambda: done.append("woken"))
+
+    def round_() -> None:
+        hold.obey(lambda: done.append("begin"), lambda: done.append("end"))
+
+    hold.set(True)
+    assert done == ["woken"]
+    round_()
+    round_()
+    assert (done, hold.in_force, hold.wait(True)) == (["woken", "begin"], True, True)
+    hold.set(False)
+    round_()
+    assert done[2:] == ["woken", "end"]
+
+
+def test_what_raises_is_tried_again_in_the_next_round() -> None:
+    def fail() -> None:
+        raise OSError("no descriptor")
+
+    hold = Hold(lambda: None)
+    hold.set(True)
+    with pytest.raises(OSError, match="no descriptor"):
+        hold.obey(fail, fail)
+    assert not hold.in_force
+
+
+@pytest.mark.parametrize(
+    ("slots", "line"),
+    [
+        ([slot(0), slot(1, paused=True)], "1/2 workers serving, worker 1 paused"),
+        ([slot(0, paused=True), slot(1, paused=True)], "0/2 workers serving, 2 paused"),
+    ],
+)
+def test_a_pause_is_told_and_is_no_fault(slots: list[Any], line: str) -> None:
+    verdict = health.assess(slots, NOW, was_ready=True)
+    assert (verdict.headline, verdict.remarkable) == (line, False)
+    assert verdict.all_serve
+    assert verdict.healthy
+    seen = observe(*slots, pause_reason="new disks")
+    assert seen.well
+    assert seen.summary == f"{line}; paused for: new disks"
+
+
+def test_health_warns_and_a_paused_service_is_not_ready() -> None:
+    one, all_ = [slot(0), slot(1, paused=True)], [slot(0, paused=True)]
+    assert statuses(look(*one)) == {"workers:paused": WARN}
+    assert failing(probes.ready(observe(*one), NOW)) == []
+    assert failing(probes.ready(observe(*all_), NOW)) == ["workers"]
+    assert failing(probes.live(observe(*all_), NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "state"),
+    [
+        (WorkerNumbers(2, 0, paused=2), ServiceState.PAUSED),
+        (WorkerNumbers(2, 1, paused=1), ServiceState.UP),
+        (WorkerNumbers(3, 1, paused=1), ServiceState.DEGRADED),
+        (WorkerNumbers(2, 1, ailing=True, paused=1), ServiceState.DEGRADED),
+        (WorkerNumbers(2, 0), ServiceState.DEGRADED),
+    ],
+)
+def test_the_row_says_paused_when_nobody_takes_calls(
+    numbers: WorkerNumbers, state: ServiceState
+) -> None:
+    assert state_of(numbers, stopping=False) is state
+    assert state_of(numbers, stopping=True) is ServiceState.DRAINING
