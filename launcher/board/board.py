@@ -14,21 +14,23 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from launcher.board.cells import Cells
 from launcher.board.detaching import detacher
 from launcher.board.last_tries import LastTries
 from launcher.board.names import Names
 from launcher.board.note import Note
 from launcher.board.slot import Slot
-from launcher.board.slot_fields import BYTES, WORD_BYTES, SlotView
+from launcher.board.slot_fields import WORD_BYTES, SlotView
 from launcher.board.states import Wanted, WorkerState
 
-CAPACITY = 512  # slots; pages of unused slots cost nothing
+CAPACITY = 500  # slots of workers, from 0; pages of unused slots cost nothing
+MOST_SPARES = 12  # their slots follow
 NO_LEAD = -1
 
 # Only the master writes these, except `told`, `reported` and `scouted`:
 _HEADER_FIELDS = (
     *("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported"),
-    *("scouting", "scouted", "paused"),
+    *("scouting", "scouted", "paused", "spares", "shown_spares"),
 )
 _TASKS = 512  # host-wide tasks whose last start is kept
 _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
@@ -38,9 +40,13 @@ class Board:
     """All slots, and a few words for the whole service. Any process, any thread."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + capacity * BYTES))
+        cells = capacity + MOST_SPARES
+        self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + Cells.size(cells)))
         self._words = self._memory[:_HEADER_BYTES].cast("q")
-        self._slots: dict[int, Slot] = {}  # made on first use
+        self._cells = Cells(self._memory[_HEADER_BYTES:], cells)
+        self.cell = self._cells.cell  # the slot that has a cell, by the cell's number
+        self.slot = self._cells.slot  # a slot, by its number
+        self.exchange = self._cells.exchange
         self.capacity = capacity
         self.last_tries = LastTries()
         self.row_remark = Note()  # of the lead
@@ -64,28 +70,36 @@ class Board:
         names = self.task_names.memory, self.service_names.memory
         return self._memory, self.last_tries.memory, self.row_remark.memory, *names
 
-    def slot(self, number: int) -> Slot:
-        """Return the slot `number`."""
-        return self._slots.get(number) or self._slots.setdefault(number, self._make_slot(number))
-
-    def _make_slot(self, number: int) -> Slot:
-        start = _HEADER_BYTES + number * BYTES
-        return Slot(number, self._memory[start : start + BYTES])
-
     def slots(self) -> Iterator[Slot]:
-        """Return the slots in use: wanted ones, and ones that a worker has yet to leave."""
-        return (self.slot(number) for number in range(self._read("extent")))
+        """Return the slots in use: wanted ones, and ones that a worker has yet to leave. The
+        spares' slots are the last ones."""
+        return map(self.slot, self._numbers())
+
+    def _numbers(self) -> Iterator[int]:
+        yield from range(self._read("extent"))
+        yield from range(self.capacity, self.capacity + self._read("shown_spares"))
+
+    def spares(self) -> Iterator[Slot]:
+        """Return the slots of wanted spares."""
+        return (self.slot(self.capacity + number) for number in range(self._read("spares")))
+
+    def is_spare(self, number: int) -> bool:
+        """Whether it is the number of a spare's slot."""
+        return number >= self.capacity
+
+    def want_spares(self, spares: int, start_timeout: float) -> None:
+        """Called in the master: set the number of spares. :param start_timeout: seconds."""
+        shown = self._read("shown_spares")
+        for number in range(self.capacity + shown, self.capacity + spares):
+            self.slot(number).vacate(start_timeout, not_before=0)
+            self.slot(number).put("wanted", Wanted.SPARE)
+        self._write("spares", spares)
+        self._write("shown_spares", max(shown, spares))
 
     def look(self) -> list[SlotView]:
-        """Return views of the slots in use, with all states from one moment.
-
-        Else one worker might take over from another between two views, and neither would seem to
-        serve.
-        """
-        while True:
-            views = [slot.view() for slot in self.slots()]
-            if [view.state for view in views] == [slot.get("state") for slot in self.slots()]:
-                return views
+        """Return views of the slots in use, with all states from one moment: else one worker
+        might take over from another between two views, and neither would seem to serve."""
+        return self._cells.look(self.slots)
 
     @property
     def workers(self) -> int:
@@ -93,7 +107,9 @@ class Board:
         return self._read("workers")
 
     def wants(self, slot: int) -> bool:
-        """Whether the slot should have a worker: 0 … workers-1, and the surge."""
+        """Whether the slot should have a worker: 0 … workers-1, the surge, and the spares."""
+        if self.is_spare(slot):
+            return slot < self.capacity + self._read("spares")
         return slot < self.workers + self._read("surge")
 
     def want(self, workers: int, start_timeout: float, wanted: Wanted = Wanted.WORKER) -> None:
@@ -131,6 +147,7 @@ class Board:
     def trim(self) -> None:
         """Called in the master: drop unwanted slots, when their workers have left."""
         self._write("extent", self.workers + self._read("surge"))
+        self._write("shown_spares", self._read("spares"))
 
     @property
     def scouting(self) -> bool:

@@ -1,10 +1,10 @@
 """Counters of calls and periodic tasks, by name. They outlive the workers that count.
 
-The memory is shared by the fork, as the board is. Each slot has its own table with one writer: the
-worker in the slot. Its successor continues the table. So the sums over all slots never fall, there
-are no files to clean up, and a replaced worker leaves no series behind. An entry has an aligned
-word for each number, and a name. The name is written once, before its length, which makes it
-valid.
+The memory is shared by the fork, as the board is. Each cell of the board has its own table with
+one writer: the worker that has the cell. Its successor continues the table. So the sums over all
+cells never fall, there are no files to clean up, and a replaced worker leaves no series behind. An
+entry has an aligned word for each number, and a name. The name is written once, before its length,
+which makes it valid.
 """
 
 import mmap
@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from launcher.board.board import CAPACITY
+from launcher.board.board import CAPACITY, MOST_SPARES
 from launcher.board.detaching import detacher
 from launcher.board.slot_fields import WORD_BYTES
 
 CALL, TASK = "call", "task"
 OTHER = "other"  # counts for all names that do not fit into a table
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+TABLES = CAPACITY + MOST_SPARES
 ENTRIES = 128  # names in one table
 NAME_BYTES = 88  # including the kind
 _NAME_WORDS = NAME_BYTES // WORD_BYTES
@@ -56,7 +57,7 @@ class Sample:
 class Counters:
     """All tables. Made in the master, before the first fork."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = TABLES) -> None:
         self._capacity = capacity
         size = capacity * ENTRIES * _ENTRY_WORDS * WORD_BYTES  # unused pages cost nothing
         self._bytes = memoryview(mmap.mmap(-1, size))
@@ -66,14 +67,14 @@ class Counters:
         """Called in a worker; the result is called in its child, to keep that from counting."""
         return detacher(self._bytes)
 
-    def of(self, slot: int) -> "SlotCounters":
-        """Return the table of a slot, for its worker; called once in each worker."""
-        return SlotCounters(self, slot)
+    def of(self, cell: int) -> "SlotCounters":
+        """Return the table of a cell, for its worker; called once in each worker."""
+        return SlotCounters(self, cell)
 
-    def read(self, slots: int) -> dict[tuple[str, str], Sample]:
-        """Return the sums over the first `slots` tables, by kind and name. Any process."""
+    def read(self, tables: int = TABLES) -> dict[tuple[str, str], Sample]:
+        """Return the sums over the first `tables` tables, by kind and name. Any process."""
         found: dict[tuple[str, str], Sample] = {}
-        for slot in range(min(slots, self._capacity)):
+        for slot in range(min(tables, self._capacity)):
             for entry in range(ENTRIES):
                 name = self.name(slot, entry)
                 if not name:

@@ -5,6 +5,9 @@ worker in the slot, or the master while the slot is empty. `slot_fields.FIELDS` 
 that only the master writes. Times are nanoseconds of CLOCK_MONOTONIC, the same clock in all
 processes.
 
+A process keeps its memory, its *cell*, as long as it lives. A spare that replaces a worker gets
+that worker's number; see `Board.exchange`.
+
 There is no lock between processes: the monitor may look between any two stores. So the order of
 stores matters where several words change together. tests/unit/test_interleavings.py looks between
 all of them.
@@ -41,9 +44,9 @@ from launcher.board.states import Step, Wait, WorkerState, check
 class Slot:
     """One slot of the board."""
 
-    def __init__(self, number: int, memory: memoryview) -> None:
-        """:param memory: shared memory of BYTES bytes."""
-        self.number = number
+    def __init__(self, cell: int, memory: memoryview) -> None:
+        """:param cell: which memory. :param memory: BYTES bytes of it, shared."""
+        self.cell = cell
         text, name = WORDS * WORD_BYTES, BYTES - NAME_BYTES
         outage = name - OUTAGE_BYTES
         self._words = memory[:text].cast(WORD)
@@ -52,6 +55,11 @@ class Slot:
         self._name = memory[name:]
         self._lock = threading.Lock()  # two threads of a worker call drain and beat
         self._last: tuple[bytes, SlotView | None] = (b"", None)  # replaced as a whole
+
+    @property
+    def number(self) -> int:
+        """The slot's number. That of a spare changes once."""
+        return self.cell + self.get("shift")
 
     def view(self) -> SlotView:
         """Return a copy for the monitor; the previous copy, if no word has changed."""
@@ -73,7 +81,7 @@ class Slot:
         return words
 
     def _make_view(self, words: memoryview) -> SlotView:
-        found = SlotView(self.number, *pick(words.tolist()))
+        found = SlotView(self.cell + words[PLACE["shift"]], *pick(words.tolist()))
         return found._replace(
             state=STATES[found.state],
             step=STEPS[found.step],
@@ -128,6 +136,14 @@ class Slot:
             self.put("served_since", time.monotonic_ns())
             self.enter(WorkerState.SERVING)
 
+    def be_spare(self, timeout: float) -> None:
+        """Called in a spare: it has proven itself, and waits. It is late `timeout` seconds after
+        the last `beat`."""
+        now = time.monotonic_ns()
+        with self._lock:
+            self._set_deadline(now + seconds(timeout), 0, now)
+            self.enter(WorkerState.SPARE)
+
     def beat(self, deadline: int, deadline_task: int, since: int = 0) -> None:
         """Called in the worker's periodic loop: the loop runs, and sets its next deadline.
 
@@ -139,7 +155,7 @@ class Slot:
         """
         with self._lock:
             self.put("beats", self.get("beats") + 1)
-            if self.state is WorkerState.SERVING:
+            if self.state in {WorkerState.SERVING, WorkerState.SPARE}:
                 self._set_deadline(deadline, deadline_task, since)
 
     def note_probe(self, *, succeeded: bool, why: Wait = Wait.NONE) -> None:
@@ -148,7 +164,7 @@ class Slot:
         :param why: of a failure, for STATUS. In a start, the wait itself says why.
         """
         now = time.monotonic_ns()
-        if self.state is WorkerState.SERVING:
+        if self.state in {WorkerState.SERVING, WorkerState.SPARE}:
             self.put("waiting", why)
         good, bad = ("probe_ok_since", "probe_failing_since")[:: 1 if succeeded else -1]
         self.put(bad, 0)
@@ -212,6 +228,13 @@ class Slot:
         for field in reversed(FIELDS):  # the pid last; each number of bytes before its text
             if field not in OF_AN_EMPTY_SLOT:
                 self.put(field, 0)
+
+    def rest_until(self, not_before: int) -> None:
+        """Called in the master, for an empty slot: the next worker starts at `not_before` at the
+        earliest (monotonic nanoseconds). Its deadline is later by as much."""
+        if (more := not_before - max(self.get("not_before"), time.monotonic_ns())) > 0:
+            self.put("deadline", self.get("deadline") + more)
+            self.put("not_before", not_before)
 
     def show_oldest_call(self, name: str, since: int) -> None:
         """Called in the worker. A reader may see a mixture of two names for a moment.

@@ -29,6 +29,7 @@ FIELDS = (
     "served_since",  # when this process proved that it serves; 0: not yet
     "wanted",  # written by the master: a Wanted
     "not_before",  # written by the master: the next worker waits until this time
+    "shift",  # written by the master: number of the slot, less that of its memory
     "beats",  # rounds of the periodic loop
     "last_task",  # number of the last task started, plus 1; 0: none yet
     "probe_ok_at",  # when the last probe through the bus succeeded; 0: none yet
@@ -60,7 +61,7 @@ FIELDS = (
     "text_bytes",
 )
 OF_AN_EMPTY_SLOT = frozenset(
-    {"state", "stepped_at", "deadline", "not_before", "wanted", "pause_wanted"}
+    {"state", "stepped_at", "deadline", "not_before", "wanted", "pause_wanted", "shift"}
 )
 PLACE = {field: place for place, field in enumerate(FIELDS)}
 WORDS = len(FIELDS)

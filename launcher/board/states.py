@@ -12,6 +12,7 @@ class WorkerState(IntEnum):
     STARTING = 1  # runs the start sequence
     SERVING = 2  # has proven by a round trip through the bus that it serves
     STOPPING = 3  # drains: finishes its calls
+    SPARE = 4  # has proven itself, takes no calls, and waits to replace a worker that dies
 
 
 class Wait(IntEnum):
@@ -55,15 +56,16 @@ class Step(IntEnum):
     INIT_HOST = 5
     SERVICE_ROW = 6
     PRE_START_HOOK = 7
-    RPC_SERVER = 8
-    ALT_SERVER = 9
-    POST_START_HOOK = 10
-    SERVICE_GROUP = 11
-    PERIODIC_TASKS = 12
-    PROGRAM = 13  # of a foreign program: its main() runs, up to where it starts its services
-    LAUNCH = 14  # likewise: its services start
-    PROBE = 15
-    DONE = 16
+    PROGRAM = 8  # of a foreign program: its main() runs, up to where it starts its services
+    SPARE = 9  # of a spare only: it proves itself, and waits for a slot
+    RPC_SERVER = 10
+    ALT_SERVER = 11
+    POST_START_HOOK = 12
+    SERVICE_GROUP = 13
+    PERIODIC_TASKS = 14
+    LAUNCH = 15  # of a foreign program: its services start
+    PROBE = 16
+    DONE = 17
 
     @property
     def label(self) -> str:
@@ -80,6 +82,7 @@ class Wanted(IntEnum):
     RENEWAL = 3  # its worker leaves, and a candidate follows
     ADDITION = 4  # an additional worker, which has yet to prove itself
     CANDIDATE = 5  # a worker that reads the configuration again, and has yet to prove itself
+    SPARE = 6  # a worker that waits to replace another one
 
     @property
     def label(self) -> str:
@@ -90,8 +93,9 @@ class Wanted(IntEnum):
 _TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
     WorkerState.EMPTY: frozenset({WorkerState.EMPTY, WorkerState.STARTING}),
     WorkerState.STARTING: frozenset(
-        {WorkerState.SERVING, WorkerState.STOPPING, WorkerState.EMPTY}
+        {WorkerState.SERVING, WorkerState.SPARE, WorkerState.STOPPING, WorkerState.EMPTY}
     ),
+    WorkerState.SPARE: frozenset({WorkerState.STARTING, WorkerState.STOPPING, WorkerState.EMPTY}),
     WorkerState.SERVING: frozenset({WorkerState.STOPPING, WorkerState.EMPTY}),
     WorkerState.STOPPING: frozenset({WorkerState.EMPTY}),
 }

@@ -92,6 +92,7 @@ WISHES = {
     Wanted.RENEWAL.label: "is to leave, and one with the new configuration follows",
     Wanted.ADDITION.label: "is one more, and has yet to prove itself",
     Wanted.CANDIDATE.label: "has the new configuration, and has yet to prove itself",
+    Wanted.SPARE.label: "takes no calls, and waits to replace a worker that dies",
 }
 
 

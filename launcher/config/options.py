@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
+from launcher.board.board import MOST_SPARES
+
 MOST_WORKERS = 400
 ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}"
 
@@ -233,6 +235,16 @@ SUPERVISION_OPTS = [
         help="A reload first starts a worker in addition, so that there are never fewer workers "
         "than wanted. False: each worker leaves before its successor starts, for a program that "
         "may run once on a host only.",
+    ),
+    cfg.IntOpt(
+        "spares",
+        default=0,
+        min=0,
+        max=MOST_SPARES,
+        help="How many workers to start in addition, which take no calls and wait. When a worker "
+        "dies, one of them takes its slot at once, and another one is started in the background. "
+        "Each costs the memory of a worker. They start when the service is ready, and have slots "
+        "from 500 on. With --program, such a worker waits before the program's services start.",
     ),
     cfg.BoolOpt(
         "warm_up",

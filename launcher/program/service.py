@@ -1,6 +1,7 @@
 """A program in a worker, with the methods of `serve.service.Service`: start, serve, drain.
 
-1. PROGRAM: `main()` runs in the main thread, up to where the program waits for its services.
+1. PROGRAM: `main()` runs in the main thread, up to where the program waits for its services. A
+   spare waits here, before it starts them.
 2. LAUNCH: the services start, in the thread of `start`.
 3. PROBE: each RPC server answers a call through the broker.
 4. The worker serves, see `serving`.
@@ -32,6 +33,7 @@ from launcher.program.importing import Imported
 from launcher.program.launching import Launching
 from launcher.program.main_function import run_main
 from launcher.program.main_thread import MainThread
+from launcher.program.recording import Launch
 from launcher.program.remembered import RememberedList
 from launcher.program.rpc_servers import RpcServers
 from launcher.program.serving import Limits, Serving
@@ -41,6 +43,7 @@ from launcher.serve.backoff import LOOK_SECONDS, Backoff, Stopped
 from launcher.serve.calls_in_hand import Reminder, Tracker, describe
 from launcher.serve.pause import Pause
 from launcher.serve.probe import FirstProof
+from launcher.serve.spare import Waiting
 
 LOG = logging.getLogger(__name__)
 
@@ -85,12 +88,14 @@ class ProgramService:
         self._tracker = Tracker(slot, counters, times.warn_after)
         self._pause = Pause(board, slot)
         self.follow_pause = self._pause.follow
+        self._launches: list[Launch] = []
         self._hosted: list[Hosted] = []
         self._launching = Launching(self._hosted, self._connecting)
         self._serving = Serving(
             slot, timers, servers, self._tracker, self._stop, limits=times.serving
         )
         self._walker: int | None = None
+        self._waiting = Waiting(slot, self._stop, times.serving.beat_timeout)
 
     def enter(self, pause: float) -> None:
         """Wait, then run the program's `main()`. Called in the main thread. A SIGTERM ends the
@@ -109,13 +114,8 @@ class ProgramService:
             self._troubles = Troubles.watch()
             self._connecting.begin(self._troubles)
             with self._waits_told(), self._files.reading(anew=self._anew):
-                launches = run_main(self._imported)
-            self._wanted = max(1, *(launch.workers for launch in launches))
-            number = self._slot.number
-            on_crash = partial(end_process, self._slot)
-            self._hosted += [host(launch, number, on_crash) for launch in launches]
-            for hosted in self._hosted:
-                self._board.service_names.number(hosted.name)
+                self._launches = run_main(self._imported)
+            self._wanted = max(1, *(launch.workers for launch in self._launches))
         signal.signal(signal.SIGTERM, handler)
         self._slot.put("left", 0)
 
@@ -140,6 +140,11 @@ class ProgramService:
         begun = time.monotonic()
         self._walker = None  # that of the launch, see `late_thread`
         try:
+            if self._waiting.wanted:
+                self._begin(Step.SPARE)
+                self._waiting.wait()
+                begun = time.monotonic()
+            self._host()
             self._begin(Step.LAUNCH)
             self._launching.run(
                 self._slot, self._stop, self._troubles, timeout=self._times.start_timeout
@@ -152,6 +157,12 @@ class ProgramService:
         finally:
             self._start_ended.set()
         LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
+
+    def _host(self) -> None:
+        number, on_crash = self._slot.number, partial(end_process, self._slot)
+        self._hosted += [host(launch, number, on_crash) for launch in self._launches]
+        for hosted in self._hosted:
+            self._board.service_names.number(hosted.name)
 
     def _leave_findings(self) -> None:
         """The worker is proven: leave what later ones need. The scout waits for the others, while
@@ -197,6 +208,7 @@ class ProgramService:
     def stop(self) -> None:
         """Leave at once in a launch that is not over, but for calls in hand; else drain."""
         self._stop.set()
+        self._waiting.wake()
         if self._launching.done.is_set():
             self._start_ended.wait()
             self._drain()
@@ -220,7 +232,8 @@ class ProgramService:
             self._servers.wait_until_empty()
 
     def wake_tasks(self) -> None:
-        """Do nothing: no task of a program depends on the states of other workers."""
+        """A spare may have got a slot. No task depends on the states of other workers."""
+        self._waiting.wake()
 
     def late_thread(self) -> int | None:
         """Any thread: the thread that starts or drains, or runs the stuck timer, if this worker is

@@ -32,6 +32,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from oslo_messaging._drivers import amqpdriver, base
@@ -60,6 +61,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
 
     :ivar own: the listener of the worker's own server on the same connection, if one was asked
         for. Its consumer is declared, and its calls wait until its `start`.
+    :ivar shared: that connection.
     :ivar own_calls: the worker's calls to its own server. The main server gets the answers.
     """
 
@@ -74,6 +76,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         acknowledges_late: Policy,
         *,
         alone: bool = False,
+        temporary: bool = False,
         own_calls: OwnCalls | None = None,
     ) -> None:
         """Declare our consumers. Blocks until there is a broker.
@@ -81,6 +84,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         :param limit: calls that may be unfinished.
         :param acknowledges_late: whether the server acknowledges a message after its execution.
         :param alone: of all queues of a server, declare only the one of topic and server.
+        :param temporary: delete the queue in the end.
         :param own_calls: those that this server answers.
         """
         super().__init__(1, None)
@@ -93,7 +97,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._unsubscribed = threading.Event()
         self.settled = threading.Event()
         self._started = False
-        self._shared = shared
+        self.shared = shared
         self._connection = shared.connection
         self._acknowledgements = shared.acknowledgements
         self._capacity = Capacity(limit, self._connection.bell)
@@ -104,10 +108,14 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
         if own_calls is not None:
             self.obsolete_reply_queues = own_calls.reply_queues
-        self._subscription = Subscription(shared.context)
-        self._subscription.declare(shared.driver._get_exchange(target), target, self, alone=alone)
+        self._subscription = Subscription(shared.context, temporary=temporary)
+        shared.call(partial(self._declare, target, alone=alone))
+
+    def _declare(self, target: Any, *, alone: bool) -> None:
+        shared, subscription = self.shared, self._subscription
+        subscription.declare(shared.driver._get_exchange(target), target, self, alone=alone)
         ended = EndedConsumers(shared.context.connection, self._waiting, self._acknowledgements)
-        ended.follow(self._subscription.consumers)
+        ended.follow(subscription.consumers)
         self._letting_go = LettingGo(
             self._topic,
             self._connection,
@@ -116,13 +124,13 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._waiting,
         )
         if alone:
-            self._own_queue = OwnQueue(shared.context.connection, *self._subscription.consumers)
+            self._own_queue = OwnQueue(shared.context.connection, *subscription.consumers)
 
     def start(self, on_incoming_callback: Callable[[list[AmqpMessage]], None]) -> None:
         """Begin to hand out calls, one at a time, from the connection's thread."""
         super().start(on_incoming_callback)
         self._started = True
-        if not self._shared.add(self):
+        if not self.shared.add(self):
             self.stopping = self.closing = True
             self._unsubscribed.set()
             self.settled.set()
@@ -151,7 +159,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         it is away or does not answer in time."""
         self.stopping = True
         self._connection.ring()
-        waits = self._started and self._shared.connected
+        waits = self._started and self.shared.connected
         if waits and not self._unsubscribed.wait(FAREWELL_SECONDS):
             LOG.warning("RabbitMQ does not answer when the consumers of %s end", self._topic)
 
@@ -165,12 +173,12 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             connected = self._connection.connected()
             self.settled.wait(FAREWELL_SECONDS if connected else TROUBLE_PAUSE)
         else:
-            self._shared.discard()
+            self.shared.discard()
 
     def join(self) -> None:
         """Wait until the connection is closed, for a bounded time. After `cleanup`. Several
         connections close at the same time, and each waits for the broker."""
-        self._shared.join(FAREWELL_SECONDS)
+        self.shared.join(FAREWELL_SECONDS)
 
     def verify(self, timeout: float) -> None:
         """Check whether the broker still knows our consumers; if not, declare them again. Bind
@@ -216,7 +224,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self._hand_out()
             if self._own_queue and self._connection.connected():
                 self._own_queue.go_on()
-        self._check.answer(lambda: self._shared.check(self._check_consumers))
+        self._check.answer(lambda: self.shared.check(self._check_consumers))
 
     def _check_consumers(self) -> None:
         if self._own_queue is None or self._own_queue.check():

@@ -42,7 +42,7 @@ class LettingGo:
         with self._telling("has ended"):
             self._subscription.cancel()
             self._acknowledgements.give_back(self._waiting)
-            self._subscription.delete_fanout_queue()
+            self._subscription.delete_queues()
         self._waiting.clear()
 
     def of_shared(self) -> None:

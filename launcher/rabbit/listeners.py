@@ -17,15 +17,37 @@ def speaks(transport: Any) -> bool:
     return isinstance(transport._driver, amqpdriver.AMQPDriverBase)
 
 
+def listen_as_spare(
+    transport: Any, target: Any, limit: int, acknowledges_late: Policy
+) -> AmqpListener:
+    """Make the listener of a spare, as `listen` does. It has one queue, which is deleted in the
+    end; the spare's calls to itself are answered by that queue, too."""
+    shared = _connect(transport, target, limit)
+    own_calls = OwnCalls(shared.driver, f"{target.topic}.{target.server}")
+    own: dict[str, Any] = {"alone": True, "temporary": True, "own_calls": own_calls}
+    return AmqpListener(shared, target, limit, acknowledges_late, **own)
+
+
+def _connect(transport: Any, target: Any, limit: int) -> ServerConnection:
+    return ServerConnection(transport._driver, f"{target.topic} on {target.server}", limit)
+
+
 def listen(
-    transport: Any, target: Any, limit: int, acknowledges_late: Policy, own: Any = None
+    transport: Any,
+    target: Any,
+    limit: int,
+    acknowledges_late: Policy,
+    own: Any = None,
+    *,
+    before: AmqpListener | None = None,
 ) -> AmqpListener:
     """Make the listener of one server; `AmqpListener.start` starts it. Blocks until there is a
     broker.
 
     :param own: the target of the worker's own server, which is to share the connection.
+    :param before: a listener whose connection this one is to share, such as that of a spare.
     """
-    shared = ServerConnection(transport._driver, f"{target.topic} on {target.server}", limit)
+    shared = before.shared if before else _connect(transport, target, limit)
     listener = AmqpListener(shared, target, limit, acknowledges_late)
     if own is not None:
         if not shared.context.rabbit_stream_fanout:  # else all workers have the queue

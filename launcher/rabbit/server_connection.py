@@ -9,7 +9,9 @@ Uses private names of the AMQP driver: see `consumer`.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -69,9 +71,35 @@ class ServerConnection:
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._ended = False
+        self._actions: deque[tuple[Callable[[], object], Future[None]]] = deque()
         self._last_read = 0.0  # by time.monotonic()
         self._trouble = Recurring()
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
+
+    def call(self, action: Callable[[], object]) -> None:
+        """Call `action` where the connection may be used: here, before its thread runs; else in
+        that thread, and wait for it. Raises what `action` raises."""
+        done: Future[None] = Future()
+        with self._lock:
+            elsewhere = self._thread.ident is not None
+            if elsewhere and self._ended:
+                raise ConnectionError("the connection to RabbitMQ is closed")
+            self._actions.append((action, done))
+        if elsewhere:
+            self.connection.ring()
+        else:
+            self._act()
+        done.result()
+
+    def _act(self) -> None:
+        while self._actions:
+            action, done = self._actions.popleft()
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001  # raised by `call`
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
     def add(self, listener: Listener) -> bool:
         """Have the thread work for a listener, too. Any thread. False: it has ended."""
@@ -121,7 +149,7 @@ class ServerConnection:
             self._listeners.remove(listener)
             listener.settled.set()
         with self._lock:
-            self._ended = not self._listeners
+            self._ended = not (self._listeners or self._actions)
         return not self._ended
 
     def _log_trouble(self, error: Exception) -> None:
@@ -136,6 +164,7 @@ class ServerConnection:
 
     def _work(self) -> None:
         """One round of the thread."""
+        self._act()
         self.acknowledgements.settle()
         listeners = list(self._listeners)
         for listener in listeners:

@@ -55,9 +55,11 @@ def limit_prefetch(connection: Any, limit: int, on_reopening: Callable[[], None]
 class Subscription:
     """Used by the connection's thread, and before that thread starts."""
 
-    def __init__(self, context: Any) -> None:
-        """:param context: the driver's connection context."""
+    def __init__(self, context: Any, *, temporary: bool = False) -> None:
+        """:param context: the driver's connection context.
+        :param temporary: whether all queues are deleted in the end."""
         self._context = context
+        self._temporary = temporary
         self._connection = context.connection
         self.consumers: list[Any] = []  # the driver's, in the order of their declaration
         self._cancelled: list[Any] = []
@@ -150,10 +152,10 @@ class Subscription:
             connection.channel.basic_cancel(str(tag), nowait=left > 0)
         return set(map(str, tags))
 
-    def delete_fanout_queue(self) -> None:
-        """After `cancel`. The queue has a random name, which is never used again."""
-        if self._connection.rabbit_stream_fanout or self._connection.use_queue_manager:
-            return
+    def delete_queues(self) -> None:
+        """After `cancel`: delete the fanout queue, whose random name is never used again, and a
+        temporary one."""
+        kept = self._connection.rabbit_stream_fanout or self._connection.use_queue_manager
         for consumer in self._cancelled:
-            if consumer.type == "fanout":
+            if self._temporary or (consumer.type == "fanout" and not kept):
                 consumer.queue.delete(nowait=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.board.board import Board
+from launcher.board.slot import Slot
 from launcher.directories.beneath import Beneath
 from launcher.writing.recurring import Recurring
 
@@ -30,7 +31,7 @@ class Lead:
     def __init__(
         self,
         board: Board,
-        slot: int,
+        slot: Slot,
         lock_file: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,7 +57,7 @@ class Lead:
     @property
     def awaited(self) -> bool:
         """Whether this worker is appointed, and the last lead has not released the lock yet."""
-        return not self.held and self._board.lead == self._slot
+        return not self.held and self._board.lead == self._slot.number
 
     def update(self, *, busy: bool) -> None:
         """Take or release the lock as the board says. Called in each round of the periodic loop.
@@ -79,7 +80,7 @@ class Lead:
             LOG.warning("%s cannot be used: %s; trying again", self._lock_file, error)
 
     def _update(self, *, busy: bool) -> None:
-        appointed = self._board.lead == self._slot
+        appointed = self._board.lead == self._slot.number
         if self._descriptor is not None and not self._is_there(self._descriptor):
             self._lock_again()
         if appointed and not self.held:

@@ -32,13 +32,17 @@ class Servers:
         redelivered: Callable[[str], object],
         *,
         last_tries: LastTries,
+        after: Server | None = None,
     ) -> None:
-        """:param redelivered: called with the method of a call that comes for the second time."""
+        """
+        :param redelivered: called with the method of a call that comes for the second time.
+        :param after: the server of this worker while it was a spare.
+        """
         shared = rpc.main_target(settings.topic, settings.host)
-        self.own_target = rpc.alt_target(settings.topic, settings.host, slot)
+        own = rpc.alt_target(settings.topic, settings.host, slot)
         rest = endpoints, redelivered, last_tries
-        self.main = Server(transport, shared, *rest, own=self.own_target)
-        self.alt = Server(transport, self.own_target, *rest, beside=self.main)
+        self.main = Server(transport, shared, *rest, own=own, after=after)
+        self.alt = Server(transport, own, *rest, beside=self.main)
         self.threads: int = transport.conf.executor_thread_pool_size
         self._manager_until = 0.0  # end of the manager's time in a drain, by time.monotonic()
         self._manager_timeout = settings.manager_shutdown_timeout

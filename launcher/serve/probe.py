@@ -58,7 +58,7 @@ class Probe:
         self._timeout = timeout
         client = oslo_messaging.get_rpc_client(transport, target, timeout=timeout)
         self._client = client.prepare(namespace=namespace)
-        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._pending: _Call | None = None
         threading.Thread(target=self._run, name="probe", daemon=True).start()
 
@@ -74,6 +74,10 @@ class Probe:
             self._note(succeeded=False)
             raise
         self._note(succeeded=True)
+
+    def end(self) -> None:
+        """End the thread; make no more round trips."""
+        self._calls.put(None)
 
     def _call_ourselves(self) -> None:
         call = self._pending
@@ -95,8 +99,7 @@ class Probe:
         return mask_url(reason(call.error))
 
     def _run(self) -> None:
-        while True:
-            call = self._calls.get()
+        while (call := self._calls.get()) is not None:
             try:
                 self._verify(self._timeout)
                 call.answer = self._client.call({}, METHOD, arg=None)

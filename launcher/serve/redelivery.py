@@ -47,14 +47,19 @@ class CallServer(RPCServer):  # type: ignore[misc]
         last_tries: LastTries | None = None,
         own: oslo_messaging.Target | None = None,
         beside: RPCServer | None = None,
+        spare: bool = False,
+        after: RPCServer | None = None,
     ) -> None:
         """
         :param own: the target of another server, which is to share the connection to RabbitMQ.
         :param beside: of that other server: this one, which was started before.
+        :param spare: this is the server of a spare while it waits.
+        :param after: the spare's server, whose connection this one is to share.
         """
         super().__init__(transport, target, invalid_calls.Dispatcher(dispatcher, endpoints), *args)
         self._redelivered = redelivered
         self._own, self._beside = own, beside
+        self._spare, self._after = spare, after
         self._last_tries = last_tries or LastTries(1)
         self._find = MethodFinder(endpoints)
         # Idle threads of oslo.messaging's own executor wake every second, and a stop waits for
@@ -75,8 +80,13 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
         if self._beside is not None:
             return self._beside.listener.own
-        threads, after = self.conf.executor_thread_pool_size, self._acknowledges_after
-        return listeners.listen(self.transport, self._target, threads, after, self._own)
+        threads, late = self.conf.executor_thread_pool_size, self._acknowledges_after
+        if self._spare:
+            return listeners.listen_as_spare(self.transport, self._target, threads, late)
+        before = self._after and self._after.listener
+        return listeners.listen(
+            self.transport, self._target, threads, late, self._own, before=before
+        )
 
     def _process_incoming(self, incoming: list[Any]) -> None:
         try:

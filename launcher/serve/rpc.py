@@ -137,6 +137,12 @@ def alt_target(topic: str, host: str, slot: int) -> oslo_messaging.Target:
     return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.{slot}")
 
 
+def spare_target(topic: str, host: str, cell: int) -> oslo_messaging.Target:
+    """The target at which only a spare answers, while it waits. The cell is its own as long as it
+    lives; the number of its slot is not."""
+    return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.spare-{cell}")
+
+
 def get_transport(
     conf: cfg.ConfigOpts, *, passing: bool = False
 ) -> oslo_messaging.transport.RPCTransport:

@@ -23,13 +23,16 @@ class Server:
         *,
         own: oslo_messaging.Target | None = None,
         beside: "Server | None" = None,
+        spare: bool = False,
+        after: "Server | None" = None,
     ) -> None:
         """
+        :param spare: whether it is a spare's server while that waits. :param after: that server.
         :param redelivered: called with the method of a call that comes for the second time.
         :param own: the target of a server that is to be started `beside` this one. On RabbitMQ
             both share a connection.
         """
-        self._target = target
+        self.target = target
         self._transport = transport
         self._server: oslo_messaging.RPCServer = oslo_messaging.get_rpc_server(
             transport,
@@ -43,6 +46,8 @@ class Server:
                 last_tries=last_tries,
                 own=own,
                 beside=beside and beside._server,
+                spare=spare,
+                after=after and after._server,
             ),
         )
         self._lock = threading.Lock()
@@ -60,7 +65,7 @@ class Server:
         """
         ended = threading.Event()
         raised: list[Exception] = []
-        name = f"start-{self._target.topic}"
+        name = f"start-{self.target.topic}"
         args = (raised, ended)
         threading.Thread(target=self._start, args=args, name=name, daemon=True).start()
         try:

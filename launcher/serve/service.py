@@ -95,6 +95,7 @@ class Service:
     def stop(self) -> None:
         """Interrupt the start, or drain as the head of `start_sequence` says."""
         self._stop.set()
+        self._sequence.spare.wake()
         if not self._start_ended.is_set():
             self._hurry.set()
         self._start_ended.wait()
@@ -108,7 +109,8 @@ class Service:
 
     def wake_tasks(self) -> None:
         """Any thread: make a round of the periodic loop now. Called when the states of other
-        workers have changed: the row may have to be written."""
+        workers have changed: the row may have to be written, or a spare has got a slot."""
+        self._sequence.spare.wake()
         self._tasks.wake()
 
     def late_thread(self) -> int | None:

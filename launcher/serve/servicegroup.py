@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import psutil
 
 from launcher import __version__, deadline
 from launcher.board.board import Board
+from launcher.board.slot import Slot
 from launcher.board.states import Step, WorkerState
 from launcher.errors import LauncherError, ServiceNotFound
 from launcher.registry.interface import Registry
@@ -24,6 +26,7 @@ from launcher.registry.records import (
 )
 from launcher.registry.service_version import OLDEST_VERSION, SERVICE_VERSION
 from launcher.serve.row_findings import Finding, RowFindings, judge
+from launcher.serve.settings import Settings
 from launcher.serve.worker_numbers import WorkerNumbers, count, state_of
 
 __all__ = ["ServiceGroup", "is_up"]
@@ -45,7 +48,7 @@ class ServiceGroup:
         self,
         registry: Registry,
         board: Board,
-        slot: int,
+        slot: Slot,
         *,
         host: str,
         binary: str,
@@ -72,6 +75,20 @@ class ServiceGroup:
         self._joined = False
         self._reported = WorkerNumbers()
         self._lock = threading.Lock()  # a slow report must not overwrite the last one
+
+    @classmethod
+    def of(cls, settings: Settings, registry: Registry, board: Board, slot: Slot) -> Self:
+        """The membership of a worker with these settings."""
+        return cls(
+            registry,
+            board,
+            slot,
+            host=settings.host,
+            binary=settings.binary,
+            topic=settings.topic,
+            report_interval=settings.report_interval,
+            service_down_time=settings.service_down_time,
+        )
 
     def register(self) -> ServiceRecord:
         """Create or update the row. A row that was deleted while this worker ran is disabled again
@@ -187,14 +204,14 @@ class ServiceGroup:
     def _others_remain(self) -> bool:
         """Whether a sibling will leave later. Each worker notes that it left before it looks. So
         of two that leave together, both may write the same state, but not none of them."""
-        self._board.slot(self._slot).put("left", 1)
+        self._slot.put("left", 1)
         return any(
             slot.state is not WorkerState.EMPTY
             and slot.get("step") > Step.SERVICE_GROUP  # it had joined
             and not slot.get("left")
             and _lives(slot.get("pid"))
             for slot in self._board.slots()
-            if slot.number != self._slot
+            if slot.number != self._slot.number
         )
 
 

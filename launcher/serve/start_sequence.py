@@ -50,8 +50,10 @@ from launcher.serve.manager import Manager
 from launcher.serve.pause import Pause
 from launcher.serve.periodics import PeriodicTasks
 from launcher.serve.probe import FirstProof, Probe, RepeatedProof
+from launcher.serve.rpc_server import Server
 from launcher.serve.servicegroup import ServiceGroup
 from launcher.serve.settings import Settings
+from launcher.serve.spare import Spare
 from launcher.serve.task_list import add_manager_tasks, add_own_tasks
 from launcher.serve.worker_bus import WorkerBus, answer_seconds
 
@@ -93,11 +95,12 @@ class StartSequence:
         self._backoff = Backoff(slot, stop, settings.start_timeout, settings.shown_database)
         self.tracker = Tracker(slot, counters, settings.warn_after)
         self.pause = Pause(board, slot)
-        lead = Lead(board, slot.number, Path(settings.runtime_path, LEAD_LOCK))
+        lead = Lead(board, slot, Path(settings.runtime_path, LEAD_LOCK))
         self._worker_bus = WorkerBus(conf)
         self._descriptors = [lead.descriptors, self._worker_bus.descriptors]
         self.tasks = PeriodicTasks(board, slot, lead, settings.timing, counters)
         self._bus = BusWait(settings.transport_url, self._backoff, settings.start_timeout)
+        self.spare = Spare(settings, slot, stop, self._worker_bus)
 
     def walk(self, undo: ExitStack) -> None:
         """Start, and prove through the bus that calls reach this worker.
@@ -112,10 +115,13 @@ class StartSequence:
         registry = self._find_registry(undo)
         manager = step(Step.MANAGER, self._make_manager, registry)
         step(Step.INIT_HOST, self._init_host, undo, manager, registry)
-        group = self._make_group(registry)
+        group = ServiceGroup.of(self._settings, registry, self._board, self._slot)
         row = step(Step.SERVICE_ROW, self._backoff.ask_database, group.register)
         step(Step.PRE_START_HOOK, self._prepare_host, manager, row)
         self._leave_when_stopped(undo, group)
+        if self.spare.wanted:
+            step(Step.SPARE, self._wait_as_spare, undo, manager)
+            begun = time.monotonic()
         servers = step(Step.RPC_SERVER, self._start_main_server, undo, manager)
         step(Step.ALT_SERVER, self._bus.listen, servers.alt)
         step(Step.POST_START_HOOK, self._finish_host, manager)
@@ -123,6 +129,7 @@ class StartSequence:
         probe = step(Step.PERIODIC_TASKS, self._start_tasks, manager, group, servers)
         step(Step.PROBE, self._prove, probe)
         self._slot.serve(*self.tasks.deadline())
+        self.spare.end()
         LOG.info("serving after %.2f s", time.monotonic() - begun)
 
     def descriptors(self) -> list[int]:
@@ -176,19 +183,6 @@ class StartSequence:
         undo.callback(manager.cleanup_host)
         call_hook(manager.init_host, row, name=Step.INIT_HOST.label)
 
-    def _make_group(self, registry: Registry) -> ServiceGroup:
-        settings, slot = self._settings, self._slot.number
-        return ServiceGroup(
-            registry,
-            self._board,
-            slot,
-            host=settings.host,
-            binary=settings.binary,
-            topic=settings.topic,
-            report_interval=settings.report_interval,
-            service_down_time=settings.service_down_time,
-        )
-
     def _prepare_host(self, manager: Manager, row: ServiceRecord) -> None:
         hook = partial(call_hook, manager.pre_start_hook, row, name=Step.PRE_START_HOOK.label)
         asks, timeout = self._settings.use_conductor, self._settings.start_timeout
@@ -199,6 +193,15 @@ class StartSequence:
         undo.callback(group.leave)
         undo.callback(self.tasks.stop)
         undo.callback(self._hurry.set)
+
+    def _wait_as_spare(self, undo: ExitStack, manager: Manager) -> None:
+        server = self.spare.start(undo, self._bus)
+        probe, prove = self._make_probe(server, 1, server.verify)
+        self._prove(probe)
+        try:
+            self.spare.wait(manager, prove)
+        finally:
+            probe.end()
 
     def _start_main_server(self, undo: ExitStack, manager: Manager) -> Servers:
         """The undoing is steps 1 to 5 of the drain, the last of them first."""
@@ -233,15 +236,21 @@ class StartSequence:
         call_hook(manager.post_start_hook, name=Step.POST_START_HOOK.label)
 
     def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
-        timeout = self._settings.probe_timeout
-        proof = RepeatedProof(self._slot, self.tracker, self._stop, servers.threads, self._bus.why)
-        transport = servers.alt.transport_to_itself
-        probe = Probe(transport, servers.own_target, timeout, proof.note, servers.verify)
-        add_own_tasks(self.tasks, self._settings, partial(proof.prove, probe), group)
+        probe, prove = self._make_probe(servers.alt, servers.threads, servers.verify)
+        add_own_tasks(self.tasks, self._settings, prove, group)
         if self._settings.timing.enabled:
             add_manager_tasks(self.tasks, manager)
         self.tasks.start()
         return probe
+
+    def _make_probe(
+        self, server: Server, threads: int, verify: Callable[[float], None]
+    ) -> tuple[Probe, Callable[[], None]]:
+        """The probe of a server that this worker alone has, and its repetition."""
+        proof = RepeatedProof(self._slot, self.tracker, self._stop, threads, self._bus.why)
+        transport, timeout = server.transport_to_itself, self._settings.probe_timeout
+        probe = Probe(transport, server.target, timeout, proof.note, verify)
+        return probe, partial(proof.prove, probe)
 
     def _prove(self, probe: Probe) -> None:
         """Call this worker through the bus until it answers, or the step's time is over."""

@@ -68,13 +68,16 @@ class Worker(cotyledon.Service):
     graceful_shutdown_timeout = 0  # the drain bounds itself, and the master bounds the drain
 
     def __init__(self, worker_id: int, inheritance: Inheritance) -> None:
-        """Must be quick: no stop can interrupt it."""
+        """Must be quick: no stop can interrupt it.
+
+        :param worker_id: of cotyledon, the number of the board's cell.
+        """
         super().__init__(worker_id)  # type: ignore[arg-type]
         _die_with(inheritance.master)
         for close in inheritance.close:
             close()
-        slot = inheritance.board.slot(worker_id)
-        log.name_actor(f"worker={worker_id} pid={os.getpid()}", partial(_journal_fields, slot))
+        slot = inheritance.board.cell(worker_id)
+        log.name_actor(f"worker={slot.number} pid={os.getpid()}", partial(_journal_fields, slot))
         self._stacks = inheritance.crash_relay.descriptor()  # a write never blocks
         faulthandler.enable(self._stacks)  # inherited, but for a master that has given up
         threading.excepthook = _log_thread_crash
@@ -100,13 +103,13 @@ class Worker(cotyledon.Service):
 
     def _watch_children(self, inheritance: Inheritance) -> None:
         """Called before any code of the manager runs."""
-        children, number = ForkedChildren(), self._slot.number
+        children, slot = ForkedChildren(), self._slot
         children.close_in_child(self._service.descriptors)
+        children.call_in_child(
+            lambda: log.name_actor(f"child of worker={slot.number} pid={os.getpid()}")
+        )
         children.call_in_child(inheritance.board.detacher())
         children.call_in_child(inheritance.counters.detacher())
-        children.call_in_child(
-            lambda: log.name_actor(f"child of worker={number} pid={os.getpid()}")
-        )
         children.call_in_child(lambda: faulthandler.enable(outlet.ERRORS.descriptor()))
         children.watch()
 
@@ -152,7 +155,7 @@ class Worker(cotyledon.Service):
                 inheritance.take_anew()
                 limit_core(wanted=inheritance.conf.supervision.core_dumps)
             self._slot.put("generation", inheritance.generation())
-            counters = inheritance.counters.of(self._slot.number)
+            counters = inheritance.counters.of(self._slot.cell)
             return inheritance.make_service(inheritance.board, self._slot, counters, anew=anew)
 
     def run(self) -> None:

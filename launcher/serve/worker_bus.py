@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
+from launcher.board.slot import Slot
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
 from launcher.serve import rpc
+from launcher.serve.endpoints import identity
 from launcher.serve.main_and_alt_servers import Servers
+from launcher.serve.rpc_server import Server
+from launcher.serve.settings import Settings
 
 if TYPE_CHECKING:
     from launcher.conductor.remote_registry import RemoteRegistry
@@ -33,6 +37,7 @@ class WorkerBus:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
         self._servers: Servers | None = None
+        self._spare: Server | None = None
         self._asks_conductor = False
         self._watched: Callable[[], list[int]] = list  # the unix:// driver closes its own
 
@@ -53,8 +58,15 @@ class WorkerBus:
 
     def make_servers(self, *args: Any, **kwargs: Any) -> Servers:
         """Make the servers, with the arguments of `Servers` behind the transport."""
-        self._servers = Servers(self.transport, *args, **kwargs)
+        self._servers = Servers(self.transport, *args, after=self._spare, **kwargs)
         return self._servers
+
+    def make_spare_server(self, settings: Settings, slot: Slot) -> Server:
+        """Make the server of a spare; `make_servers` has the others share its connection."""
+        target = rpc.spare_target(settings.topic, settings.host, slot.cell)
+        base_api = rpc.BaseRPCAPI(identity(settings, slot.number))
+        self._spare = Server(self.transport, target, [base_api], spare=True)
+        return self._spare
 
     def registry(
         self, start_timeout: float, why: Callable[[], LauncherError | None], outage: Outage
@@ -74,7 +86,7 @@ class WorkerBus:
     def leave(self) -> None:
         """Close the connections: within LEAVE_SECONDS, since the broker may be away. If the main
         server never started, do nothing: its start still waits for the broker."""
-        started = self._servers is not None and self._servers.main.ever_started
+        started = any(server.ever_started for server in self._listening())
         if not (started or (self._asks_conductor and self._servers is None)):
             return
         thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
@@ -83,6 +95,10 @@ class WorkerBus:
 
     def _leave(self) -> None:
         self.transport.cleanup()
-        if self._servers is not None:
-            self._servers.main.leave()
-            self._servers.alt.leave()
+        for server in self._listening():
+            server.leave()
+
+    def _listening(self) -> list[Server]:
+        """Those of the spare and of the worker, as far as they were made."""
+        spare = [self._spare] if self._spare else []
+        return [*spare, *([self._servers.main, self._servers.alt] if self._servers else [])]

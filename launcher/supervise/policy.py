@@ -54,6 +54,7 @@ class Policy(NamedTuple):
     :ivar probe_timeout: for one round trip.
     :ivar kill_children: whether processes that a dead worker has started are ended.
     :ivar surge: whether a reload first starts a worker in addition.
+    :ivar spares: how many started workers wait to replace one that dies.
     :ivar tasks: names of the workers' periodic tasks, by their number. Those of a program are
         only known when its workers have found them.
     """
@@ -65,6 +66,7 @@ class Policy(NamedTuple):
     probe_timeout: float = 10.0
     kill_children: bool = True
     surge: bool = True
+    spares: int = 0
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
     recycle: RecycleLimits = RecycleLimits()
@@ -86,6 +88,7 @@ class Policy(NamedTuple):
             probe_timeout=conf.health.probe_timeout,
             kill_children=supervision.kill_children,
             surge=supervision.surge,
+            spares=supervision.spares,
             tasks=tasks,
             budget=Budget(
                 limit=supervision.restart_limit,

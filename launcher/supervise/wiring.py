@@ -2,10 +2,8 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from launcher.supervise.operations.reload import Reload
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.operations.scouting import Scouting
+from launcher.supervise.operations.spares import Spares, wake
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes import terminal
@@ -108,7 +107,7 @@ class Parts:
             on_stuck_start=giving_up.on_stuck_start,
             on_hopeless=giving_up.on_hopeless,
             on_change=self._have_lead_look,
-            on_round=self.housekeeping.on_round,
+            on_round=self._on_round,
             repair=Repair(self._deaths.accuse),
             resting=self._deaths.resting,
             generation=lambda: configuration.generation,
@@ -116,8 +115,15 @@ class Parts:
         # operations: changes of a running service
         resting = self._deaths.resting
         roll = Roll(board, self.monitor, self.forking, lives, policy=policy, resting=resting)
+        self.spares = Spares(board, lives, self.forking, roll, policy)
         self.reload = Reload(
-            notifier, self.monitor, board, roll, configuration=configuration, adopt=adopt
+            notifier,
+            self.monitor,
+            board,
+            roll,
+            self.spares,
+            configuration=configuration,
+            adopt=adopt,
         )
         self.scaling = Scaling(board, roll)
         recycling = Recycling(board, self.monitor, roll, policy)
@@ -158,32 +164,39 @@ class Parts:
             scaling=self.scaling,
             pausing=self._pausing,
             meditation=self.meditation,
+            takeovers=lambda: self.spares.takeovers,
             policy=policy,
             program=application.version or application.program,
         )
 
-    def on_dead_worker(self, _: object, number: int, status: int) -> None:
-        """Called in cotyledon's supervisor thread, which forks a successor afterwards."""
-        pid = self._board.slot(number).get("pid")
-        self._deaths.on_dead_worker(number, status)
+    def on_dead_worker(self, _: object, cell: int, status: int) -> None:
+        """Called in cotyledon's supervisor thread, which forks a successor afterwards, or the
+        next spare."""
+        slot = self._board.cell(cell)
+        number, pid = slot.number, slot.get("pid")
+        if self._deaths.on_dead_worker(number, status):
+            self.spares.take_over(number)
         self.orphans.end_left_by(number, pid)
         self.forking.forget(number)
         self.monitor.hurry()  # the lead may have to move
 
+    def _on_round(self, now: float) -> None:
+        """Called in the monitor's thread."""
+        self.housekeeping.on_round(now)
+        if not self._board.stopping:
+            self.spares.look()
+
     def _on_ready(self, verdict: Verdict) -> None:
         """Called in the monitor's thread."""
         self.housekeeping.on_ready(verdict)
+        self.spares.keep()
         if os.isatty(STDERR):
             args = self._configuration.args
             LOG.info("%s", terminal.hint(self._binary, sys.argv[0], args, self._program))
 
     def _have_lead_look(self, lead: int) -> None:
         """Called in the monitor's thread: have the lead update the numbers in the row."""
-        slot = self._board.slot(lead)
-        slot.put("looks_wanted", slot.get("looks_wanted") + 1)
-        if pid := slot.get("pid"):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGUSR1)
+        wake(self._board.slot(lead))
 
 
 def _outage(board: Board) -> str:

@@ -107,6 +107,11 @@ def name_actor(text: str, fields: Callable[[], dict[str, str]] = dict) -> None:
     Actor.fields = fields
 
 
+def rename_actor(text: str) -> None:
+    """Name a worker anew, which has another slot. Any thread."""
+    Actor.text = f"{text} "
+
+
 def has_colours() -> bool:
     """Whether stderr gets colours: it is a terminal, and $NO_COLOR is not set (no-color.org)."""
     return os.isatty(STDERR) and not os.environ.get("NO_COLOR")

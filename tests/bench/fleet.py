@@ -56,7 +56,7 @@ class Crowd:
             ServiceGroup(
                 registry,
                 board,
-                0,
+                board.slot(0),
                 host=f"host-{number:05}",
                 binary="compute-launcher",
                 topic="compute",

@@ -165,7 +165,7 @@ def test_what_comes_while_a_connection_is_made_anew_is_handed_out_at_once(
     server = side(threads=1).serve()
     calls.begin(3, "once")
     wait_until(lambda: server.listener._waiting, DEADLINE, "one is in hand, one waits here")
-    shared, seconds = server.listener._shared, iter([1000.0])
+    shared, seconds = server.listener.shared, iter([1000.0])
     read = shared._read
     monkeypatch.setattr(shared, "_read", lambda s=None: read(next(seconds, s)))
     server.lose_connection()

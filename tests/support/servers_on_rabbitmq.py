@@ -102,7 +102,7 @@ class Side:
     @property
     def connection(self) -> Any:
         """The driver's, of the listener."""
-        return self.listener._shared.context.connection
+        return self.listener.shared.context.connection
 
     def lose_connection(self) -> None:
         self.connection.channel.connection.sock.shutdown(2)

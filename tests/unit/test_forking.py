@@ -5,12 +5,14 @@ import inspect
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import cotyledon
 import pytest
 
 from launcher.board.board import Board
+from launcher.board.slot_fields import seconds
 from launcher.supervise.processes import forking
 from launcher.supervise.processes.forking import ForkingManager
 
@@ -85,6 +87,7 @@ def test_a_fork_that_fails_is_tried_again(
             raise error
 
     monkeypatch.setattr(cotyledon.ServiceManager, "_start_worker", fork)
+    manager._board.slot(0).put("pid", 4000)
     manager._start_worker("service", 1)
 
     assert results == []
@@ -104,12 +107,14 @@ def test_nobody_is_forked_in_a_stop(
 
 
 def test_who_is_not_wanted_is_not_forked(
-    manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cotyledon would fork a successor for any worker, wanted or not."""
     monkeypatch.setattr(
         cotyledon.ServiceManager, "_start_worker", lambda *_: pytest.fail("forked")
     )
+    for slot in board.slots():
+        slot.put("pid", 4000 + slot.number)
 
     manager._start_worker("service", 2)
 
@@ -153,3 +158,41 @@ def test_the_pid_is_known_before_the_worker_says_anything(
     process.join(10)
     assert process.exitcode == 0
     assert isinstance(process, multiprocessing.process.BaseProcess)
+
+
+def test_a_spare_is_forked_after_its_pause_and_workers_at_once(
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.want_spares(1, start_timeout=10)
+    forked: list[int] = []
+
+    def fork(self: object, service_id: object, cell: int) -> None:
+        forked.append(cell)
+        board.cell(cell).put("pid", 4000 + cell)
+
+    monkeypatch.setattr(cotyledon.ServiceManager, "_start_worker", fork)
+    spare = board.slot(4)
+    pause = time.monotonic_ns() + seconds(60)
+    board.slot(1).put("not_before", pause)  # a worker keeps its pause itself
+    spare.put("not_before", pause)
+    for _ in range(3):
+        manager._start_worker("service", 7)  # whatever the number that cotyledon names
+    assert forked == [0, 1]
+    spare.put("not_before", 1)
+    manager._start_worker("service", 7)
+    assert forked == [0, 1, 4]
+
+
+def test_a_fork_is_for_the_cell_of_the_slot(
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.want_spares(1, start_timeout=10)
+    board.slot(0).put("pid", 4000)
+    board.slot(4).put("pid", 4004)
+    board.exchange(1, 4)
+    forked: list[int] = []
+    monkeypatch.setattr(
+        cotyledon.ServiceManager, "_start_worker", lambda self, _, cell: forked.append(cell)
+    )
+    manager._start_worker("service", 1)
+    assert forked == [1], "the dead worker's memory is the next spare's"

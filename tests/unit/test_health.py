@@ -10,7 +10,7 @@ from launcher.board.states import Step, Wait, Wanted, WorkerState
 from launcher.supervise.watch.health import Verdict, assess
 from launcher.supervise.watch.suspicion import is_late
 
-EMPTY, STARTING, SERVING, STOPPING = WorkerState
+EMPTY, STARTING, SERVING, STOPPING, SPARE = WorkerState
 NOW = 1_000 * SECOND
 TASKS = ("probe", "report", "update_available_resource")
 

@@ -30,7 +30,7 @@ def lock_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def leads(board: Board, lock_file: Path) -> Iterator[tuple[Lead, Lead]]:
-    pair = Lead(board, 0, lock_file), Lead(board, 1, lock_file)
+    pair = Lead(board, board.slot(0), lock_file), Lead(board, board.slot(1), lock_file)
     yield pair
     for lead in pair:
         lead.release()
@@ -41,7 +41,7 @@ def leading_process(board: Board, lock_file: Path) -> Iterator[int]:
     """A process in slot 0 that is the lead, and hangs."""
     pid = os.fork()
     if pid == 0:
-        lead = Lead(board, 0, lock_file)
+        lead = Lead(board, board.slot(0), lock_file)
         while not lead.held:
             lead.update(busy=False)
         board.slot(0).put("beats", 1)
@@ -103,7 +103,7 @@ def test_nobody_leads_when_nobody_is_appointed(board: Board, leads: tuple[Lead, 
 
 
 def test_the_lead_passes_on_when_its_process_is_killed(board: Board, lock_file: Path) -> None:
-    successor = Lead(board, 1, lock_file)
+    successor = Lead(board, board.slot(1), lock_file)
     board.appoint(0)
     with leading_process(board, lock_file):
         board.appoint(1)
@@ -118,7 +118,7 @@ def test_the_lead_passes_on_when_its_process_is_killed(board: Board, lock_file: 
 
 def test_a_stopped_process_keeps_the_lead(board: Board, lock_file: Path) -> None:
     """The master may take it for dead; until it is, it might go on with its task."""
-    successor = Lead(board, 1, lock_file)
+    successor = Lead(board, board.slot(1), lock_file)
     board.appoint(0)
     with leading_process(board, lock_file) as pid:
         os.kill(pid, signal.SIGSTOP)
@@ -172,7 +172,7 @@ def test_a_lead_that_cannot_take_the_lock_says_who_has_it(
     board: Board, lock_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    lead = Lead(board, 0, lock_file, clock)
+    lead = Lead(board, board.slot(0), lock_file, clock)
     board.appoint(0)
     with lock_file.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -196,7 +196,7 @@ def test_a_lead_that_cannot_take_the_lock_says_who_has_it(
 
 def test_who_is_not_appointed_any_more_is_not_blocked(board: Board, lock_file: Path) -> None:
     clock = Clock()
-    lead = Lead(board, 0, lock_file, clock)
+    lead = Lead(board, board.slot(0), lock_file, clock)
     board.appoint(0)
     with lock_file.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -230,7 +230,7 @@ def test_a_lead_without_descriptors_says_so_and_tries_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     clock = Clock()
-    lead = Lead(board, 0, lock_file, clock)
+    lead = Lead(board, board.slot(0), lock_file, clock)
     board.appoint(0)
     with no_descriptors():
         for clock.now in (0.0, 1.0):
@@ -250,7 +250,7 @@ def test_a_lead_without_descriptors_says_so_and_tries_again(
 def test_a_lead_without_descriptors_whose_lock_was_removed_stays_it(
     board: Board, lock_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lead = Lead(board, 0, lock_file)
+    lead = Lead(board, board.slot(0), lock_file)
     board.appoint(0)
     lead.update(busy=False)
     lock_file.unlink()

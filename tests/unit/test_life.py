@@ -12,17 +12,25 @@ from launcher.supervise.processes.restarts import Death
 LEFT = Death(0.0, 0, 1.0)
 BROKEN = Death(0.0, 1, 0.0, reason="no luck", place="in step init_host")
 
-N, W, S, R, A, C = Wanted
-FORK, PROVE, SERVE, LEAVE, DRAIN = Move.FORK, Move.PROVE, Move.SERVE, Move.LEAVE, Move.DRAIN
+N, W, S, R, A, C, P = Wanted
+WAIT, FORK, PROVE, SERVE, LEAVE, DRAIN = (
+    Move.WAIT,
+    Move.FORK,
+    Move.PROVE,
+    Move.SERVE,
+    Move.LEAVE,
+    Move.DRAIN,
+)
 
 
 @pytest.mark.parametrize(
     ("state", "moves"),
-    [  #           NOBODY    WORKER SUCCESSOR RENEWAL ADDITION CANDIDATE
-        ("EMPTY", (Move.NONE, FORK, FORK, FORK, FORK, FORK)),
-        ("STARTING", (LEAVE, PROVE, LEAVE, LEAVE, PROVE, PROVE)),
-        ("SERVING", (LEAVE, SERVE, LEAVE, LEAVE, SERVE, SERVE)),
-        ("STOPPING", (DRAIN, DRAIN, DRAIN, DRAIN, DRAIN, DRAIN)),
+    [  #           NOBODY    WORKER SUCCESSOR RENEWAL ADDITION CANDIDATE SPARE
+        ("EMPTY", (Move.NONE, FORK, FORK, FORK, FORK, FORK, FORK)),
+        ("STARTING", (LEAVE, PROVE, LEAVE, LEAVE, PROVE, PROVE, PROVE)),
+        ("SERVING", (LEAVE, SERVE, LEAVE, LEAVE, SERVE, SERVE, SERVE)),
+        ("STOPPING", (DRAIN, DRAIN, DRAIN, DRAIN, DRAIN, DRAIN, DRAIN)),
+        ("SPARE", (LEAVE, WAIT, LEAVE, LEAVE, WAIT, WAIT, WAIT)),
     ],
 )
 def test_what_happens_next(state: str, moves: tuple[Move, ...]) -> None:
@@ -38,6 +46,7 @@ def test_what_happens_next(state: str, moves: tuple[Move, ...]) -> None:
         (R, (Ending.LEFT, C), (Ending.LEFT, C)),
         (A, (Ending.FAILED, A), (Ending.DIED, A)),
         (C, (Ending.FAILED, W), (Ending.DIED, C)),
+        (P, (Ending.DIED, P), (Ending.DIED, P)),
     ],
 )
 def test_what_follows_an_end(

@@ -25,7 +25,15 @@ SECTIONS = {
     ],
     CONCEPTS: [
         *("NAME", "DESCRIPTION", "START AND READINESS", "STATES", "LATE WORKERS AND DEATHS"),
-        *("CALLS", "REDELIVERY", "DRAIN", "RELOAD AND SCALING", "STATUS", "CONTROL SOCKET"),
+        *(
+            "SPARES",
+            "CALLS",
+            "REDELIVERY",
+            "DRAIN",
+            "RELOAD AND SCALING",
+            "STATUS",
+            "CONTROL SOCKET",
+        ),
         *("HEALTH", "METRICS", "RABBITMQ", "DATABASES", "FLEET", "CONDUCTOR"),
         *("MANAGERS", "FOREIGN PROGRAMS", "RUNNING OPENSTACK SERVICES"),
         *("DEVELOPMENT", "SYSTEMD"),

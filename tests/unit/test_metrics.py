@@ -48,7 +48,7 @@ def test_workers_are_counted_by_state() -> None:
         for (name, labels), value in found.items()
         if name == "launcher_workers"
     }
-    assert states == {"empty": 0, "starting": 1, "serving": 2, "stopping": 0}
+    assert states == {"empty": 0, "starting": 1, "serving": 2, "stopping": 0, "spare": 0}
     assert found["launcher_workers_wanted", ()] == 3
     assert found["launcher_ready", ()] == 1
     assert found["launcher_time_to_ready_seconds", ()] == 0.9

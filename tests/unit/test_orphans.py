@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from launcher.supervise.policy import Policy
-from launcher.supervise.processes import orphans
-from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.processes.lives import has_ended
+from launcher.supervise.processes.orphans import GRACE_SECONDS, Orphans
 from tests.support.waiting import wait_until
 from tests.unit.test_forked_children import in_a_worker
 
@@ -137,7 +137,7 @@ def test_whoever_is_left_before_the_death_is_known_is_taken_for_no_daemon() -> N
         master = Master()
         victim, left = master.fork(tree)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: not orphans._is_running(victim), SOON, "it is dead")
+        wait_until(lambda: has_ended(victim), SOON, "it is dead")
         master.look()  # before it is buried
         os.waitpid(victim, 0)
         master.look()  # and before that is told
@@ -159,7 +159,7 @@ def test_who_does_not_end_is_killed() -> None:
         master.now = time.monotonic()
         master.look()
         assert all(map(lives, left))
-        master.now += orphans.GRACE_SECONDS
+        master.now += GRACE_SECONDS
         wait_until(pursued(master, left), SOON, "it is gone")
 
     assert in_a_worker(work) == 0
@@ -203,7 +203,7 @@ def test_a_worker_that_is_just_forked_is_nobodys_orphan() -> None:
             pid = os.fork()
             if pid == 0:
                 os._exit(7)
-            wait_until(lambda: not orphans._is_running(pid), SOON, "it has ended")
+            wait_until(lambda: has_ended(pid), SOON, "it has ended")
             master.look()
             master.pids.add(pid)
         master.look()

@@ -56,7 +56,7 @@ class Loops:
         self._made: list[tuple[PeriodicTasks, Lead]] = []
 
     def make(self, **timing: object) -> PeriodicTasks:
-        lead = Lead(self._board, self._slot.number, self._lock_file)
+        lead = Lead(self._board, self._slot, self._lock_file)
         settled = Timing(**{"fuzzy_delay": 0, **timing})  # type: ignore[arg-type]
         self._made.append(
             (PeriodicTasks(self._board, self._slot, lead, settled, self.counters.of(0)), lead)
@@ -439,7 +439,7 @@ def test_one_that_is_to_be_the_lead_looks_until_the_last_one_has_given_it_up(
 ) -> None:
     """Though it has seen that the host-wide task has just run, and nothing is due for an hour."""
     board.appoint(1)
-    former = Lead(board, 1, tmp_path / "lead.lock")
+    former = Lead(board, board.slot(1), tmp_path / "lead.lock")
     former.update(busy=False)
     assert former.held
     board.note_host_task(1, time.monotonic_ns())

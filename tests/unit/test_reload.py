@@ -39,6 +39,10 @@ class World:
             self,  # type: ignore[arg-type]
             self.board,
             SimpleNamespace(turn=self.turn, replace_all=self.replace_all, scale=self.scale),  # type: ignore[arg-type]
+            SimpleNamespace(  # type: ignore[arg-type]
+                dismiss=lambda: self.log.append("no spares"),
+                keep=lambda: self.log.append("spares"),
+            ),
             configuration=self,  # type: ignore[arg-type]
             adopt=lambda: self.log.append("adopt"),
         )
@@ -86,14 +90,17 @@ def world() -> World:
 
 def test_workers_are_replaced_before_the_master_takes_the_configuration(world: World) -> None:
     assert world.reload.request().result(SOON) is None
-    assert world.log == ["RELOADING", "check", "roll", "take", "adopt", "scale 3", "READY"]
+    assert world.log == [
+        *("RELOADING", "check", "no spares", "roll", "take", "adopt", "scale 3"),
+        *("spares", "READY"),
+    ]
     assert world.remark == ""
 
 
 def test_what_can_change_at_once_needs_no_roll(world: World) -> None:
     world.needed = False
     assert world.reload.request().result(SOON) is None
-    assert world.log == ["RELOADING", "check", "mutate", "adopt", "READY"]
+    assert world.log == ["RELOADING", "check", "mutate", "adopt", "spares", "READY"]
 
 
 def test_all_that_ask_during_one_are_served_by_one_more(world: World) -> None:
@@ -122,7 +129,7 @@ def test_one_that_fails_leaves_all_as_it_is_and_says_why(world: World, error: Ex
     told = world.reload.request().result(SOON)
     assert told is not None
     assert str(error) in str(told)
-    assert world.log == ["RELOADING", "check", "READY"]
+    assert world.log == ["RELOADING", "check", "spares", "READY"]
     assert str(error) in world.remark
 
     world.error = None

@@ -19,6 +19,7 @@ def service() -> Any:
     made._stop, made._start_ended, made._hurry = (threading.Event() for _ in range(3))
     made._tracker = SimpleNamespace(in_hand=list)
     made._slot = SimpleNamespace(drain=lambda seconds: None, put=lambda word, value: None)
+    made._sequence = SimpleNamespace(spare=SimpleNamespace(wake=lambda: None))
     made._drain_timeout, made._undo = 60.0, ExitStack()
     return made
 

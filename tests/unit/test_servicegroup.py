@@ -125,7 +125,7 @@ def groups(board: Board, registry: Registry) -> list[ServiceGroup]:
         ServiceGroup(
             registry,  # type: ignore[arg-type]
             board,
-            number,
+            board.slot(number),
             host="node-1",
             binary="compute-launcher",
             topic="compute",

@@ -6,7 +6,7 @@ import pytest
 
 from launcher.board.states import ImpossibleTransition, Step, WorkerState, check
 
-EMPTY, STARTING, SERVING, STOPPING = WorkerState
+EMPTY, STARTING, SERVING, STOPPING, SPARE = WorkerState
 POSSIBLE = {
     (EMPTY, EMPTY),
     (EMPTY, STARTING),
@@ -16,6 +16,10 @@ POSSIBLE = {
     (SERVING, STOPPING),
     (SERVING, EMPTY),
     (STOPPING, EMPTY),
+    (STARTING, SPARE),
+    (SPARE, STARTING),
+    (SPARE, STOPPING),
+    (SPARE, EMPTY),
 }
 
 

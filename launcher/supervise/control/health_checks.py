@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from launcher.board.slot_fields import SECOND, SlotView
-from launcher.board.states import WorkerState
+from launcher.board.states import Wanted, WorkerState
 from launcher.supervise.processes.restarts import RecentDeaths
 from launcher.supervise.watch.observation import Observation
 from launcher.supervise.watch.suspicion import is_late, task_name
@@ -100,7 +100,8 @@ def _bus(slot: SlotView, seen: Observation, ttl: float) -> Check:
     """
     at = slot.probe_ok_at or seen.now
     status = PASS
-    if slot.state is not WorkerState.SERVING or slot.probe_failing_since:
+    waits = slot.wanted is Wanted.SPARE  # also while it starts: the workers go on without
+    if not (waits or slot.state is WorkerState.SERVING) or slot.probe_failing_since:
         status = WARN
     when = seen.at - timedelta(seconds=max(0, seen.now - at) / SECOND)
     check = _check(seen, status, slot, time=_shown(when), ttl=ttl)

@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     :ivar restarts: deaths after which a worker started again, by slot and kind.
     :ivar recycled: workers that were replaced at a limit, by slot and limit.
     :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
-    :ivar immortal_objects: see `SharedHeap`.
+    :ivar immortal_objects: see `SharedHeap`. :ivar takeovers: see `Spares`.
     :ivar tasks: names of the workers' tasks, by their number. :ivar program: what it is and which
         version, if a foreign program runs.
     """
@@ -49,6 +49,7 @@ class Facts(NamedTuple):
     ready_seconds: float | None
     immortal_objects: int
     recycled: Mapping[tuple[int, str], int] = {}
+    takeovers: int = 0
     tasks: Sequence[str] = ()
     program: str = ""
 
@@ -82,6 +83,8 @@ class Exposition:
         yield _counter(
             "lead_changes", "Times that another worker became the lead.", facts.lead_changes
         )
+        text = "Times that a spare has replaced a worker that died."
+        yield _counter("takeovers", text, facts.takeovers)
 
     def _workers(self) -> Iterator[Metric]:
         slots = self._facts.seen.slots

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from launcher import __version__
-from launcher.board.board import CAPACITY, Board
+from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
@@ -48,6 +48,7 @@ class Routes:
         recycling: Recycling,
         pausing: Pausing,
         meditation: Meditation,
+        takeovers: Callable[[], int],
         policy: InForce,
         program: str,
     ) -> None:
@@ -65,6 +66,7 @@ class Routes:
         self._recycling = recycling
         self._pausing = pausing
         self._meditation = meditation
+        self._takeovers = takeovers
         self._policy = policy
 
     def routes(self) -> RouteTable:
@@ -137,10 +139,11 @@ class Routes:
         facts = metrics.Facts(
             binary=self._binary,
             seen=self._monitor.observation,
-            counted=self._counters.read(CAPACITY),
+            counted=self._counters.read(),
             restarts=dict(self._deaths.restarts_by_kind),
             recycled=self._recycling.counts.copy(),
             lead_changes=self._monitor.lead_changes,
+            takeovers=self._takeovers(),
             ready_seconds=self._monitor.ready_seconds,
             tasks=self._policy().tasks,
             program=self._program,

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 
 from launcher import __version__
-from launcher.board.board import CAPACITY, Board
+from launcher.board.board import Board
 from launcher.board.counters import CALL, TASK, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
@@ -77,7 +77,7 @@ class Status:
         application = self._application
         if not application.program:
             return None
-        counted = self._counters.read(CAPACITY)
+        counted = self._counters.read()
         return {
             "name": application.program,
             "version": application.version or None,

@@ -75,6 +75,8 @@ class Recycling:
         if self._running or now < self._not_before or not limits.any() or not self._may():
             return
         for slot in self._monitor.observation.slots:
+            if self._board.is_spare(slot.slot):
+                return  # they come last
             if reason := self._reason(slot, limits, now):
                 self._running = True
                 threading.Thread(

@@ -20,6 +20,7 @@ from launcher.errors import (
 )
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.roll import Roll
+from launcher.supervise.operations.spares import Spares
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
 
@@ -37,6 +38,7 @@ class Reload:
         monitor: Monitor,
         board: Board,
         roll: Roll,
+        spares: Spares,
         *,
         configuration: Configuration,
         adopt: Callable[[], object],
@@ -46,6 +48,7 @@ class Reload:
         self._monitor = monitor
         self._board = board
         self._roll = roll
+        self._spares = spares
         self._configuration = configuration
         self._adopt = adopt
         # The last configured number in effect. None: the program's, which no reload has read yet.
@@ -119,6 +122,7 @@ class Reload:
             LOG.exception("reload failed")
         if error:
             LOG.error("reload failed, %s", error)
+        self._spares.keep()
         self._monitor.remark = remark
         self._notifier.reloaded()
         return error
@@ -137,6 +141,7 @@ class Reload:
 
     def _apply(self) -> None:
         if self._configuration.check() or self._configured_otherwise():
+            self._spares.dismiss()
             self._roll.replace_all()
             self._configuration.take()
         else:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from launcher.board.board import Board
 from launcher.board.states import Wait, Wanted, WorkerState
@@ -129,7 +130,7 @@ class Roll:
             idle = sum(
                 slot.number in self._resting or slot.get("waiting") == Wait.REFUSED
                 for slot in self._board.slots()
-                if slot.number != surge and slot.state is not WorkerState.SERVING
+                if slot.number in range(workers) and slot.state is not WorkerState.SERVING
             )
             return self._board.serving() + idle >= wanted
 
@@ -189,19 +190,24 @@ class Roll:
 
     def _shrink(self, workers: int) -> None:
         surplus = range(workers, self._board.workers)
-        self._mark_changing(*surplus)
-        self._lives.want(Wanted.NOBODY, surplus)
-        self._board.want(workers, self._policy().start_timeout)
-        self._await_departures(surplus)
-        self._board.trim()
+        timeout = self._policy().start_timeout
+        self._send_away(surplus, partial(self._board.want, workers, timeout))
+
+    def dismiss_spares(self) -> None:
+        """Have all spares leave, and want none."""
+        spares = [slot.number for slot in self._board.spares()]
+        self._send_away(spares, partial(self._board.want_spares, 0, 0.0))
 
     def _dismiss(self, surge: int) -> None:
         """Have the surge leave, unless it has died already."""
-        self._mark_changing(surge)
-        if self._board.wants(surge):
-            self._lives.want(Wanted.NOBODY, [surge])
-            self._board.dismiss_surge()
-            self._await_departures([surge])
+        leaving = [surge] if self._board.wants(surge) else []
+        self._send_away(leaving, self._board.dismiss_surge)
+
+    def _send_away(self, slots: Sequence[int], want_fewer: Callable[[], None]) -> None:
+        self._mark_changing(*slots)
+        self._lives.want(Wanted.NOBODY, slots)
+        want_fewer()
+        self._await_departures(slots)
         if not self._board.stopping:
             self._board.trim()
 

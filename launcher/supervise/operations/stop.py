@@ -15,6 +15,7 @@ from launcher.board.board import Board
 from launcher.board.states import WorkerState
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.policy import InForce
+from launcher.supervise.processes.lives import has_ended
 from launcher.supervise.watch.notify import Notifier
 
 LOG = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Stop:
         children = self._living_workers()
         self._kill(children)
         end = time.monotonic() + LAST_RESORT_SECONDS
-        while not all(map(_has_ended, children)) and time.monotonic() < end:
+        while not all(map(has_ended, children)) and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
 
     def _living_workers(self) -> list[int]:
@@ -176,7 +177,7 @@ class Stop:
         """One after the other, while there is time: together, their stacks would be one jumble."""
         for pid in children:
             self._abort(pid)
-            while not _has_ended(pid):
+            while not has_ended(pid):
                 if time.monotonic() >= self._kill_at:
                     return
                 time.sleep(ABORT_LOOK_SECONDS)
@@ -239,12 +240,4 @@ def living_children(board: Board) -> list[int]:
         pids = [child.pid for child in psutil.Process(os.getpid()).children()]
     except (psutil.Error, OSError):
         pids = [pid for slot in board.slots() if (pid := slot.get("pid"))]
-    return [pid for pid in pids if not _has_ended(pid)]
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether this child has ended, reaped or not; needs no descriptor (waitid(2))."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
+    return [pid for pid in pids if not has_ended(pid)]

@@ -73,16 +73,18 @@ class Deaths:
         deaths = self._deaths.get(slot)
         return deaths[-1] if deaths else None
 
-    def on_dead_worker(self, number: int, status: int) -> None:
+    def on_dead_worker(self, number: int, status: int) -> bool:
         """Called in cotyledon's supervisor thread, which forks a successor afterwards.
 
         The successor sleeps through a pause itself, so that the other slots are not delayed.
+
+        :returns: whether a spare may take the slot now.
         """
         slot = self._board.slot(number)
         pid, death = slot.get("pid"), self._examine(number, status)
         if self._lives.ended(number, death) is not Ending.DIED:
             self._note_rest(number, 0)  # the end was wanted, or a new configuration failed
-            return
+            return False
         self._keep(number, death)
         self.restarts[number] += 1
         self.restarts_by_kind[number, death.kind] += 1
@@ -102,11 +104,16 @@ class Deaths:
             )
         elif decision.pause:
             LOG.info("worker %d starts again in %.1f s", number, decision.pause)
+        rests = decision.rests or decision.exit_status is not None
+        return not (rests or self._board.is_spare(number))
 
     def _decide(self, number: int) -> restarts.Decision:
+        budget = self._policy().budget
+        if self._board.is_spare(number):  # the workers go on without
+            budget = budget._replace(serve_degraded=True)
         return restarts.decide(
             self._deaths[number],
-            self._policy().budget,
+            budget,
             was_ready=self._was_ready(),
             jitter=random.random(),
             all_alike=self._all_fail_alike(),
@@ -124,8 +131,9 @@ class Deaths:
         """Whether another wanted slot serves, or has not spent its limit."""
         now = time.monotonic_ns()
         others = [slot for slot in self._board.look() if slot.slot != number]
-        wanted = [slot for slot in others if self._board.wants(slot.slot)]
-        return any(
+        wanted = [slot for slot in others if slot.slot < self._board.capacity]
+        wanted = [slot for slot in wanted if self._board.wants(slot.slot)]
+        return self._board.is_spare(number) or any(
             slot.slot not in self.resting
             or (slot.state is WorkerState.SERVING and not is_late(slot, now))
             for slot in wanted

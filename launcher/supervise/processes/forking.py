@@ -16,8 +16,10 @@ from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 import cotyledon
+from cotyledon.types import WorkerId
 
 from launcher.board.board import Board
+from launcher.board.slot import Slot
 
 LOG = logging.getLogger(__name__)
 
@@ -96,16 +98,35 @@ class ForkingManager(cotyledon.ServiceManager):
             time.sleep(LOOK_SECONDS)
 
     def _start_worker(self, service_id: Any, worker_id: Any) -> None:
-        """Called in cotyledon's supervisor thread: fork a worker, and retry a failed fork.
+        """Called in cotyledon's supervisor thread: fork the worker of the first slot that has
+        none, and retry a failed fork. cotyledon calls it once for each that it misses; its number
+        of a process is that of the cell.
 
         An error would end that thread, and no worker would be forked any more. While forks fail,
         the slot's deadline passes, and the monitor acts.
         """
-        self.slot = int(worker_id)
+        slot = next((slot for slot in self._board.slots() if self._misses(slot)), None)
+        if slot is None:
+            return
+        self.slot = slot.number
         try:
-            self._fork(partial(super()._start_worker, service_id, worker_id))
+            self._fork(partial(super()._start_worker, service_id, WorkerId(slot.cell)))
         finally:
             self.slot = NO_SLOT
+
+    def _misses(self, slot: Slot) -> bool:
+        """Whether a slot is to get a process now. That of a spare comes after its pause only."""
+        if slot.get("pid") or not self._board.wants(slot.number):
+            return False
+        waits = self._board.is_spare(slot.number)
+        return not (waits and slot.get("not_before") > time.monotonic_ns())
+
+    def look_for_spares(self) -> None:
+        """Called in each round of the monitor: have a spare forked whose pause is over."""
+        if any(
+            self._misses(spare) and self.slot != spare.number for spare in self._board.spares()
+        ):
+            self.adjust()
 
     def _fork(self, fork: Callable[[], None]) -> None:
         while self._board.wants(self.slot) and not self._board.stopping:

@@ -6,6 +6,7 @@ master wants of the slot when its worker has ended.
     NOBODY     ← an operation wants fewer                 SUCCESSOR  → WORKER
     WORKER     ← the start                                RENEWAL    → CANDIDATE → WORKER
     ADDITION   ← scaling up; WORKER when all are proven   CANDIDATE  ← the surge of a reload
+    SPARE      ← a spare; it exchanges slot and wish with a worker that has died (`Lives.replace`)
 
 The last operation wins; one runs at a time (`Roll.turn`).
 """
@@ -23,6 +24,7 @@ class Move(Enum):
     FORK = "cotyledon forks, and the worker keeps the pause that is left"
     PROVE = "the worker proves itself; if it is late, the monitor ends it"
     SERVE = "the worker serves; if it is late, the monitor ends it"
+    WAIT = "the spare waits for a slot; if it is late, the monitor ends it"
     LEAVE = "the operation that wants it tells the worker to leave"
     DRAIN = "the worker ends its calls and leaves; if it is late, the monitor ends it"
 
@@ -35,12 +37,14 @@ _STAYS = {
     WorkerState.STARTING: Move.PROVE,
     WorkerState.SERVING: Move.SERVE,
     WorkerState.STOPPING: Move.DRAIN,
+    WorkerState.SPARE: Move.WAIT,
 }
 _LEAVES = {
     WorkerState.EMPTY: Move.FORK,  # the process ended before the signal to leave
     WorkerState.STARTING: Move.LEAVE,
     WorkerState.SERVING: Move.LEAVE,
     WorkerState.STOPPING: Move.DRAIN,
+    WorkerState.SPARE: Move.LEAVE,
 }
 MOVES: dict[tuple[WorkerState, Wanted], Move] = {
     (state, wanted): (_LEAVES if wanted in LEAVING else _STAYS)[state]

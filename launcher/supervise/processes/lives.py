@@ -1,7 +1,9 @@
 """Writes what the master wants of each slot: operations and ends of workers come here."""
 
 import logging
+import os
 import threading
+import time
 from collections.abc import Iterable
 
 from launcher.board.board import Board
@@ -10,6 +12,7 @@ from launcher.board.states import Wanted, WorkerState
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.life import LEAVING, MOVES, ON_TRIAL, Ending, Move, after_end
 from launcher.supervise.processes.restarts import Death
+from launcher.supervise.watch.suspicion import is_late
 
 LOG = logging.getLogger(__name__)
 
@@ -85,10 +88,45 @@ class Lives:
             _tell(number, pid, death, ending)
         return ending
 
+    def replace(self, number: int, not_before: int) -> int:
+        """Called in cotyledon's supervisor thread, when the worker of a slot has died: have a
+        spare take the slot, at once. The dead one's cell becomes that of the next spare.
+
+        :param not_before: when the next spare may be forked, monotonic nanoseconds.
+        :returns: the spare's pid; 0: there is none.
+        """
+        with self._lock:
+            for spare in self._board.spares():
+                if _can_take_over(spare):
+                    dead = self._board.slot(number)
+                    self._board.exchange(number, spare.number)
+                    dead.rest_until(not_before)
+                    return spare.get("pid")
+        return 0
+
     def _vacate(self, slot: Slot) -> None:
         slot.vacate(self._policy().start_timeout, not_before=0)
         if not self._board.wants(slot.number):
             slot.put("deadline", 0)  # no worker is expected
+
+
+def _can_take_over(spare: Slot) -> bool:
+    """Whether it waits, is not late, reaches itself through the bus, and has not ended unseen."""
+    pid, view = spare.get("pid"), spare.view()
+    return (
+        (view.state, view.wanted) == (WorkerState.SPARE, Wanted.SPARE)
+        and not (is_late(view, time.monotonic_ns()) or view.probe_failing_since)
+        and spare.get("accused") != pid
+        and not has_ended(pid)
+    )
+
+
+def has_ended(pid: int) -> bool:
+    """Whether this child has ended, waited for or not; needs no descriptor (waitid(2))."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _wanted(slot: Slot) -> Wanted:

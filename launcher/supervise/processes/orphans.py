@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from launcher.supervise.policy import InForce
+from launcher.supervise.processes.lives import has_ended
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Orphans:
             return
         try:
             others = self._other_children()
-            quiet = all(_is_running(pid) for pid in self._workers)
+            quiet = not any(map(has_ended, self._workers))  # cotyledon waits for them
         finally:
             self._forking.release()
         self._looked = now
@@ -153,14 +154,6 @@ class Orphans:
                 LOG.warning("%s does not end of SIGTERM: killed", _describe([case.process]))
                 for process in _family(pid):
                     _send(process, signal.SIGKILL)
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a worker has not ended yet. It stays for cotyledon to wait for."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:  # cotyledon has waited for it
-        return False
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from launcher.board.slot_fields import SECOND, SlotView
-from launcher.board.states import Step, Wait, WorkerState
+from launcher.board.states import Step, Wait, Wanted, WorkerState
 from launcher.supervise.watch.suspicion import Suspicion, task_name
 
 PROBE, REPORT = "probe", "report"  # tasks that every worker has
@@ -43,7 +43,8 @@ def headline(
     """Return the whole line for a service that is not stopping."""
     paused = [slot.slot for slot in slots if slot.state is WorkerState.SERVING and slot.paused]
     taking = max(0, serving - len(paused))
-    summary = f"{taking}/{wanted} workers serving{_saturation(slots)}{_pause(paused)}"
+    more = f"{_spares(slots)}{_saturation(slots)}{_pause(paused)}"
+    summary = f"{taking}/{wanted} workers serving{more}"
     if not found:
         return summary
     starting = f"starting: {serving}/{wanted} serving"
@@ -55,6 +56,11 @@ def _pause(paused: Sequence[int]) -> str:
     if len(paused) == 1:
         return f", worker {paused[0]} paused"
     return f", {len(paused)} paused" if paused else ""
+
+
+def _spares(slots: Sequence[SlotView]) -> str:
+    waiting = sum(slot.state is WorkerState.SPARE for slot in slots)
+    return f", {_count(waiting, 'spare')}" if waiting else ""
 
 
 def _saturation(slots: Sequence[SlotView]) -> str:
@@ -76,7 +82,9 @@ def _details(
     others = [slot for slot in slots if slot not in suspects and slot.slot not in changing]
     yield from (suspicion.sentence(now) for suspicion in late)
     for slot in others:
-        if slot.state is not WorkerState.SERVING:
+        # The workers go on while a spare starts.
+        waits = slot.wanted is Wanted.SPARE and slot.slot not in resting
+        if not (waits or slot.state is WorkerState.SERVING):
             yield describe(slot, now, resting.get(slot.slot, ""))
 
 

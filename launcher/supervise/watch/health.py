@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from launcher.board.board import NO_LEAD
 from launcher.board.slot_fields import SlotView
-from launcher.board.states import WorkerState
+from launcher.board.states import Step, WorkerState
 from launcher.supervise.watch.headline import draining, headline, remarks
 from launcher.supervise.watch.suspicion import Suspicion, suspicions, wedged_since
 
@@ -91,6 +91,7 @@ def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
     """
     for state in (WorkerState.SERVING, WorkerState.STOPPING):
         for slot in slots:
-            if slot.state is state and not slot.left and slot.slot not in late:
+            leads = slot.state is state and slot.step is not Step.SPARE
+            if leads and not slot.left and slot.slot not in late:
                 return slot.slot
     return NO_LEAD

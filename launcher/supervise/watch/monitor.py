@@ -28,6 +28,7 @@ FAST_ROUND_SECONDS = 0.02  # while a worker starts or stops, or is late
 PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
 EXTENSION_SECONDS = 10.0
 UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
+AT_REST = frozenset({WorkerState.SERVING, WorkerState.SPARE})
 
 
 class _Seen(NamedTuple):
@@ -244,7 +245,7 @@ class Monitor:
 
     def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
         doubtful = verdict.late or self._seen.now < self._clock_gaps.respite_until
-        if doubtful or any(slot.state is not WorkerState.SERVING for slot in slots):
+        if doubtful or any(slot.state not in AT_REST for slot in slots):
             return FAST_ROUND_SECONDS
         watchdog = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
         return min(ROUND_SECONDS, watchdog or ROUND_SECONDS)

@@ -37,7 +37,8 @@ def wedged_since(
 
     :param judged_from: monotonic nanoseconds; see `health.assess`.
     """
-    if slot.state is not WorkerState.SERVING or not slot.probe_failing_since:
+    proven = slot.state in {WorkerState.SERVING, WorkerState.SPARE}
+    if not (proven and slot.probe_failing_since):
         return 0
     if slot.waiting in {Wait.REFUSED, Wait.NODE_LOST}:  # so it would be with another worker
         return 0

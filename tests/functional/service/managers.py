@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from launcher.board.board import CAPACITY
 from launcher.compute.compute_manager import ComputeManager
 from launcher.registry.records import ServiceRecord
 from launcher.serve import servicegroup
@@ -214,6 +215,15 @@ class Failing(Traced):
     def post_start_hook(self) -> None:
         super().post_start_hook()
         raise RuntimeError("the hypervisor is on fire")
+
+
+class SpareUnfit(Working):
+    """Serves, but cannot start as a spare."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        super().init_host(service)
+        if self.context.slot >= CAPACITY:
+            raise RuntimeError("no room for a spare")
 
 
 class Periodic(Traced):
