@@ -36,12 +36,14 @@ OURS, BASE, BARE_FORK, FLOOR, COTYLEDON, OSLO_FORK, OSLO_SPAWN = (
     "oslo-fork",
     "oslo-spawn",
 )
+SPARE = "spare"  # ours, with a spare worker
 STOCK = "stock"  # the program itself, in the case "program"
 NOVA = "nova"  # its objects, in the case "fleet"
 PEER = f"{shlex.quote(sys.executable)} -m tests.bench.peers"
 LAUNCHER = f'{shlex.quote(str(SCRIPTS / "compute-launcher"))} --config-file="$HOME/launcher.conf"'
 COMMANDS = {
     OURS: LAUNCHER,
+    SPARE: LAUNCHER,
     BASE: LAUNCHER,
     BARE_FORK: f'{PEER}.bare_fork "$HOME/launcher.conf"',
     FLOOR: f'{PEER}.floor "$HOME/launcher.conf"',

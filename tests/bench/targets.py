@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.bench.record import Record, Results, significant
-from tests.bench.systems import BARE_FORK, BASE, FLOOR, NOVA, OSLO_SPAWN, OURS, STOCK
+from tests.bench.systems import BARE_FORK, BASE, FLOOR, NOVA, OSLO_SPAWN, OURS, SPARE, STOCK
 
 UNIX = "ours, unix"
 
@@ -147,6 +147,8 @@ def _targets() -> Iterator[Target]:
     yield Target(2, "memory, USS of a worker more: ours / floor", 1.15, find)
     find = ratio("recovery", "one killed", 4, OURS, BARE_FORK)
     yield Target(3, "recovery, one killed: ours / bare fork of ours", 1.3, find)
+    find = ratio("recovery", "one killed", 4, SPARE, OURS)
+    yield Target(3, "recovery, one killed: ours with a spare / without", 0.4, find)
     for what in ("one killed", "all killed", "all killed twice in a row"):
         find = ratio("recovery", what, 4, OURS, FLOOR)
         yield Target(3, f"recovery, {what}: ours / floor", 1.3, find)
