@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.directories import paths
 from launcher.errors import NoReport
 from launcher.supervise.control import guru_reports
 from launcher.supervise.control.guru_reports import Meditation
+from launcher.writing import guru_report
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 
@@ -102,3 +104,18 @@ def test_all_who_wait_are_told_that_there_is_none(
             with pytest.raises(NoReport, match=r"^worker 0 has written no report within 1 s"):
                 one.result(SOON)
     assert reports._awaited == {}
+
+
+def test_one_wrong_option_takes_no_stack_with_it() -> None:
+    """oslo.reports gives the whole report up. The option may be one of a foreign program."""
+    option = cfg.StrOpt("guru_test", default="$there_is_none")
+    cfg.CONF.register_opt(option)
+    try:
+        text = guru_report.report("compute-launcher", {"Board": lambda: "state = SERVING"})
+        broken = guru_report.report("compute-launcher", {"Board": lambda: str(1 / 0)})
+    finally:
+        cfg.CONF.unregister_opt(option)
+    assert "test_one_wrong_option_takes_no_stack_with_it" in text
+    assert "state = SERVING" in text
+    assert "cannot be made: TemplateSubstitutionError" in text
+    assert "cannot be made: ZeroDivisionError" in broken
