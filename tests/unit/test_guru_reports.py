@@ -117,5 +117,5 @@ def test_one_wrong_option_takes_no_stack_with_it() -> None:
         cfg.CONF.unregister_opt(option)
     assert "test_one_wrong_option_takes_no_stack_with_it" in text
     assert "state = SERVING" in text
-    assert "cannot be made: TemplateSubstitutionError" in text
+    assert "cannot be made: NoSuchOptError" in text
     assert "cannot be made: ZeroDivisionError" in broken
