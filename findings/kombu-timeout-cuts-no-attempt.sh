@@ -1,8 +1,8 @@
 #!/bin/sh
-# kombu 5.7.0: Connection.ensure_connection(timeout=…) is the "Maximum amount of time in seconds to
-# spend attempting to connect, total over all retries". It is looked at between attempts only. Neither
-# the pause before the next attempt nor an attempt itself is cut: with a limit of 1 s, a pause of 4 s
-# takes 4 s, and a server that accepts and says nothing takes the 5 s of connect_timeout.
+# kombu 5.7.0: Connection.ensure_connection(timeout=…) is documented as the time that all attempts to
+# connect may take together. It is looked at between attempts only. Neither the pause before the next
+# attempt nor an attempt itself is cut: with a limit of 1 s, a pause of 4 s takes 4 s, and a server
+# that accepts and says nothing takes the 5 s of connect_timeout.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

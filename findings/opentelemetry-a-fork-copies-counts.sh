@@ -1,10 +1,9 @@
 #!/bin/sh
-# opentelemetry-sdk 1.45.2 makes itself new in a forked child: another service.instance.id ("to uniquely
-# identify each service instance [...] regenerated automatically when the process PID changes (e.g.
-# after a fork)"), queues of spans empty. Counters and histograms are not: the child goes on from what
-# its parent had counted, under its own id, and with the parent's start time. So what a master counts
-# before it forks is counted once more for each worker: 5 calls in the master and 1 in each of two
-# workers are 17 in the sum over the instances, not 7.
+# opentelemetry-sdk 1.45.2 makes itself new in a forked child: another service.instance.id, as its
+# documentation promises for a new process number, and queues of spans empty. Counters and histograms
+# are not: the child goes on from what its parent had counted, under its own id, and with the parent's
+# start time. So what a master counts before it forks is counted once more for each worker: 5 calls in
+# the master and 1 in each of two workers are 17 in the sum over the instances, not 7.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/bin/sh
-# opentelemetry-sdk 1.45.2: the specification (Common Configuration Specification, Numeric) says of a
-# value outside of the valid range "the implementation SHOULD generate a warning and gracefully ignore
-# the setting". Letters for a queue's size are so ignored. A size or an interval of -5 is not, nor are
-# letters for a span's limits: ValueError, and a program whose environment has one does not start.
+# opentelemetry-sdk 1.45.2: the specification (Common Configuration Specification, Numeric) advises to
+# warn of a number out of its range and to go on as if it were not set. Letters for a queue's size are
+# so ignored. A size or an interval of -5 is not, nor are letters for a span's limits: ValueError, and
+# a program whose environment has one does not start.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

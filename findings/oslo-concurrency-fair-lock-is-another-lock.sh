@@ -1,9 +1,9 @@
 #!/bin/sh
 # oslo.concurrency 7.6.1: lockutils.lock(fair=True) differs from fair=False, by its documentation, in
-# the order only ("contending lockers will get the lock in the order in which they tried to acquire
-# it"). It differs in what it locks as well: the thread that has the fair lock gets it again, at any
-# depth. The usual lock keeps that thread out as it does others. So a function that must not run inside
-# itself (called anew by a callback, say) does so once its lock is made fair.
+# the order only: who came first gets the lock first. It differs in what it locks as well: the thread
+# that has the fair lock gets it again, at any depth. The usual lock keeps that thread out as it does
+# others. So a function that must not run inside itself (called anew by a callback, say) does so once
+# its lock is made fair.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/bin/sh
-# oslo.concurrency 7.6.1: processutils.execute(timeout=…) raises subprocess.TimeoutExpired when the time
-# is over, as it says ("If timeout is reached, subprocess.TimeoutExpired is raised"). The command goes
-# on, and the caller has nothing to end it with, unless it had asked for the process by on_execute.
-# subprocess.run(), whose exception it is, says "If the timeout expires, the child process will be
-# killed and waited for". So a periodic task whose command hangs leaves one more of them each time.
+# oslo.concurrency 7.6.1: processutils.execute(timeout=…) raises subprocess.TimeoutExpired when the
+# time is over, as its documentation says. The command goes on, and the caller has nothing to end it
+# with, unless it had asked for the process by on_execute. subprocess.run(), whose exception it is,
+# promises to kill the child then and to wait for its end. So a periodic task whose command hangs
+# leaves one more of them each time.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,9 @@
 #!/bin/sh
-# oslo.concurrency 7.6.1: lockutils.lock(external=True) is to hold over processes: "if two different
-# workers both run a method [...] only one of them will execute at a time". Its file is named after the
-# lock with each / made a _, so the locks disk/1 and disk_1 have one file, and the kernel gives up a
-# process's lock of a file when any descriptor of that file is closed. A process that holds disk/1 and
-# takes and gives back disk_1 has lost disk/1 without knowing: another one gets it. With disk_2 in
-# between it keeps disk/1.
+# oslo.concurrency 7.6.1: lockutils.lock(external=True) is documented to hold over processes: one
+# worker at a time is in what it guards. Its file is named after the lock with each / made a _, so the
+# locks disk/1 and disk_1 have one file, and the kernel gives up a process's lock of a file when any
+# descriptor of that file is closed. A process that holds disk/1 and takes and gives back disk_1 has
+# lost disk/1 without knowing: another one gets it. With disk_2 in between it keeps disk/1.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/bin/sh
 # oslo.config 10.7.0: a MultiOpt that is set in the environment has a value for each character. Its
-# documentation says "The opt value is a list containing all the values specified", and that of the
-# environment says that variables "are checked for any configuration data". A MultiOpt of integers
-# becomes its digits, without an error: 12 is [1, 2]. A ListOpt is read as it should be.
+# documentation promises a list of the values that were given, and that of the environment excepts no
+# kind of option. A MultiOpt of integers becomes its digits, without an error: 12 is [1, 2]. A ListOpt
+# is read as it should be.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

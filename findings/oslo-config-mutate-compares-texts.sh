@@ -1,9 +1,9 @@
 #!/bin/sh
-# oslo.config 10.7.0: mutate_config_files() returns "{(None or 'group', 'optname'): (old_value,
-# new_value), ... }" and gives it to its hooks. What it compares are the texts of the files, not the
-# values that the options have. So a hook is told of a change that there is none of, when the
-# environment outranks the file, and not told of one that there is, when an option's value comes from
-# another option ($state).
+# oslo.config 10.7.0: mutate_config_files() is documented to return each changed option's old and new
+# value, and gives that to its hooks. What it compares are the texts of the files, not the values that
+# the options have. So a hook is told of a change that there is none of, when the environment outranks
+# the file, and not told of one that there is, when an option's value comes from another option
+# ($state).
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

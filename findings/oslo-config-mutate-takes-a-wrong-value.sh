@@ -1,8 +1,8 @@
 #!/bin/sh
-# oslo.config 10.7.0: mutate_config_files() says ":raises: Error if reloading fails", and
-# reload_config_files() "False if reload configure files failed". Both take a file in which an option
-# of integers is `two`: the one raises nothing and tells its hooks of the new value, the other returns
-# True. The right value that the service had is gone, and the next reading of the option raises
+# oslo.config 10.7.0: by its documentation mutate_config_files() raises Error when it cannot reload,
+# and reload_config_files() returns False then. Both take a file in which an option of integers is
+# `two`: the one raises nothing and tells its hooks of the new value, the other returns True. The
+# right value that the service had is gone, and the next reading of the option raises
 # ConfigFileValueError, wherever that is: a running service breaks later by a slip of the pen.
 set -eu
 folder=$(mktemp -d)

@@ -1,9 +1,9 @@
 #!/bin/sh
 # oslo.config 10.7.0: an option that was renamed is still read under its old name from a file, with a
 # warning. Under its old name in the environment it is not read, and nobody says so: the option has
-# its default. The documentation of `deprecated_name` says "Acts like an alias", that of the
-# environment "The environment is checked after command line options, but before configuration files".
-# So a unit's Environment=OS_DEFAULT__OLD=… loses its effect with the release that renames the option.
+# its default. By the documentation `deprecated_name` is one more name of the option, and the
+# environment ranks between the command line and the files. So a unit's Environment=OS_DEFAULT__OLD=…
+# loses its effect with the release that renames the option.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,8 +2,8 @@
 # oslo.config 10.7.0: a file that was named and is missing ends the program with
 # ConfigFilesNotFoundError. A source that was named (config_source) and is away does not: its server
 # answers 503, or its group has no driver, or one that there is none of. The program starts, and each
-# option of that source, such as a transport_url, has its default. An error is logged, but at that time
-# a service has not set up its log yet. (The driver's documentation has `uri` under "Required options".)
+# option of that source, such as a transport_url, has its default. An error is logged, but at that
+# time a service has not set up its log yet. (The driver's documentation says that it needs `uri`.)
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

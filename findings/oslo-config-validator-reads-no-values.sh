@@ -1,8 +1,8 @@
 #!/bin/sh
-# oslo.config 10.7.0: oslo-config-validator is, by its manual, "a utility for verifying that the
-# entries in a config file are correct". It reads names only. A file whose every value is wrong (an
-# integer of letters, a boolean of neither, a choice that there is none of, a port above the highest)
-# is accepted with status 0, though the options' types are known to it. A name that is wrong is found.
+# oslo.config 10.7.0: oslo-config-validator is there, by its manual, to find out whether what a file
+# sets is right. It reads names only. A file whose every value is wrong (an integer of letters, a
+# boolean of neither, a choice that there is none of, a port above the highest) is accepted with
+# status 0, though the options' types are known to it. A name that is wrong is found.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/bin/sh
-# oslo.context 6.5.0: to_dict() ("Return a dictionary of context attributes") and from_dict() ("Construct
-# a context object from a provided dictionary") are how a context crosses oslo.messaging's bus.
-# from_dict() reads user_name, project_name and the names of the domains; to_dict() never writes them,
-# nor the attributes of a service that calls for a user. get_logging_values() has the names. So the
-# server of a call has None for each, and a log format with %(user_name)s has it on one side only.
+# oslo.context 6.5.0: to_dict(), documented to give a context's attributes, and from_dict(),
+# documented to make a context of them, are how a context crosses oslo.messaging's bus. from_dict()
+# reads user_name, project_name and the names of the domains; to_dict() never writes them, nor the
+# attributes of a service that calls for a user. get_logging_values() has the names. So the server of
+# a call has None for each, and a log format with %(user_name)s has it on one side only.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

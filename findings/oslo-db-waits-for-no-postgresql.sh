@@ -1,10 +1,10 @@
 #!/bin/sh
-# oslo.db 18.1.1 waits for a database server at the start, [database] max_retries times ("Maximum
-# number of database connection retries during startup"). With MariaDB's driver it does. With
-# PostgreSQL's it gives up at the first attempt, and raises no DBConnectionError but SQLAlchemy's
-# OperationalError: it knows a server that is away by the words "could not connect to server", which
-# the client libraries of today do not say. So it is with psycopg 3.3.9 and with psycopg2 2.9.13. A
-# service that comes up before its PostgreSQL fails; with MariaDB it waits.
+# oslo.db 18.1.1 waits for a database server at the start: [database] max_retries is, as documented,
+# the limit of these attempts. With MariaDB's driver it does. With PostgreSQL's it gives up at the
+# first attempt, and raises no DBConnectionError but SQLAlchemy's OperationalError: it knows a server
+# that is away by a text that the client libraries of today do not say. So it is with psycopg 3.3.9
+# and with psycopg2 2.9.13. A service that comes up before its PostgreSQL fails; with MariaDB it
+# waits.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

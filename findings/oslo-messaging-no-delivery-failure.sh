@@ -1,9 +1,8 @@
 #!/bin/sh
-# oslo.messaging 18.3.1: cast() is documented with ":raises: MessageDeliveryFailure if the messaging
-# transport fails to accept the message", each method of Notifier with ":raises: MessageDeliveryFailure".
-# Neither raises it when the broker is away. cast() raises OperationalError of kombu, which is no
-# MessagingException. info() raises nothing: it returns as if it had sent, and a caller that keeps what
-# was not delivered never learns of it.
+# oslo.messaging 18.3.1: cast() is documented to raise MessageDeliveryFailure when the transport does
+# not take the message, and so is each method of Notifier. Neither raises it when the broker is away.
+# cast() raises OperationalError of kombu, which is no MessagingException. info() raises nothing: it
+# returns as if it had sent, and a caller that keeps what was not delivered never learns of it.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

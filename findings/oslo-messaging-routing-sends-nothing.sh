@@ -1,9 +1,9 @@
 #!/bin/sh
-# oslo.messaging 18.3.1 with stevedore 5.10.0: the notification driver `routing`, one of the "Possible
-# values" of [oslo_messaging_notifications] driver, sends nothing, whatever its routing_config says. It
-# makes the drivers that the file names without the arguments that each of them needs, so that none is
-# loaded. info() returns as if all were well; the reason stands in the log only. The driver `log` alone
-# sends the same notification.
+# oslo.messaging 18.3.1 with stevedore 5.10.0: the notification driver `routing`, an offered value of
+# [oslo_messaging_notifications] driver, sends nothing, whatever its routing_config says. It makes the
+# drivers that the file names without the arguments that each of them needs, so that none is loaded.
+# info() returns as if all were well; the reason stands in the log only. The driver `log` alone sends
+# the same notification.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

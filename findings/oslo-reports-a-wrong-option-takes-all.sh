@@ -1,7 +1,7 @@
 #!/bin/sh
-# oslo.reports 3.9.0: one option with a wrong value takes the whole report. setup_autorun() promises
-# that a report is "dumped to stderr or a file in a given dir when the given signal is received". It
-# has each option that is registered, and one of them that cannot be read (here a library's, which the
+# oslo.reports 3.9.0: one option with a wrong value takes the whole report. setup_autorun() is
+# documented to write a report, to stderr or into a folder, whenever the signal comes. The report has
+# each option that is registered, and one of them that cannot be read (here a library's, which the
 # program itself never reads) ends it: no threads, no stacks, no processes, only a traceback and
 # "Unable to run Guru Meditation Report!". That is when one looks for what is wrong with a service.
 set -eu

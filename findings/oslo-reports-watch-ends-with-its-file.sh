@@ -1,10 +1,10 @@
 #!/bin/sh
-# oslo.reports 3.9.0: with file_event_handler ("The path to a file to watch for changes to trigger the
-# reports, instead of signals") a change of the file makes a report. If the file is away for a moment,
-# as when it is written anew by remove and create, the thread that watches ends with an OSError: no
-# later change makes a report until the program starts anew, and the signal is off. The report's name
-# begins with threading.py: the default of service_name, "this program name", is taken from the bottom
-# of the stack, and in this thread that is the module of threads.
+# oslo.reports 3.9.0: with file_event_handler, by its documentation, a change of the file that it
+# names makes a report, in place of the signal. If the file is away for a moment, as when it is
+# written anew by remove and create, the thread that watches ends with an OSError: no later change
+# makes a report until the program starts anew, and the signal is off. The report's name begins with
+# threading.py: service_name, by default the program's name, is taken from the bottom of the stack,
+# and in this thread that is the module of threads.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

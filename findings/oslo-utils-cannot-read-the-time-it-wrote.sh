@@ -1,8 +1,8 @@
 #!/bin/sh
-# oslo.utils 10.2.0: timeutils.marshall_now() makes "an rpc-safe datetime" ("Timezone information is now
-# serialized instead of being stripped"), and unmarshall_time() reads it. A time with an offset, as
-# datetime.fromisoformat() gives it, is written in a way that unmarshall_time() cannot read: it raises
-# ZoneInfoNotFoundError. A zone with rules, such as Asia/Tokyo, is stripped. With UTC it works.
+# oslo.utils 10.2.0: timeutils.marshall_now() makes of a time what a call can carry, and is documented
+# to keep its zone; unmarshall_time() reads it. A time with an offset, as datetime.fromisoformat()
+# gives it, is written in a way that unmarshall_time() cannot read: it raises ZoneInfoNotFoundError. A
+# zone with rules, such as Asia/Tokyo, is stripped. With UTC it works.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,9 +1,9 @@
 #!/bin/sh
-# prometheus-client 0.26.0, several processes: a gauge of mode `min` is "the minimum of the values of
-# all processes (alive or dead)". A process has a value as soon as it has the gauge: 0, though nobody
-# set it. So in a program that forks, whose master makes the gauge and whose workers set it, the minimum
-# is the master's 0 for good, and every gauge of mode `min` reads 0. With labels it is not so: there the
-# minimum is that of the processes that set it. `mostrecent` passes over a gauge that was not set, too.
+# prometheus-client 0.26.0, several processes: a gauge of mode `min` is, as documented, the lowest of
+# all processes, ended ones too. A process has a value as soon as it has the gauge: 0, though nobody
+# set it. So in a program that forks, whose master makes the gauge and whose workers set it, the
+# minimum is the master's 0 for good, and every gauge of mode `min` reads 0. With labels it is not so:
+# there the minimum is that of the processes that set it. `mostrecent` leaves out what was not set.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,10 @@
 #!/bin/sh
-# PyMySQL 1.2.4 is a client by PEP 249, which says of Error "You can use this to catch all errors with
-# one single except statement". A wrong setting of a connection comes as something else: a file of
-# authorities that is missing as FileNotFoundError (without the file's name), a character set that
-# there is none of as AttributeError, and so does ssl=true. SQLAlchemy 2.1.9 hands them on as they are,
-# no DBAPIError: an operator's slip in a database URL looks like a bug of the program. A server that is
-# away is an OperationalError.
+# PyMySQL 1.2.4 is a client by PEP 249, by which one `except` for Error catches every error of a
+# client. A wrong setting of a connection comes as something else: a file of authorities that is
+# missing as FileNotFoundError (without the file's name), a character set that there is none of as
+# AttributeError, and so does ssl=true. SQLAlchemy 2.1.9 hands them on as they are, no DBAPIError: an
+# operator's slip in a database URL looks like a bug of the program. A server that is away is an
+# OperationalError.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Debian 12's RabbitMQ 3.10.8: a quorum queue with a delivery limit (a default of 20 in RabbitMQ 4) drops
-# messages that nobody worked on. The limit is for "poison messages [...] that cause a consumer to
-# repeatedly requeue a delivery". It counts each message that a consumer had, as soon as it was
-# prefetched: here nothing is ever taken up, one consumer after the other is stopped with two messages
-# at hand, as in a rolling restart of workers, and after one stop more than the limit both are gone,
-# without an acknowledgement and without a line in the log. A classic queue keeps them.
+# Debian 12's RabbitMQ 3.10.8: a quorum queue with a delivery limit (a default of 20 in RabbitMQ 4)
+# drops messages that nobody worked on. By the manual the limit is for messages that their consumers
+# give back time and again. It counts each message that a consumer had, as soon as it was prefetched:
+# here nothing is ever taken up, one consumer after the other is stopped with two messages at hand, as
+# in a rolling restart of workers, and after one stop more than the limit both are gone, without an
+# acknowledgement and without a line in the log. A classic queue keeps them.
 # Needs the Debian packages rabbitmq-server and python3-venv; the node is our own, on loopback.
 set -eu
 folder=$(mktemp -d)

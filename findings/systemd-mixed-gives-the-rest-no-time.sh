@@ -1,9 +1,9 @@
 #!/bin/sh
-# systemd 252: when the main process of a service with KillMode=mixed ends by itself, as in a crash, the
-# rest of its processes gets SIGKILL at once, without the time of TimeoutStopSec= ("the time to wait for
-# the service itself to stop. If it doesn't terminate in the specified time, it will be forcibly
-# terminated by SIGKILL") and without a SIGTERM. With KillMode=control-group a worker has both. So the
-# work of a master's workers is lost with the master, though they would need a second to hand it back.
+# systemd 252: when the main process of a service with KillMode=mixed ends by itself, as in a crash,
+# the rest of its processes gets SIGKILL at once, without a SIGTERM and without the time of
+# TimeoutStopSec=, which systemd.service(5) promises a service for its stop before SIGKILL comes. With
+# KillMode=control-group a worker has both. So the work of a master's workers is lost with the master,
+# though they would need a second to hand it back.
 # Boots a systemd on an overlay of / that keeps nothing. Needs root and the Debian package
 # systemd-container.
 set -eu

@@ -1,10 +1,10 @@
 #!/bin/sh
 # systemd 252: a unit that is stopped while its ExecReload runs is "failed" afterwards, with result
-# "signal", though its main process ended well. systemd ends the command of the reload itself, with the
-# SIGTERM that is "a clean exit" for the main process (systemd.service(5): "one of the signals SIGHUP,
-# SIGINT, SIGTERM or SIGPIPE"), and calls that a failure of the unit: `systemctl --failed` lists it, and
-# OnFailure= raises an alarm for a stop that somebody asked for. A reload that waits until the service
-# has reloaded, as the manual wants it, makes that likely.
+# "signal", though its main process ended well. systemd ends the command of the reload itself, with
+# the SIGTERM that systemd.service(5) counts as a good end of the main process, and calls that a
+# failure of the unit: `systemctl --failed` lists it, and OnFailure= raises an alarm for a stop that
+# somebody asked for. A reload that waits until the service has reloaded, as the manual wants it,
+# makes that likely.
 # Boots a systemd on an overlay of / that keeps nothing. Needs root and the Debian package
 # systemd-container.
 set -eu

@@ -1,10 +1,10 @@
 #!/bin/sh
-# systemd 252: a tool of systemd that fails tells so to $NOTIFY_SOCKET, as ERRNO=. sd_notify(3) has
-# ERRNO for "If a service fails, the errno-style error code". But the socket is that of the service in
+# systemd 252: a tool of systemd that fails tells so to $NOTIFY_SOCKET, as ERRNO=. By sd_notify(3)
+# ERRNO is the number of the error by which a service failed. But the socket is that of the service in
 # whose script the tool runs: with NotifyAccess=all a service that asks for a credential that is
 # optional, or has a time span of its user's checked, is said to have failed, and `systemctl show` has
-# StatusErrno=2 of a service that is well. A tool that succeeds is silent, and so is journalctl. Needs the
-# Debian package systemd.
+# StatusErrno=2 of a service that is well. A tool that succeeds is silent, and so is journalctl. Needs
+# the Debian package systemd.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/bin/sh
 # taskflow 6.5.0: the documentation of its parallel engine lists `process` and `processes` among the
-# strings for `executor` ("other unknown strings passed will cause a value error to be raised"), and
-# concurrent.futures.ProcessPoolExecutor among the types. The strings cause that error, as unknown ones,
-# and the type a TypeError. Threads are all that is left.
+# strings for `executor`, with a ValueError for strings that are unknown, and
+# concurrent.futures.ProcessPoolExecutor among the types. The strings cause that error, as unknown
+# ones, and the type a TypeError. Threads are all that is left.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
