@@ -123,6 +123,13 @@ class SourceWrong(ConfigError):
     """{path}:{line}: {reason}"""
 
 
+class ConfigSourceUnavailable(LauncherError):
+    """a source of the configuration is missing: {problem} (option config_source); without it each
+    of its options would have its default"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
 class DatabaseUnavailable(LauncherError):
     """database {url} cannot be reached: {reason}"""
 

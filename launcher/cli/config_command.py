@@ -59,7 +59,7 @@ def _check_directories(conf: cfg.ConfigOpts) -> None:
 
 def _unknown(places: Iterable[OptionKey]) -> list[OptionKey]:
     """Unknown options in our sections and our libraries'. Other sections may be a manager's."""
-    known, sections = set(), {"DEFAULT"}
+    known, sections = {("DEFAULT", "config_source")}, {"DEFAULT"}
     for entry in entry_points(group="oslo.config.opts"):
         for group, opts in entry.load()() if entry.name in NAMESPACES else ():
             section = str(group or "DEFAULT")

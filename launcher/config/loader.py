@@ -71,6 +71,7 @@ def load(
     :param overrides: values of the command line, which outrank the files; a name may be
         group.option.
     :raises ConfigError: a file is missing or does not parse, or a value is out of its range.
+    :raises ConfigSourceUnavailable: a source that the files name cannot be read.
     :raises UsageError: an override is no value of its option.
     """
     register(conf, bus=needs_bus)
@@ -107,7 +108,7 @@ def runtime_path(binary: str, args: Sequence[str] = ()) -> Path:
     """
     conf = cfg.ConfigOpts()
     conf.register_opts(GROUPS[None])
-    read_files(conf, binary, args)
+    read_files(conf, binary, args, whole=False)
     _fill_in_paths(conf, binary)
     check_value(conf, None, "runtime_path")
     return Path(conf.runtime_path)

@@ -4,24 +4,40 @@ This module knows the texts of oslo.config's errors; no other one does.
 """
 
 import io
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from typing import Any
+from typing import Any, Self
 
 from oslo_config import cfg
 
 from launcher import __version__
 from launcher.config import file_contents
-from launcher.errors import ConfigError, OptionError
+from launcher.errors import ConfigError, ConfigSourceUnavailable, OptionError
 from launcher.exception_text import one_line
 
+_AWAY = "could not load configuration from "
+_OSLO_LOG = logging.getLogger(cfg.__name__)
 
-def read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
-    """Read the files of `loader.load`.
 
+def read_files(
+    conf: cfg.ConfigOpts, binary: str, args: Sequence[str], *, whole: bool = True
+) -> None:
+    """Read the files of `loader.load`, and the sources that they name (option config_source).
+
+    :param whole: whether a source that is away is an error. oslo.config 10.7.0 logs it, and goes
+        on with defaults.
     :raises ConfigError: a file is missing or does not parse, or a value is wrong.
+    :raises ConfigSourceUnavailable: a source cannot be read.
     """
+    with _MissingSources() as missing:
+        _read_files(conf, binary, args)
+    if whole and missing.texts:
+        raise ConfigSourceUnavailable(problem=missing.texts[0])
+
+
+def _read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -54,6 +70,28 @@ def read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
         named = [arg.partition("=")[2] for arg in args if arg.startswith("--config-file=")]
         files = " or ".join(named) or "one of those that are found by themselves"
         raise ConfigError(problem=f"configuration file {files} is no UTF-8: {error}") from error
+
+
+class _MissingSources:
+    """Takes what oslo.config logs about sources that it cannot read."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __enter__(self) -> Self:
+        _OSLO_LOG.addFilter(self.take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _OSLO_LOG.removeFilter(self.take)
+
+    def take(self, record: logging.LogRecord) -> bool:
+        """A filter: whether the record goes on to the handlers."""
+        text = " ".join(record.getMessage().split())
+        ours = text.startswith(_AWAY)
+        if ours:
+            self.texts.append(text.removeprefix(_AWAY))
+        return not ours
 
 
 def _refused(said: str) -> ConfigError:

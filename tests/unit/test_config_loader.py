@@ -16,7 +16,7 @@ from oslo_config import cfg
 from launcher.cli import config_command
 from launcher.config import loader, options
 from launcher.directories import locations
-from launcher.errors import ConfigError, OptionError, UsageError
+from launcher.errors import ConfigError, ConfigSourceUnavailable, OptionError, UsageError
 
 BINARY = "compute-launcher"
 Load = Callable[..., cfg.ConfigOpts]
@@ -389,3 +389,25 @@ def test_a_credential_that_is_wrong_is_blamed_on_no_file(
     file.write_text("[DEFAULT]\ntransport_url = rabbit://h/\n")
     with pytest.raises(OptionError, match="option transport_url: this is no URL"):
         loader.load(cfg.ConfigOpts(), "compute-launcher", [f"--config-file={file}"])
+
+
+SOURCE = """[DEFAULT]
+config_source = remote
+[remote]
+driver = remote_file
+uri = http://127.0.0.1:1/remote.conf
+"""
+
+
+def test_a_source_that_is_away_is_an_outage_and_gives_no_defaults(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """oslo.config goes on with defaults: the service would be on another bus and database."""
+    file = tmp_path / "a.conf"
+    file.write_text(SOURCE)
+    args = [f"--config-file={file}"]
+    with pytest.raises(ConfigSourceUnavailable, match=r"'remote'.*option config_source") as raised:
+        loader.load(cfg.ConfigOpts(), BINARY, args)
+    assert raised.value.exit_status == 69
+    assert loader.runtime_path(BINARY, args), "a running service is asked all the same"
+    assert capfd.readouterr().err == ""
