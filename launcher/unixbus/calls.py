@@ -1,5 +1,6 @@
 """The caller's side of a call: send it, wait for the reply, and clean up."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from oslo_messaging import MessageDeliveryFailure, MessagingTimeout
 from oslo_messaging._drivers.common import deserialize_remote_exception
 
+from launcher.unixbus.call_pipes import CallPipe, CallPipes
 from launcher.unixbus.mailbox import Closed, Mailbox, Slot
 from launcher.unixbus.message_name import CALL, MessageName, new_name
 from launcher.unixbus.presence import Presence
@@ -14,10 +16,12 @@ from launcher.unixbus.sending import encode_bounded, store
 from launcher.unixbus.spool import Spool
 from launcher.unixbus.wire import WORKING, Message, Reply, decode_body
 
-# Intervals of a caller's checks: see `Spool.poke_if_waiting` and `Mailbox.look`.
+# Intervals of a caller's checks: see `Caller._look_after`.
 FIRST_LOOK = 0.05  # seconds, doubled each time
 LAST_LOOK = 5.0
 FOREVER = 1e9  # seconds
+
+LOG = logging.getLogger(__name__)
 
 
 class CallDeadline:
@@ -72,12 +76,18 @@ class Caller:
     """Makes the calls of one process. Any thread; each blocks until its call is over."""
 
     def __init__(
-        self, presence: Presence, mailbox: Mailbox, limit: int, allowed_modules: list[str]
+        self,
+        presence: Presence,
+        mailbox: Mailbox,
+        pipes: CallPipes,
+        limit: int,
+        allowed_modules: list[str],
     ) -> None:
         """:param limit: bytes of the largest message.
         :param allowed_modules: exceptions of these modules are raised as their own class."""
         self._presence = presence
         self._mailbox = mailbox
+        self._pipes = pipes
         self._limit = limit
         self._allowed_modules = allowed_modules
 
@@ -95,8 +105,10 @@ class Caller:
         slot = self._mailbox.expect(name.seq)
         reply = None
         try:
-            store(lambda: spool.put(name, data), spool.path, call.retry, deadline.until)
-            reply = self._wait(slot, deadline, spool, name)
+            pipe = self._pipes.send(spool, name, data)
+            if pipe is None:
+                store(lambda: spool.put(name, data), spool.path, call.retry, deadline.until)
+            reply = self._wait(slot, deadline, lambda: self._look_after(spool, name, pipe))
         finally:
             self._mailbox.forget(name.seq)
             if reply is None:
@@ -106,7 +118,7 @@ class Caller:
         return self._result(reply)
 
     def _wait(
-        self, slot: Slot, deadline: CallDeadline, spool: Spool, name: MessageName
+        self, slot: Slot, deadline: CallDeadline, look_after: Callable[[], None]
     ) -> Reply | None:
         """Wait for the reply; None: the time is over."""
         look = FIRST_LOOK
@@ -116,7 +128,7 @@ class Caller:
                 if reply is None:
                     if deadline.over():
                         break
-                    self._look_after(spool, name)
+                    look_after()
                     look = min(2 * look, LAST_LOOK)
                 elif reply.kind == WORKING:
                     deadline.renew()
@@ -126,7 +138,13 @@ class Caller:
             raise MessageDeliveryFailure("the transport was closed during the call") from error
         return None
 
-    def _look_after(self, spool: Spool, name: MessageName) -> None:
+    def _look_after(self, spool: Spool, name: MessageName, pipe: CallPipe | None) -> None:
+        """Wake a server if the call may still wait; else look for a large reply."""
+        if pipe is not None:
+            try:
+                pipe.look_after()
+            except OSError as error:  # too many open files, for example: a later look may succeed
+                LOG.warning("calls to %s cannot be looked after now: %s", spool.path, error)
         if not spool.poke_if_waiting(name):
             self._mailbox.look()
 

@@ -3,7 +3,8 @@
     peers/ID          a file that process ID keeps locked while it lives
     peers/ID.sock     the socket for replies to it
     replies/ID/       replies that are too large for a datagram
-    queues/NAME/      new/ cur/ wake: messages to a topic, or to one server of it
+    held/ID.N         what a listener of process ID took from a pipe: see `journal`
+    queues/NAME/      new/ cur/ wake calls: messages to a topic, or to one server of it
     fanout/NAME/ID.N/ the same, for one listener
     swept             its time is that of the last sweep; listeners keep a lock on it
 
@@ -26,7 +27,7 @@ from launcher.directories import ownership
 from launcher.directories.beneath import Beneath
 from launcher.directories.creation import make_missing
 
-PARTS = ("peers", "replies", "queues", "fanout")
+PARTS = ("peers", "replies", "held", "queues", "fanout")
 
 
 class BusDirectory(Beneath):
@@ -34,9 +35,9 @@ class BusDirectory(Beneath):
 
     trusted: frozenset[int] = frozenset()
 
-    def ensure(self, name: str, *children: str, fifo: str | None = None) -> None:
-        """Make a directory with its children and, if named, a FIFO. It appears complete or not at
-        all. Does nothing if it is there already."""
+    def ensure(self, name: str, *children: str, fifos: Iterable[str] = ()) -> None:
+        """Make a directory with its children and FIFOs. It appears complete or not at all. Does
+        nothing if it is there already."""
         if self.is_directory(name):
             return
         parent, _, last = name.rpartition("/")
@@ -45,7 +46,7 @@ class BusDirectory(Beneath):
             self.make(draft)
             for child in children:
                 self.make(f"{draft}/{child}")
-            if fifo is not None:
+            for fifo in fifos:
                 self.make_fifo(f"{draft}/{fifo}")
             self.rename_new(draft, name)
         except OSError:

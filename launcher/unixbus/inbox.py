@@ -1,11 +1,13 @@
-"""A listener's view of one queue: the FIFO in an epoll, and the names listed so far."""
+"""A listener's view of one queue: its FIFOs in an epoll, and the names listed so far."""
 
 import errno
 import os
 import select
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 
+from launcher.unixbus.journal import Held, Journal
 from launcher.unixbus.spool import Spool
 
 TRIES = 5  # of making a queue that a sibling removes
@@ -16,50 +18,88 @@ _EVENTS = select.EPOLLIN | select.EPOLLEXCLUSIVE
 class Inbox:
     """Belongs to one listener; only its polling thread uses it.
 
-    Listeners take turns: a hint is a turn, and a turn is one message. With EPOLLEXCLUSIVE a hint
-    wakes one listener, the first in the FIFO's list. After its turn the listener moves to the end
-    of the list. Only then it passes on the hint, if more messages wait.
+    Listeners take turns: a hint, or a call in the pipe, is a turn, and a turn is one message. With
+    EPOLLEXCLUSIVE it wakes one listener, the first in the FIFO's list. After its turn the listener
+    moves to the end of the list. Only then it passes on the hint, if more messages wait.
     """
 
-    def __init__(self, spool: Spool) -> None:
-        """Begin to listen. :raises OSError: the queue cannot be made."""
+    def __init__(self, spool: Spool, journal: Journal | None = None) -> None:
+        """Begin to listen.
+
+        :param journal: for calls from the pipe; None: take files only.
+        :raises OSError: the queue cannot be made.
+        """
         self.spool = spool
-        self.descriptor = _open(spool)
-        self.hinted = True  # it is our turn
+        self._journal = journal
+        self._open()
         self._more = False  # there may be something for the next turn
         self._seen: deque[str] = deque()
         self._watched = False
+        self._used = -1  # the FIFO of this turn
 
     @property
     def is_shared(self) -> bool:
         """Whether other listeners take from it, too. A fanout queue is one listener's."""
         return self.spool.place.startswith("queues/")
 
-    def next(self, owner: str) -> tuple[str, str] | None:
-        """Claim a message for `owner`; returns (place, name). The caller then calls `end_turn`.
+    def _open(self) -> None:
+        self.descriptor, self.calls = _open(self.spool, with_calls=self._journal is not None)
+        self.descriptors = [each for each in (self.descriptor, self.calls) if each is not None]
+        self._hinted = self._called = True  # it is our turn
 
-        None: it is not our turn, or no message waits.
+    @property
+    def ready(self) -> bool:
+        """Whether it is our turn."""
+        return self._hinted or (self._called and self.calls is not None)
+
+    def wake(self, descriptor: int) -> None:
+        """One of our descriptors has something to read. A hint may be for the pipe as well."""
+        self._called = True
+        self._hinted |= descriptor != self.calls
+
+    def take_another_turn(self) -> None:
+        """The message of this turn was none."""
+        self._hinted = self._called = True
+
+    def next(self, owner: str) -> tuple[str, str] | Held | None:
+        """Claim a message for `owner`: (place, name) of a file, or a call from the pipe. The
+        caller then calls `end_turn`. None: it is not our turn, or no message waits.
 
         :raises OSError: no message can be claimed now; it is still our turn.
         """
-        if not self.hinted:
+        if self._used == self.calls:  # files and calls take turns, too
+            return self._next_file(owner) or self._next_call()
+        return self._next_call() or self._next_file(owner)
+
+    def _next_call(self) -> Held | None:
+        if not self._called or self.calls is None or self._journal is None:
+            return None
+        held = self._journal.read(self.calls)
+        self._called = False
+        if held is not None:
+            self._used = self.calls
+        return held
+
+    def _next_file(self, owner: str) -> tuple[str, str] | None:
+        if not self._hinted:
             return None
         with suppress(BlockingIOError):
             os.read(self.descriptor, HINTS)
-        path = self._claim_seen(owner)
+        found = self._claim_seen(owner)
         self._more = True
-        if path is None:
+        if found is None:
             self._seen.extend(self.spool.waiting())  # after emptying the FIFO: see `spool`
-            path = self._claim_seen(owner)
+            found = self._claim_seen(owner)
             self._more = bool(self._seen)
-        self.hinted = False
-        return path
+        self._hinted = False
+        self._used = self.descriptor
+        return found
 
     def end_turn(self, epoll: select.epoll) -> None:
         """Move to the end of the list, and pass on the hint."""
         if self._watched:
-            epoll.unregister(self.descriptor)
-            epoll.register(self.descriptor, _EVENTS)
+            epoll.unregister(self._used)
+            epoll.register(self._used, _EVENTS)
         if self._more:
             self._more = False
             self.spool.poke()
@@ -70,15 +110,23 @@ class Inbox:
         self.spool.poke()
 
     def watch(self, epoll: select.epoll) -> None:
-        """Let hints wake us."""
+        """Let hints and calls wake us."""
         if not self._watched:
-            epoll.register(self.descriptor, _EVENTS)
+            for descriptor in self.descriptors:
+                epoll.register(descriptor, _EVENTS)
             self._watched = True
 
+    def rest(self, epoll: select.epoll) -> None:
+        """Leave hints and calls to other listeners, with one that we have and cannot follow."""
+        if self._watched and self.ready:
+            self.spool.poke()
+        self.unwatch(epoll)
+
     def unwatch(self, epoll: select.epoll) -> None:
-        """Leave hints to other listeners."""
+        """Stop watching."""
         if self._watched:
-            epoll.unregister(self.descriptor)
+            for descriptor in self.descriptors:
+                epoll.unregister(descriptor)
             self._watched = False
 
     def mend(self, epoll: select.epoll) -> bool:
@@ -86,19 +134,20 @@ class Inbox:
 
         :raises OSError: it cannot be made.
         """
-        if self.spool.is_whole(self.descriptor):
+        if self.spool.is_whole(*self.descriptors):
             return False
         self.spool.repair()
         self.unwatch(epoll)
-        fresh = self.spool.open_wake(os.O_RDWR)
-        os.close(self.descriptor)
-        self.descriptor = fresh
-        self.hinted = True
+        before = self.descriptors
+        self._open()
+        for descriptor in before:
+            os.close(descriptor)
         return True
 
     def close(self) -> None:
-        """Close the FIFO; also in a forked child."""
-        os.close(self.descriptor)
+        """Close the FIFOs; also in a forked child."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
     def _claim_seen(self, owner: str) -> tuple[str, str] | None:
         while self._seen:
@@ -109,8 +158,21 @@ class Inbox:
         return None
 
 
-def _open(spool: Spool) -> int:
-    """Open the FIFO. Also for writing, so that it never reports a hang-up.
+def open_all(queues: Iterable[tuple[Spool, Journal | None]]) -> list[Inbox]:
+    """Open all queues. :raises OSError: none is open."""
+    inboxes: list[Inbox] = []
+    try:
+        for queue, journal in queues:
+            inboxes.append(Inbox(queue, journal))
+    except OSError:
+        for inbox in inboxes:
+            inbox.close()
+        raise
+    return inboxes
+
+
+def _open(spool: Spool, *, with_calls: bool) -> tuple[int, int | None]:
+    """Open the FIFOs. Also for writing, so that they never report a hang-up.
 
     The queue may lack parts, since no listener has mended it for long. A sibling may be removing
     it (`unused_queues`).
@@ -118,9 +180,16 @@ def _open(spool: Spool) -> int:
     for _ in range(TRIES):
         spool.repair()
         with suppress(FileNotFoundError):
-            descriptor = spool.open_wake(os.O_RDWR)
-            if spool.is_whole(descriptor):
-                return descriptor
-            os.close(descriptor)
+            wake = spool.open_wake(os.O_RDWR)
+            try:
+                calls = spool.open_calls(os.O_RDWR) if with_calls else None
+            except OSError:
+                os.close(wake)
+                raise
+            if spool.is_whole(wake, calls):
+                return wake, calls
+            os.close(wake)
+            if calls is not None:
+                os.close(calls)
         spool.directory.look_anew()
     raise FileNotFoundError(errno.ENOENT, "it is removed as often as it is made", spool.path)

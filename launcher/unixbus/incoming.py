@@ -10,6 +10,7 @@ from oslo_messaging._drivers.common import serialize_remote_exception
 
 from launcher.listening.capacity import Capacity
 from launcher.rpc_results import Limits, failure_of
+from launcher.unixbus.journal import Held
 from launcher.unixbus.message_name import CALL, MessageName
 from launcher.unixbus.replies import Replies
 from launcher.unixbus.spool import Spool
@@ -24,7 +25,7 @@ class Claim:
 
     def __init__(self, spool: Spool, place: str, name: MessageName) -> None:
         self._spool = spool
-        self._place = place
+        self._place = place  # of its file
         self.name = name
         self.settled = False
 
@@ -32,7 +33,7 @@ class Claim:
         """Remove the message from its queue: no server gets it again."""
         if not self.settled:
             self.settled = True
-            self._try("acknowledged", lambda: self._spool.directory.remove(self._place))
+            self._try("acknowledged", self._remove)
 
     def release(self) -> None:
         """Put the message back, as if it had not been claimed."""
@@ -53,13 +54,43 @@ class Claim:
     def _return(self, name: MessageName) -> None:
         if not self.settled:
             self.settled = True
-            self._try("requeued", lambda: self._spool.put_back(self._place, name))
+            self._try("requeued", lambda: self._put_back(name))
+
+    def _remove(self) -> None:
+        self._spool.directory.remove(self._place)
+
+    def _put_back(self, name: MessageName) -> None:
+        self._spool.put_back(self._place, name)
 
     def _try(self, done: str, act: Any) -> None:
         try:
             act()
         except OSError as error:  # the driver guide: log it and do not raise
             LOG.error("message %s cannot be %s: %s", self.name.message_id, done, error)
+
+
+class HeldClaim(Claim):
+    """A call that came through a pipe: it is in a page of the journal, or later in a file."""
+
+    def __init__(self, spool: Spool, held: Held, name: MessageName) -> None:
+        super().__init__(spool, "", name)
+        self._held: Held | None = held
+
+    def make_file(self) -> None:
+        """Move the call from its page into a file. :raises OSError: there can be no file."""
+        if self._held is not None:
+            self._place = self._held.make_file(self._spool)
+            self._held = None
+
+    def _remove(self) -> None:
+        if self._held is None:
+            super()._remove()
+        else:
+            self._held.forget()
+
+    def _put_back(self, name: MessageName) -> None:
+        self.make_file()
+        super()._put_back(name)
 
 
 class _Handed:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from oslo_messaging._drivers.base import PollStyleListener
@@ -19,6 +20,8 @@ from launcher.listening.capacity import Capacity, ring
 from launcher.listening.check import Check
 from launcher.listening.hold import Hold
 from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.journal import Journal
+from launcher.unixbus.message_reader import MessageReader
 from launcher.unixbus.peer_deaths import Deaths, Suspects
 from launcher.writing.recurring import Recurring
 
@@ -28,9 +31,6 @@ TROUBLE_PAUSE = 1.0  # seconds, after an error that an immediate retry would mee
 CLOSED_PAUSE = 0.1  # seconds
 NAP = 60.0  # seconds: the longest timeout of epoll_wait
 
-# Reads a claimed message (inbox, place, name, capacity); None: it is not to be executed.
-ReadMessage = Callable[[Inbox, str, str, Capacity], Any]
-
 
 class UnixListener(PollStyleListener):  # type: ignore[misc]
     """Polls the queues of one server. One thread calls `poll`; any thread calls the rest."""
@@ -39,19 +39,22 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self,
         owner: str,
         inboxes: list[Inbox],
-        read: ReadMessage,
+        reader: MessageReader,
         *,
         limit: int,
+        journal: Journal | None,
         deaths: Deaths,
         suspects: Suspects,
         close: Callable[[], None],
     ) -> None:
         """:param limit: messages that may be unfinished.
+        :param journal: of `inboxes`; None: they have no pipes.
         :param close: called once, when the listener needs its queues no more."""
         super().__init__()
         self._owner = owner
         self._inboxes = inboxes
-        self._read = read
+        self._reader = reader
+        self._journal = journal
         self._suspects = suspects
         self._close = close
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -60,14 +63,11 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self._epoll.register(self._bell, select.EPOLLIN)
         self._deaths = deaths
         self._hearing = False  # of deaths
-        self._by_descriptor = {inbox.descriptor: inbox for inbox in inboxes}
-        self._stopped = False
+        self._stopped = self._closed = False
         self._trouble = Recurring()
         self._check = Check(lambda: ring(self._bell))
         self.hold = Hold(self._ring)
-        self._polling = threading.Lock()
-        self._closing = threading.Lock()
-        self._closed = False
+        self._polling, self._closing = threading.Lock(), threading.Lock()
 
     def poll(
         self,
@@ -109,10 +109,17 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             if self._closed:
                 return
             self._close()
-            self.close_descriptors()
+            if self._journal is not None:
+                self._journal.close()
+            self._close_descriptors()
 
-    def close_descriptors(self) -> None:
-        """Part of `cleanup`; or in a forked child, whose descriptors are copies."""
+    def forget_parent(self) -> None:
+        """Called in a forked child, whose descriptors are copies."""
+        if self._journal is not None:
+            self._journal.forget_parent()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
         self._closed = self._stopped = True
         self._epoll.close()
         os.close(self._bell)
@@ -137,11 +144,13 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         while not self._stopped:
             try:
                 self._check.answer(self._mend)
-                self.hold.obey(self._let_go, self._look_again)
+                self.hold.obey(partial(self._leave, shared=True), self._look_again)
                 self._suspects.examine()
                 message = self._take()
             except OSError as error:
-                self._log_trouble(error)
+                if self._trouble.failed():
+                    since = f" for {self._trouble.seconds:.0f} s" if self._trouble.seconds else ""
+                    LOG.error("messages cannot be taken%s: %s; trying again", since, error)
                 self._leave()
                 self._wait(_later(TROUBLE_PAUSE))
                 continue
@@ -155,45 +164,34 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self._leave()
         return None
 
-    def _log_trouble(self, error: OSError) -> None:
-        if self._trouble.failed():
-            since = f" for {self._trouble.seconds:.0f} s" if self._trouble.seconds else ""
-            LOG.error("messages cannot be taken%s: %s; trying again", since, error)
-
     def _mend(self) -> None:
+        if self._journal is not None and self._journal.mend():
+            LOG.error("the journal of calls was removed; it is made anew")
         for inbox in self._inboxes:
-            before = inbox.descriptor
             if inbox.mend(self._epoll):
                 LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
-                del self._by_descriptor[before]
-                self._by_descriptor[inbox.descriptor] = inbox
-
-    def _let_go(self) -> None:
-        """A pause begins: leave shared queues to siblings."""
-        for inbox in self._inboxes:
-            if inbox.is_shared:
-                inbox.leave(self._epoll)
 
     def _look_again(self) -> None:
         for inbox in self._inboxes:
-            inbox.hinted = True
+            inbox.take_another_turn()
 
     def _is_held(self, inbox: Inbox) -> bool:
         return self.hold.in_force and inbox.is_shared
 
-    def _leave(self) -> None:
+    def _leave(self, *, shared: bool = False) -> None:
+        """Leave all queues to siblings. :param shared: a pause begins: only those they share."""
         for inbox in self._inboxes:
-            inbox.leave(self._epoll)
+            if inbox.is_shared or not shared:
+                inbox.leave(self._epoll)
 
     def _take(self) -> Any:
         """Claim and read a message; None: there is none, or the limit is reached."""
         if self._capacity.full():
             return None
-        for position, inbox in enumerate(self._inboxes):
-            looks = inbox.hinted and not self._is_held(inbox)
-            message = self._take_from(inbox) if looks else None
-            if message is not None:
-                self._inboxes.append(self._inboxes.pop(position))  # other queues first, next time
+        for inbox in list(self._inboxes):
+            if inbox.ready and not self._is_held(inbox) and (message := self._take_from(inbox)):
+                self._inboxes.remove(inbox)  # other queues first, next time
+                self._inboxes.append(inbox)
                 return message
         return None
 
@@ -203,19 +201,19 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             if found is None:
                 return None
             try:
-                message = self._read(inbox, *found, self._capacity)
+                message = self._reader.read(inbox, found, self._capacity)
             finally:
                 inbox.end_turn(self._epoll)
             if message is not None:
                 return message
-            inbox.hinted = True  # that message was dropped: another turn
+            inbox.take_another_turn()
 
     def _sleep(self, until: float | None) -> None:
         """Sleep until there may be something to do, or the time is over."""
         full = self._capacity.full()
         for inbox in self._inboxes:
             if full or self._is_held(inbox):
-                inbox.unwatch(self._epoll)
+                inbox.rest(self._epoll)
             else:
                 inbox.watch(self._epoll)
         self._wait(until)
@@ -237,10 +235,11 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             self._wake(descriptor)
 
     def _wake(self, descriptor: int) -> None:
-        inbox = self._by_descriptor.get(descriptor)
-        if inbox is not None:
-            inbox.hinted = True
-        elif descriptor == self._bell:
+        for inbox in self._inboxes:
+            if descriptor in inbox.descriptors:
+                inbox.wake(descriptor)
+                return
+        if descriptor == self._bell:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
         else:

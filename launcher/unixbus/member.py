@@ -4,24 +4,27 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from launcher.unixbus.address import queue_name
+from launcher.unixbus.call_pipes import MOST_KEPT, CallPipes
 from launcher.unixbus.calls import Caller
 from launcher.unixbus.directory import PARTS, open_directory
 from launcher.unixbus.driver_options import Settings
-from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.inbox import open_all
 from launcher.unixbus.incoming import NotificationMessage, RpcMessage
+from launcher.unixbus.journal import Journal, make_journal
 from launcher.unixbus.listener import UnixListener
 from launcher.unixbus.mailbox import Mailbox
-from launcher.unixbus.message_name import CAST, MessageName, new_name
+from launcher.unixbus.message_name import CAST, new_name
 from launcher.unixbus.message_reader import Maker, MessageReader
 from launcher.unixbus.peer_deaths import Deaths, Suspects
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.replies import Replies
+from launcher.unixbus.sending import store_for_each
 from launcher.unixbus.spool import Spool
 from launcher.unixbus.sweeping import Sweeping
 from launcher.unixbus.unused_queues import IDLE_SECONDS, UnusedQueues
@@ -53,6 +56,8 @@ class Member:
         self._lock = threading.Lock()
         self._caller: Caller | None = None
         self._mailbox: Mailbox | None = None
+        self._pipes = CallPipes()
+        self._queues: dict[tuple[str, ...], Spool] = {}
         self._deaths: Deaths | None = None
         self._listeners: list[UnixListener] = []
         self._listened: dict[str, Spool] = {}  # by place: the queues of all listeners ever
@@ -97,7 +102,13 @@ class Member:
 
     def queue(self, *address: str) -> Spool:
         """Return the queue of (exchange, topic) or (exchange, topic, server)."""
-        return Spool(self.directory, f"queues/{queue_name(*address)}")
+        if (known := self._queues.get(address)) is not None:
+            return known
+        if len(self._queues) >= MOST_KEPT:
+            self._queues = {}
+        found = Spool(self.directory, f"queues/{queue_name(*address)}")
+        self._queues[address] = found
+        return found
 
     def cast(self, queue: Spool, data: bytes) -> None:
         """Store an encoded message. :raises OSError: it is not stored."""
@@ -108,29 +119,8 @@ class Member:
 
         :raises OSError: it is stored for none of them.
         """
-        top = f"fanout/{queue_name(*address)}"
         name = new_name(self._presence.id, self._presence.next_number(), CAST)
-        draft = f"{top}/.{name}"
-        try:
-            self.directory.write_new(draft, data)
-        except FileNotFoundError:  # there never was a listener
-            return
-        try:
-            for listener in self.directory.names(top):
-                if not listener.startswith("."):
-                    self._link(Spool(self.directory, f"{top}/{listener}"), name, draft)
-        finally:
-            self.directory.unlink(draft)
-
-    def _link(self, queue: Spool, name: MessageName, draft: str) -> None:
-        """Store it for one listener, and log an error: raising it would have the sender retry, and
-        the other listeners would get the message twice."""
-        try:
-            queue.link(name, draft)
-        except (FileNotFoundError, NotADirectoryError):  # the listener has gone; a foreign file
-            pass
-        except OSError as error:
-            LOG.error("message %s cannot be stored in %s: %s", name.message_id, queue.path, error)
+        store_for_each(self.directory, f"fanout/{queue_name(*address)}", name, data)
 
     def listen(self, exchange: str, topic: str, server: str, limit: int) -> UnixListener:
         """Listen for calls and casts to the topic, and to the server, and for fanouts.
@@ -139,18 +129,21 @@ class Member:
         """
         top = f"fanout/{queue_name(exchange, topic)}"
         self.directory.ensure(top)
-        own = Spool(self.directory, f"{top}/{self._presence.id}.{next(self._listener_numbers)}")
+        number = next(self._listener_numbers)
+        own = Spool(self.directory, f"{top}/{self._presence.id}.{number}")
         shared = [self.queue(exchange, topic), self.queue(exchange, topic, server)]
         largest = self._settings.max_message_size
         make = partial(RpcMessage, replies=self._replies, limit=largest)
-        return self._listen([*shared, own], make, limit, partial(self._remove, own.place))
+        journal = make_journal(self.directory, self._presence.id, number)
+        queues = [(shared[0], journal), (shared[1], journal), (own, None)]
+        return self._listen(queues, journal, make, limit, partial(self._remove, own.place))
 
     def listen_for_notifications(
         self, addresses: set[tuple[str, str]], limit: int
     ) -> UnixListener:
         """Listen on each (exchange, topic). :raises OSError: a queue cannot be made."""
-        shared = [self.queue(*address) for address in sorted(addresses)]
-        return self._listen(shared, NotificationMessage, limit, lambda: None)
+        shared = [(self.queue(*address), None) for address in sorted(addresses)]
+        return self._listen(shared, None, NotificationMessage, limit, lambda: None)
 
     def close(self) -> None:
         """Leave the bus: end listeners and waiting callers, put back unsettled messages."""
@@ -161,6 +154,7 @@ class Member:
         if mailbox is not None:
             mailbox.close()
             mailbox.close_descriptors()
+        self._pipes.close()
         if self._deaths is not None:
             self._deaths.close()
         self._recovery.give_back(self._presence.id, self._listened.values())
@@ -170,12 +164,14 @@ class Member:
     def close_descriptors(self) -> None:
         """Called in a forked child: close the copies; the parent goes on with its own."""
         for listener in self._listeners:
-            listener.close_descriptors()
+            listener.forget_parent()
         if self._mailbox is not None:
             self._mailbox.close_descriptors()
         if self._deaths is not None:
             self._deaths.close()
         self._sweeping.close()
+        self._pipes.close_descriptors()
+        self._replies.close_descriptors()
         self._presence.close_descriptors()
         self.directory.close()
 
@@ -185,7 +181,9 @@ class Member:
             if self._caller is None:
                 limit = self._settings.max_message_size
                 self._mailbox = Mailbox(self.directory, self._presence.id, limit)
-                self._caller = Caller(self._presence, self._mailbox, limit, self._allowed_modules)
+                self._caller = Caller(
+                    self._presence, self._mailbox, self._pipes, limit, self._allowed_modules
+                )
             return self._caller
 
     def _sweep(self) -> None:
@@ -204,7 +202,8 @@ class Member:
 
     def _listen(
         self,
-        queues: list[Spool],
+        queues: Sequence[tuple[Spool, Journal | None]],
+        journal: Journal | None,
         make: Maker,
         limit: int,
         remove: Callable[[], None],
@@ -212,11 +211,11 @@ class Member:
         with self._lock:
             sweeping = None if self._deaths else self._sweeping  # for the first listener
             deaths = self._deaths = self._deaths or Deaths(self.directory, self._presence.id)
-            self._listened |= {queue.place: queue for queue in queues}
+            self._listened |= {queue.place: queue for queue, _ in queues}
         reader = MessageReader(
             self.directory, self._replies, self._settings.max_message_size, make
         )
-        inboxes = _open_all(queues)
+        inboxes = open_all(queues)
         if sweeping:
             sweeping.listen()
         suspects = Suspects(self.directory, deaths, self._recovery.recover, sweeping)
@@ -230,22 +229,10 @@ class Member:
             inboxes,
             reader,
             limit=limit,
+            journal=journal,
             deaths=deaths,
             suspects=suspects,
             close=close,
         )
         self._listeners.append(listener)
         return listener
-
-
-def _open_all(queues: list[Spool]) -> list[Inbox]:
-    """Open all queues. :raises OSError: none is open."""
-    inboxes: list[Inbox] = []
-    try:
-        for queue in queues:
-            inboxes.append(Inbox(queue))
-    except OSError:
-        for inbox in inboxes:
-            inbox.close()
-        raise
-    return inboxes

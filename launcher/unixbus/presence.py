@@ -27,6 +27,7 @@ class Presence:
         self.id, self._descriptor = _make_entry(directory)
         self._directory = directory
         self._place = f"peers/{self.id}"
+        self._path = directory.at(self._place)
         self._numbers = itertools.count(1)
 
     def next_number(self) -> int:
@@ -36,7 +37,7 @@ class Presence:
     def is_there(self) -> bool:
         """False: the entry was removed, probably with the whole bus."""
         # By its path: below a directory that was moved away it would still be found.
-        return os.path.lexists(self._directory.at(self._place))
+        return os.path.lexists(self._path)
 
     def mend(self) -> bool:
         """Make our entry again if it was removed or replaced; returns whether it was.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from launcher.unixbus import presence
+from launcher.unixbus import journal, presence
 from launcher.unixbus.directory import BusDirectory
 from launcher.unixbus.message_name import CALL, MessageName, parse_name
 from launcher.unixbus.spool import Spool
@@ -89,8 +89,15 @@ class Recovery:
         for process in dead:
             LOG.info("cleaning up after bus process %s", process)
         self._remove_own(dead)
+        self._reclaim(dead)
         for spool in self._spools():
             self._return_messages(spool, dead)
+
+    def _reclaim(self, dead: set[str]) -> None:
+        """Make files of the calls that the dead processes had taken from pipes."""
+        for place, owner in list(journal.all_journals(self._directory)):
+            if owner in dead:
+                journal.reclaim(self._directory, place, owner)
 
     def _remove_own(self, dead: set[str]) -> None:
         """Remove what only the dead processes used: sockets, replies, fanout queues."""
@@ -129,11 +136,14 @@ class Recovery:
                     spool.withdraw(parsed)
                 else:
                     rest = True
-        if rest:
+        if rest or spool.holds_calls():
             spool.poke()
 
     def _put_back_orphans(self) -> None:
         """Put back the messages whose owner has no entry: it had one when it claimed them."""
+        for place, owner in list(journal.all_journals(self._directory)):
+            if self._directory.facts(f"peers/{owner}") is None:
+                journal.reclaim(self._directory, place, owner)
         for spool in self._spools():
             for place, name, owner in spool.claimed():
                 if self._directory.facts(f"peers/{owner}") is None:

@@ -2,10 +2,10 @@
 
 No reply in the directory is overlooked, for this reason. The server first puts the file there and
 then sends the datagram `look`. If the socket's queue has no room for it, the queue was full of
-datagrams that were unread when the file was in its place. A full queue holds at least two
-(unix(7), net.unix.max_dgram_qlen is at least 1). The reader drains the queue until it is empty, so
-it reads those two in one draining, which ends after that moment. After a draining of two or more
-it looks into the directory. Callers also look from time to time (`look`).
+datagrams that were unread when the file was in its place. A full queue holds one more than
+net.unix.max_dgram_qlen (unix(7)). The reader drains the queue until it is empty, so it reads those
+in one draining, which ends after that moment. After a draining of so many it looks into the
+directory. Callers also look from time to time (`look`).
 """
 
 import logging
@@ -16,11 +16,14 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from launcher import peer_credentials
 from launcher.directories.checked_files import Untrusted
 from launcher.unixbus.directory import BusDirectory
 from launcher.unixbus.wire import LOOK, Garbage, Reply, decode_reply
+
+QUEUE_LENGTH = Path("/proc/sys/net/unix/max_dgram_qlen")
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class ReplyAddress:
         self._directory = directory
         self._place = f"peers/{owner}.sock"
         self._large = f"replies/{owner}"
+        self._paths = directory.at(self._place), directory.at(self._large)
         self._limit = limit
         self._deliver = deliver
         self._lock = threading.Lock()
@@ -50,6 +54,7 @@ class ReplyAddress:
 
     def _open(self) -> None:
         self._directory.ensure(self._large)
+        self._full = _queue_length() + 1  # datagrams; of the socket that is made next
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         self._socket = self._directory.bind(self._place, kind, passes_credentials=True)
         facts = self._directory.facts(self._place)
@@ -59,8 +64,8 @@ class ReplyAddress:
 
     def is_there(self) -> bool:
         """False: the socket's file or the directory was removed."""
-        places = self._place, self._large
-        return all(os.path.lexists(self._directory.at(place)) for place in places)
+        socket_path, directory_path = self._paths
+        return os.path.lexists(socket_path) and os.path.lexists(directory_path)
 
     def mend(self) -> bool:
         """Make the address again if it was removed; returns whether it was.
@@ -96,7 +101,7 @@ class ReplyAddress:
                 data, ancillary, flags, _ = self._socket.recvmsg(_BUFFER_BYTES, _ANCILLARY_BYTES)
                 received += 1
                 look |= self._accept(data, ancillary, flags) == LOOK
-        if look or received > 1:
+        if look or received >= self._full:
             self.look()
 
     def look(self) -> None:
@@ -162,3 +167,11 @@ class ReplyAddress:
                 self._directory.unlink(place)
             return
         self._deliver(reply)
+
+
+def _queue_length() -> int:
+    """The least number of datagrams that a full queue holds, less one."""
+    try:
+        return int(QUEUE_LENGTH.read_text())
+    except (OSError, ValueError):  # /proc is hidden from us, in part
+        return 1

@@ -10,11 +10,17 @@ every message whose byte it took. If it leaves a message, it writes a byte befor
 while a message waits, either a byte waits too or a listener that is awake has seen the message. If
 a process dies in between, its siblings notice (`peer_deaths`) and write a byte; a caller writes
 another after a while.
+
+Calls have a short way, without a file: the FIFO `calls` (see `call_pipes`).
 """
 
+import array
 import errno
+import fcntl
 import os
+import secrets
 import stat
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -34,6 +40,7 @@ class Spool:
         self._new = f"{place}/new"
         self._cur = f"{place}/cur"
         self._wake = f"{place}/wake"
+        self._calls = f"{place}/calls"
 
     @property
     def path(self) -> str:
@@ -43,7 +50,7 @@ class Spool:
     def make(self) -> None:
         """Make the queue if there is none. :raises OSError: it cannot be made."""
         if self.directory.facts(self._wake) is None:
-            self.directory.ensure(self.place, "new", "cur", fifo="wake")
+            self.directory.ensure(self.place, "new", "cur", fifos=("wake", "calls"))
 
     def repair(self) -> None:
         """Make again each part that was removed, and the directories above it.
@@ -56,45 +63,85 @@ class Spool:
         self.make()
         for part in (self._new, self._cur):
             self.directory.ensure(part)
-        facts = self.directory.facts(self._wake)
-        if facts is not None and not stat.S_ISFIFO(facts.st_mode):
-            self.directory.remove(self._wake)
-        with suppress(FileExistsError):  # it is there, or a sibling was faster
-            self.directory.make_fifo(self._wake)
+        for fifo in (self._wake, self._calls):
+            facts = self.directory.facts(fifo)
+            if facts is not None and not _is_ours(facts):
+                self.directory.remove(fifo)
+            with suppress(FileExistsError):  # it is there, or a sibling was faster
+                self.directory.make_fifo(fifo)
 
-    def is_whole(self, wake: int) -> bool:
-        """Whether all parts are there, and the descriptor `wake` is that of the FIFO."""
+    def is_whole(self, wake: int, calls: int | None = None) -> bool:
+        """Whether all parts are there, and the descriptors are those of the FIFOs."""
         self.directory.look_anew()
-        facts, held = self.directory.facts(self._wake), os.fstat(wake)
-        same = facts is not None and (facts.st_dev, facts.st_ino) == (held.st_dev, held.st_ino)
+        same = self._is_open(self._wake, wake)
+        same &= calls is None or self.has_calls_open(calls)
         return same and all(map(self.directory.is_directory, (self._new, self._cur)))
 
-    def open_wake(self, flags: int) -> int:
-        """Open the FIFO.
+    def holds_calls(self) -> bool:
+        """Whether calls wait in the FIFO `calls`."""
+        try:
+            descriptor = self.open_calls(os.O_RDWR)
+        except OSError:  # there is none
+            return False
+        try:
+            return bytes_in(descriptor) > 0
+        finally:
+            os.close(descriptor)
 
-        :raises OSError: there is none; ENXIO: it has no listener; EPERM: it is no FIFO.
+    def has_calls_open(self, calls: int) -> bool:
+        """Whether the descriptor is that of the FIFO `calls`."""
+        return self._is_open(self._calls, calls)
+
+    def _is_open(self, name: str, descriptor: int) -> bool:
+        facts, held = self.directory.facts(name), os.fstat(descriptor)
+        return facts is not None and (facts.st_dev, facts.st_ino) == (held.st_dev, held.st_ino)
+
+    def open_wake(self, flags: int) -> int:
+        """Open the FIFO `wake`.
+
+        :raises OSError: there is none; ENXIO: it has no listener; EPERM: it is no FIFO of ours.
         """
-        descriptor = self.directory.open(self._wake, flags | os.O_NONBLOCK)
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return self._open_fifo(self._wake, flags)
+
+    def open_calls(self, flags: int) -> int:
+        """The same for the FIFO `calls`."""
+        return self._open_fifo(self._calls, flags)
+
+    def _open_fifo(self, name: str, flags: int) -> int:
+        descriptor = self.directory.open(name, flags | os.O_NONBLOCK)
+        if _is_ours(os.fstat(descriptor)):
             return descriptor
         os.close(descriptor)
-        raise OSError(errno.EPERM, "it is no FIFO", self.directory.at(self._wake))
+        raise OSError(errno.EPERM, "it is no FIFO of this user alone", self.directory.at(name))
 
     def put(self, name: MessageName, data: bytes) -> None:
         """Store a message and wake one listener. :raises OSError: it is not stored."""
+        self._store(f"{self._new}/.{name}", data, f"{self._new}/{name}")
+        self.poke()
+
+    def adopt(self, name: str, owner: str, data: bytes) -> str:
+        """Store a message as one that `owner` has claimed; returns its place. May be repeated.
+
+        :raises OSError: it is not stored.
+        """
+        place = f"{self._cur}/{name}@{owner}"
+        above = self.place.rpartition("/")[0]  # `recovery` removes old drafts there
+        draft = f"{above}/.{name}.{os.getpid()}-{secrets.token_hex(4)}"
+        self._store(draft, data, place)
+        return place
+
+    def _store(self, draft: str, data: bytes, place: str) -> None:
         try:
-            self._store(name, data)
+            self._write(draft, data, place)
         except FileNotFoundError:  # it is new, or was removed (`unused_queues`), perhaps in part
             self.directory.look_anew()
             self.repair()
-            self._store(name, data)
-        self.poke()
+            self._write(draft, data, place)
 
-    def _store(self, name: MessageName, data: bytes) -> None:
-        draft = f"{self._new}/.{name}"
+    def _write(self, draft: str, data: bytes, place: str) -> None:
         self.directory.write_new(draft, data)
         try:
-            self.directory.rename(draft, f"{self._new}/{name}")
+            self.directory.rename(draft, place)
         except OSError:
             with suppress(OSError):  # the first error counts
                 self.directory.unlink(draft)
@@ -188,3 +235,16 @@ class Spool:
             for entry in self.directory.names(self._new):
                 if entry.startswith("."):
                     yield f"{self._new}/{entry}", entry[1:]
+
+
+def bytes_in(fifo: int) -> int:
+    """How much can be read from an open FIFO."""
+    found = array.array("i", [0])
+    fcntl.ioctl(fifo, termios.FIONREAD, found)
+    return found[0]
+
+
+def _is_ours(facts: os.stat_result) -> bool:
+    """Whether it is a FIFO into which only this user and root can write."""
+    alone = facts.st_uid in {0, os.geteuid()} and not facts.st_mode & 0o077
+    return stat.S_ISFIFO(facts.st_mode) and alone

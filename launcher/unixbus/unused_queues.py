@@ -60,9 +60,8 @@ class UnusedQueues:
     def _is_idle(self, spool: Spool) -> bool:
         """Whether the queue is empty, and has not changed for a while."""
         places = [f"{spool.place}/{part}" for part in ("new", "cur")]
-        return not any(map(self._directory.names, places)) and all(
-            self._is_older(place, IDLE_SECONDS) for place in places
-        )
+        empty = not any(map(self._directory.names, places)) and not spool.holds_calls()
+        return empty and all(self._is_older(place, IDLE_SECONDS) for place in places)
 
     def _is_older(self, place: str, seconds: float) -> bool:
         facts = self._directory.facts(place)

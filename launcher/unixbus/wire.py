@@ -1,7 +1,9 @@
 """The format of messages and replies. Pure: no files, no sockets.
 
-A message is a file with one JSON object. A reply is a line `1 KIND SEQ` and a JSON object, in a
-datagram or, if it is large, in a file. Only the caller that waits for SEQ parses the JSON.
+A message is a file with one JSON object, or a packet: a line `1 LENGTH PLACE NAME` and the JSON
+object. PLACE is the queue, and NAME the name that the file would have. A reply is a line `1 KIND
+SEQ` and a JSON object, in a datagram or, if it is large, in a file. Only the caller that waits for
+SEQ parses the JSON.
 """
 
 import json
@@ -15,6 +17,9 @@ REPLY = b"reply"  # the call is over
 WORKING = b"working"  # the call is being executed: a sign of life for the call monitor
 LOOK = b"look"  # a reply lies in the caller's directory
 
+PACKET_BYTES = 4096  # PIPE_BUF on Linux; a larger message is a file
+
+_PACKET = re.compile(rb"1 (\d{1,4}) (queues/[^\s/.][^\s/]{0,254}) ([\w.-]{1,100})\n")
 _HEAD = re.compile(rb"1 (reply|working|look) (\d{1,18})\n")
 
 
@@ -41,6 +46,33 @@ class Reply(NamedTuple):
     kind: bytes
     seq: int
     body: bytes
+
+
+class Packet(NamedTuple):
+    """A packet as it is received; `body` is a message that is not parsed yet."""
+
+    place: str
+    name: str
+    body: bytes
+
+
+def encode_packet(place: str, name: object, body: bytes) -> bytes:
+    """Encode a message as a packet."""
+    return f"1 {len(body)} {place} {name}\n".encode() + body
+
+
+def decode_packet(data: bytes) -> Packet:
+    """Parse the first line of a packet; what follows the packet is ignored.
+
+    :raises Garbage: it is none.
+    """
+    head = _PACKET.match(data)
+    if head is None:
+        raise Garbage(f"it begins with {data[:40]!r}")
+    body = data[head.end() : head.end() + int(head[1])]
+    if len(body) != int(head[1]):
+        raise Garbage(f"it has {len(body)} bytes instead of {int(head[1])}")
+    return Packet(head[2].decode("ascii", "replace"), head[3].decode("ascii", "replace"), body)
 
 
 def encode_message(message: Message) -> bytes:

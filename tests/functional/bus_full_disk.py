@@ -27,6 +27,9 @@ class Endpoint:
     def echo(self, ctxt: dict[str, Any], value: Any) -> Any:
         return value
 
+    def length(self, ctxt: dict[str, Any], text: str) -> int:
+        return len(text)
+
     def large(self, ctxt: dict[str, Any], size: int) -> str:
         return "x" * size
 
@@ -67,16 +70,17 @@ def main() -> None:
     client = oslo_messaging.get_rpc_client(transport, target, timeout=TIMEOUT)
     stubborn = oslo_messaging.get_rpc_client(transport, target, timeout=TIMEOUT, retry=-1)
     ballast = directory / "ballast"
-    large = "x" * 2_000_000
+    large, longer = "x" * 2_000_000, "x" * 5000  # than a packet
 
     say("small call", lambda: client.call({}, "echo", value=1))
     say("large cast", lambda: client.cast({}, "echo", value=large))
     say("large reply", lambda: client.call({}, "large", size=2_000_000))
     fill(ballast)
-    say("call on a full disk", lambda: client.call({}, "echo", value=1))
+    say("small call on a full disk", lambda: client.call({}, "echo", value=1))
+    say("call on a full disk", lambda: client.call({}, "length", text=longer))
     say("cast on a full disk", lambda: client.cast({}, "echo", value=1))
     threading.Timer(ROOM_AFTER, ballast.unlink).start()
-    say("retried until there was room", lambda: stubborn.call({}, "echo", value=2))
+    say("retried until there was room", lambda: stubborn.call({}, "length", text=longer))
     say("call with room again", lambda: client.call({}, "echo", value=3))
 
     server.stop()

@@ -176,5 +176,5 @@ def test_where_the_file_system_knows_no_such_rename_a_plain_one_does(
 ) -> None:
     monkeypatch.setattr("launcher.directories.system_calls.NO_REPLACE", 1 << 20)  # EINVAL
     directory = open_directory(str(tmp_path / "bus"))
-    directory.ensure("queues/q", "new", "cur", fifo="wake")
+    directory.ensure("queues/q", "new", "cur", fifos=("wake", "calls"))
     assert (tmp_path / "bus" / "queues" / "q" / "wake").is_fifo()

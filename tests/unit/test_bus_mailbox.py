@@ -82,19 +82,20 @@ def test_signs_of_life_come_before_the_reply(
     assert [each.kind for each in received if each] == [WORKING, REPLY]
 
 
+@pytest.mark.parametrize("size", [3, INLINE_BYTES - 100])  # the latter fill the sender's buffer
 def test_no_reply_is_lost_when_the_queue_is_full(
-    mailbox: Mailbox, replies: Replies, caller: Presence, directory: BusDirectory
+    mailbox: Mailbox, replies: Replies, caller: Presence, directory: BusDirectory, size: int
 ) -> None:
     """The caller does not read for a while, as if stopped. No server waits for it."""
     slots = {number: mailbox.expect(number) for number in range(1, 101)}
     begun = time.monotonic()
     for number in slots:
-        assert replies.send(caller.id, number, REPLY, b"%d" % number)
+        assert replies.send(caller.id, number, REPLY, b"%*d" % (size, number))
     assert time.monotonic() - begun < DEADLINE
     assert stored(directory, caller)  # the replies that did not fit into the socket
 
     for number, slot in slots.items():
-        assert mailbox.wait(slot, soon()) == Reply(REPLY, number, b"%d" % number)
+        assert mailbox.wait(slot, soon()) == Reply(REPLY, number, b"%*d" % (size, number))
     assert stored(directory, caller) == []
 
 
@@ -272,6 +273,7 @@ def test_garbage_is_dropped_with_a_warning(
     replies.send(caller.id, 1, REPLY, b"")
 
     assert mailbox.wait(slot, soon()) is not None
+    mailbox.look()
     assert "dropped a datagram" in caplog.text
     assert "removed reply" in caplog.text
     assert stored(directory, caller) == []

@@ -421,7 +421,7 @@ def test_what_siblings_make_at_the_same_moment_is_no_obstacle(
     def come_and_go() -> None:
         while not over.is_set():
             directory.ensure(topic)
-            directory.ensure(f"{topic}/1-00000000.1", "new", "cur", fifo="wake")
+            directory.ensure(f"{topic}/1-00000000.1", "new", "cur", fifos=("wake", "calls"))
             shutil.rmtree(directory.at(topic))
 
     sibling = threading.Thread(target=come_and_go)

@@ -37,6 +37,8 @@ ALLOWED = (
      "below a descriptor: the module for that"),
     ("directories.system_calls", "os.open os.rename", "the same, for `beneath`"),
     ("directories.removal", "os.open os.rmdir os.unlink", "the same, for `beneath`"),
+    ("unixbus.call_pipes", "os.open", "/proc/self/fd of a FIFO that is open"),
+    ("unixbus.reply_address", "read_text", "/proc"),
     ("directories.ownership", "os.open open", "the path of a directory, part by part; /proc"),
     ("directories.mount_namespace", "mkdir chmod symlink_to",
      "in a file system that root has just made"),
