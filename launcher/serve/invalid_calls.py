@@ -16,7 +16,7 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
-from launcher.serve.rpc import MethodFinder
+from launcher.serve.rpc import MOST_FOUND, MethodFinder, is_for
 
 LOG = logging.getLogger(__name__)
 
@@ -28,13 +28,17 @@ _BY_NAME = {_EITHER, inspect.Parameter.KEYWORD_ONLY}
 
 class Dispatcher:
     """oslo.messaging's dispatcher. For an invalid call it raises ExpectedException, which
-    oslo.messaging sends to the client and does not log."""
+    oslo.messaging sends to the client and does not log.
+
+    It calls the method itself, unless the client wants signs of life: oslo.messaging's dispatcher
+    makes a thread and an event for each call.
+    """
 
     def __init__(self, inner: Any, endpoints: Iterable[Any]) -> None:
         self._inner = inner
         self._endpoints = list(endpoints)
         self._find = MethodFinder(self._endpoints)
-        self._known: dict[object, Parameters] = {}
+        self._known: dict[object, tuple[Any, Parameters]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -43,11 +47,13 @@ class Dispatcher:
         """Call the method and return its answer."""
         message = incoming.message
         if (method := self._find(message)) is not None:
-            known = self._parameters(method, message)
+            endpoint, known = self._parameters(method, message)
             fit = known.fit(message.get("args"))
             if not fit and (problem := argument_problem(message, known.signature)):
                 _refuse(incoming, TypeError(problem))
-            return self._inner.dispatch(incoming)
+            if endpoint is None or incoming.client_timeout:
+                return self._inner.dispatch(incoming)
+            return self._call(endpoint, incoming)
         try:
             return self._inner.dispatch(incoming)  # it has a method of its own: rpc_ping_enabled
         except (
@@ -59,15 +65,28 @@ class Dispatcher:
         ):
             _refuse(incoming, unknown_method(self._endpoints, message))
 
-    def _parameters(self, method: object, message: Mapping[str, Any]) -> "Parameters":
-        """The parameters of a method, which is looked at once."""
+    def _call(self, endpoint: Any, incoming: Any) -> Any:
+        message, serializer = incoming.message, self._inner.serializer
+        context = serializer.deserialize_context(incoming.ctxt)
+        arguments = {
+            name: serializer.deserialize_entity(context, value)
+            for name, value in message.get("args", {}).items()
+        }
+        answer = getattr(endpoint, message["method"])(context, **arguments)
+        return serializer.serialize_entity(context, answer)
+
+    def _parameters(self, method: object, message: Mapping[str, Any]) -> "tuple[Any, Parameters]":
+        """The endpoint of a method, and its parameters, which are looked at once."""
+        key = (method, message.get("namespace"), message.get("version", "1.0"))
         try:
-            return self._known[method]
+            return self._known[key]
         except (KeyError, TypeError):  # a callable object may have no hash
             pass
-        found = Parameters(_bound(self._endpoints, message, method))
+        endpoint, bound = _bound(self._endpoints, message, method)
+        found = endpoint, Parameters(bound)
         with suppress(TypeError):
-            self._known[method] = found
+            if len(self._known) < MOST_FOUND:  # a client may invent versions
+                self._known[key] = found
         return found
 
 
@@ -144,14 +163,15 @@ def exposed_names(endpoints: Iterable[Any]) -> Iterator[str]:
                 yield f"{namespace}.{name}" if namespace else name
 
 
-def _bound(endpoints: Iterable[Any], message: Mapping[str, Any], found: object) -> Any:
-    """The method as the dispatcher will call it, bound to its endpoint."""
+def _bound(endpoints: Iterable[Any], message: Mapping[str, Any], found: object) -> tuple[Any, Any]:
+    """The endpoint of a method, or None, and the method as it will be called, bound to it."""
     name = message["method"]
     for endpoint in endpoints:
         untracked = getattr(endpoint, "untracked", endpoint)
-        if inspect.getattr_static(untracked, name, None) is found:
-            return getattr(untracked, name)
-    return found
+        mine = inspect.getattr_static(untracked, name, None) is found
+        if mine and is_for(endpoint.target, message):
+            return endpoint, getattr(untracked, name)
+    return None, found
 
 
 def _name_of(message: Mapping[str, Any]) -> str:

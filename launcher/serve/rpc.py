@@ -84,7 +84,7 @@ def find_method(endpoints: Iterable[Any], message: Mapping[str, Any]) -> object 
     for endpoint in endpoints if isinstance(name, str) else ():
         untracked = getattr(endpoint, "untracked", endpoint)
         method: object = inspect.getattr_static(untracked, cast(str, name), None)
-        if getattr(method, "exposed", False) and _is_for(endpoint.target, message):
+        if getattr(method, "exposed", False) and is_for(endpoint.target, message):
             return method
     return None
 
@@ -116,7 +116,7 @@ def is_idempotent(method: object) -> bool:
     return bool(getattr(method, "idempotent", False))
 
 
-def _is_for(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:
+def is_for(target: oslo_messaging.Target, message: Mapping[str, Any]) -> bool:
     """Whether an endpoint has the namespace and version of a message."""
     if message.get("namespace") not in target.accepted_namespaces:
         return False

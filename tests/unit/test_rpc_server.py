@@ -13,13 +13,14 @@ from unittest.mock import patch
 import oslo_messaging
 import pytest
 from oslo_messaging._drivers import amqpdriver, base
+from oslo_messaging.rpc.dispatcher import RPCDispatcher
 from oslo_messaging.rpc.server import RPCServer
 
 from launcher.board.last_tries import LastTries
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.serve import rpc
 from launcher.serve.calls_in_hand import TrackedEndpoint
-from launcher.serve.invalid_calls import Parameters, argument_problem
+from launcher.serve.invalid_calls import Dispatcher, Parameters, argument_problem
 from launcher.serve.manager import expected_exceptions
 from launcher.serve.redelivery import CallServer
 from launcher.serve.rpc import (
@@ -466,3 +467,41 @@ def test_arguments_that_fit_at_a_quick_look_are_no_problem(method: Any) -> None:
         plain += known.fit(given)
     ordinary = known.signature is not None and len(known.signature.parameters) > 0
     assert plain or not ordinary or "*" in str(known.signature) or "/" in str(known.signature)
+
+
+class _Greeter:
+    """The same class answers in several namespaces."""
+
+    def __init__(self, namespace: str) -> None:
+        self.target = oslo_messaging.Target(namespace=namespace, version="1.2")
+
+    @expose
+    def greet(self, context: Any, name: str = "you") -> Any:
+        return self.target.namespace, context, name
+
+
+class _Doubling(oslo_messaging.NoOpSerializer):  # type: ignore[misc]
+    def serialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        return [entity, "sent"]
+
+    def deserialize_entity(self, ctxt: Any, entity: Any) -> Any:
+        return f"{ctxt['user']}: {entity}"
+
+    def deserialize_context(self, ctxt: Any) -> Any:
+        return {"user": ctxt["request_id"]}
+
+
+@pytest.mark.parametrize("client_timeout", [None, 60])
+def test_a_call_reaches_the_endpoint_of_its_namespace(client_timeout: float | None) -> None:
+    """By the short way and by that of oslo.messaging, which sends signs of life."""
+    endpoints = [_Greeter("one"), _Greeter("two")]
+    inner = RPCDispatcher(endpoints, _Doubling(), oslo_messaging.ExplicitRPCAccessPolicy)
+    dispatcher = Dispatcher(inner, endpoints)
+
+    for namespace in ("one", "two", "one"):
+        call = {"method": "greet", "namespace": namespace, "version": "1.1"}
+        for arguments, name in (({}, "you"), ({"name": "me"}, "req-1: me")):
+            incoming = Message({**call, "args": arguments}, [], client_timeout=client_timeout)
+            answer, mark = dispatcher.dispatch(incoming)
+            assert answer == (namespace, {"user": "req-1"}, name)
+            assert mark == "sent"
