@@ -73,10 +73,17 @@ class Client:
 @contextmanager
 def calling(url: str, host: str, **options: object) -> Iterator[Client]:
     """Begin to call; measures from here on."""
+    with calling_by(CHECKOUT, url, host, **options) as client:
+        yield client
+
+
+@contextmanager
+def calling_by(sources: Path, url: str, host: str, **options: object) -> Iterator[Client]:
+    """The same, with the driver of these sources."""
     command = [*DIE_WITH_US, sys.executable, "-m", "tests.bench.client", url, host]
     command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     with subprocess.Popen(
-        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=sources, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tests.bench import systems
 from tests.bench.record import Record, Results
-from tests.bench.targets import UNIX
+from tests.bench.targets import UNIX, UNIX_BASE
 
 STYLE: Any = {
     "svg.hashsalt": "bench",
@@ -27,6 +27,7 @@ COLOURS = {
     systems.OSLO_FORK: "#e69f00",
     systems.OSLO_SPAWN: "#d55e00",
     UNIX: "#56b4e9",
+    UNIX_BASE: "#cc79a7",
     "socket": "#999999",
 }
 SIZE = (7.0, 3.6)  # inches

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.bench import systems
 from tests.bench.record import Record, Results, significant
-from tests.bench.targets import TARGETS, UNIX
+from tests.bench.targets import TARGETS, UNIX, UNIX_BASE
 
 HERE = Path(__file__).parent
 REPORT = HERE / "RESULTS.md"
@@ -34,6 +34,7 @@ SYSTEMS = {
     systems.STOCK: "the same program without the launcher: nova-conductor 34.0.0",
     systems.NOVA: "nova 34.0.0 from PyPI: `ServiceList.get_all`, `Service.save`",
     UNIX: "ours on its own bus, without a broker",
+    UNIX_BASE: "the same as it was at that earlier commit, with its own clients",
 }
 FAIRNESS = """\
 A worker of each imports what it needs, writes one row to SQLite through SQLAlchemy, listens as two

@@ -150,6 +150,10 @@ class Bench:
             self._node = self._stack.enter_context(RabbitNode())
         return self._node
 
+    def sources(self, name: str) -> Path:
+        """Where they are."""
+        return self._sources[name]
+
     def environment(self, name: str) -> dict[str, str]:
         """Variables by which it runs its own sources; of another program none."""
         return {"PYTHONPATH": str(self._sources[name])} if name in self._sources else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tests.bench.record import Record, Results, significant
 from tests.bench.systems import BARE_FORK, BASE, FLOOR, NOVA, OSLO_SPAWN, OURS, SPARE, STOCK
 
-UNIX = "ours, unix"
+UNIX, UNIX_BASE = "ours, unix", "base, unix"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,10 @@ def _targets() -> Iterator[Target]:
     find = ratio("calls", "rate", 4, UNIX, OURS)
     yield Target(7, "calls a second: unix:// / RabbitMQ", 3, find, at_least=True)
     yield Target(7, "calls, p50: unix:// / RabbitMQ", 0.333, ratio("calls", "p50", 4, UNIX, OURS))
+    find = ratio("calls", "rate", 4, UNIX, UNIX_BASE)
+    yield Target(14, "calls a second, unix://: ours / base", 3, find, at_least=True)
+    find = ratio("calls", "p50", 4, UNIX, UNIX_BASE)
+    yield Target(14, "calls, p50, unix://: ours / base", 0.4, find)
     find = level("scale", "master", 256, bus="unix")
     yield Target(8, "scale, N = 256: CPU of the master", 10, find, unit=" ms/s")
     find = quotient(
