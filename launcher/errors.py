@@ -349,6 +349,10 @@ class PauseUnwritable(LauncherError):
     """{path}, which says what is paused, cannot be written: {reason}"""
 
 
+class HistoryUnreadable(LauncherError):
+    """the history in {path} cannot be read: {reason}"""
+
+
 class NoReport(LauncherError):
     """worker {number} has written no report within {seconds:g} s; it may be stopped or may hang"""
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 
 from oslo_config import cfg
 
@@ -13,6 +14,7 @@ from launcher.cli import (
     common_options,
     config_command,
     control_commands,
+    history_command,
     methods,
     no_answer,
 )
@@ -47,6 +49,9 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
     """Run a command. Return its exit status."""
     if args.command == "config sample":  # needs no configuration
         return config_command.sample(cfg.CONF, args)
+    if args.command == "history":
+        client = _control_client(binary, args)
+        return history_command.show(client, args, partial(_state_path, load))
     if command := CONTROL.get(args.command):
         return command(_control_client(binary, args), args)
     load()
@@ -56,6 +61,11 @@ def run(binary: str, args: argparse.Namespace, load: Load) -> int:
         if hint := no_answer.explain(cfg.CONF, args.worker):
             raise error.explained(hint) from error
         raise
+
+
+def _state_path(load: Load) -> str:
+    load()
+    return str(cfg.CONF.state_path)
 
 
 def _control_client(binary: str, args: argparse.Namespace) -> ControlClient:

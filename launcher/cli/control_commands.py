@@ -1,6 +1,7 @@
 """Commands that ask the master, such as `status`, `reload` and `pause`."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import argparse
 
     from rich.console import RenderableType
+
+    from launcher.cli.watch_keys import Action
 
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
@@ -67,10 +70,13 @@ def scale(client: ControlClient, args: "argparse.Namespace") -> int:
 
     :raises CommandFailed: an additional worker does not become ready, for instance.
     """
-    answer = client.command(f"scale {args.number}", "/scale", {"workers": args.number})
-    number = answer["workers"]
-    print_line(f"scaled to {number} worker{'' if number == 1 else 's'}")
+    print_line(_scale(client, args.number))
     return 0
+
+
+def _scale(client: ControlClient, number: int) -> str:
+    answer = client.command(f"scale {number}", "/scale", {"workers": number})
+    return f"scaled to {answer['workers']} worker{'' if answer['workers'] == 1 else 's'}"
 
 
 def restart_worker(client: ControlClient, args: "argparse.Namespace") -> int:
@@ -78,10 +84,13 @@ def restart_worker(client: ControlClient, args: "argparse.Namespace") -> int:
 
     :raises CommandFailed: it does not.
     """
-    path = f"/workers/{args.slot}/restart"
-    answer = client.command(f"restart-worker {args.slot}", path, {})
-    print_line(f"worker {args.slot} is replaced: pid {answer['pid']}")
+    print_line(_restart(client, args.slot))
     return 0
+
+
+def _restart(client: ControlClient, slot: int) -> str:
+    answer = client.command(f"restart-worker {slot}", f"/workers/{slot}/restart", {})
+    return f"worker {slot} is replaced: pid {answer['pid']}"
 
 
 def pause(client: ControlClient, args: "argparse.Namespace") -> int:
@@ -90,18 +99,20 @@ def pause(client: ControlClient, args: "argparse.Namespace") -> int:
     :raises CommandFailed: a worker has not answered, for instance.
     """
     wish = {"slot": args.slot, "reason": args.reason, "persist": args.persist}
-    return _tell_paused(client.command("pause", "/pause", wish))
+    print_line(_pause(client, "pause", wish))
+    return 0
 
 
 def resume(client: ControlClient, args: "argparse.Namespace") -> int:
     """Have one worker or all take calls again. Raises as `pause`."""
-    return _tell_paused(client.command("resume", "/resume", {"slot": args.slot}))
-
-
-def _tell_paused(answer: dict[str, Any]) -> int:
-    number = answer["paused"]
-    print_line(f"{answer['result']}; {number or 'no'} worker{'' if number == 1 else 's'} paused")
+    print_line(_pause(client, "resume", {"slot": args.slot}))
     return 0
+
+
+def _pause(client: ControlClient, verb: str, wish: dict[str, Any]) -> str:
+    answer = client.command(verb, f"/{verb}", wish)
+    number = answer["paused"]
+    return f"{answer['result']}; {number or 'no'} worker{'' if number == 1 else 's'} paused"
 
 
 def status(client: ControlClient, args: "argparse.Namespace") -> int:
@@ -152,13 +163,16 @@ def _show_health(client: ControlClient, args: "argparse.Namespace") -> int:
 
 
 def _report(client: ControlClient, slot: int) -> int:
-    path = f"/workers/{slot}/report"
+    print_block(_fetch_report(client, slot))
+    return EXIT_HEALTHY
+
+
+def _fetch_report(client: ControlClient, slot: int) -> str:
     client.check_answers()
-    code, answer = client.ask("GET", path, timeout=REPORT_SECONDS)
+    code, answer = client.ask("GET", f"/workers/{slot}/report", timeout=REPORT_SECONDS)
     if code != 200:
         raise CommandFailed(command=f"status --report {slot}", reason=error_text(code, answer))
-    print_block(answer["report"].rstrip("\n"))
-    return EXIT_HEALTHY
+    return str(answer["report"]).rstrip("\n")
 
 
 def _table(answer: dict[str, Any]) -> str:
@@ -172,7 +186,11 @@ def _status(client: ControlClient) -> dict[str, Any]:
 
 
 def _watch(client: ControlClient) -> int:
-    """Show the workers until Ctrl-C."""
+    """Show the workers until Ctrl-C. On a terminal, keys do something."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from launcher.cli import watch  # noqa: PLC0415  # imports rich
+
+        return watch.run(client, lambda action: _perform(client, action))
     from launcher.cli import screen  # noqa: PLC0415  # imports rich
 
     def look() -> "RenderableType":
@@ -182,3 +200,15 @@ def _watch(client: ControlClient) -> int:
             return screen.plain([str(error)])
 
     return screen.watch(look)
+
+
+def _perform(client: ControlClient, action: "Action") -> str:
+    number = action.number or 0
+    match action.name:
+        case "restart":
+            return _restart(client, number)
+        case "scale":
+            return _scale(client, number)
+        case "report":
+            return _fetch_report(client, number)
+    return _pause(client, action.name, {})

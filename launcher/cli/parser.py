@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from launcher import __version__
-from launcher.cli import argument_types, services_grammar
+from launcher.cli import argument_types, control_grammar, services_grammar
 from launcher.cli.common_options import AFTER, BETWEEN, add_common
 from launcher.cli.suggesting_parser import SuggestingParser
 
@@ -16,6 +16,7 @@ from launcher.cli.suggesting_parser import SuggestingParser
 EXAMPLES = {
     "status": "--watch",
     "health": "--ready",
+    "history": "--follow",
     "reload": "--wait",
     "scale": "8",
     "restart-worker": "2",
@@ -59,7 +60,7 @@ def build(binary: str) -> argparse.ArgumentParser:
     )
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog=binary)
-    _add_service_commands(commands)
+    control_grammar.add(lambda name, help_: _command(commands, name, name, help_))
     _add_client_commands(commands, binary)
     _add_methods(commands)
     _add_services(commands)
@@ -118,67 +119,6 @@ def _command(commands: Any, name: str, full: str, help_: str) -> argparse.Argume
     parser.epilog = f"example: {parser.prog} {EXAMPLES[full]}"
     add_common(parser, AFTER)
     return parser
-
-
-def _add_service_commands(commands: Any) -> None:
-    status = _command(commands, "status", "status", "show the state of each worker")
-    form = status.add_mutually_exclusive_group()
-    _add_json(form)
-    form.add_argument(
-        "--watch", action="store_true", help="refresh each second until Ctrl-C; default: once"
-    )
-    form.add_argument(
-        "--report",
-        type=argument_types.slot,
-        metavar="SLOT",
-        help="print the stacks, calls and tasks of one worker; default: a line for each",
-    )
-    health = _command(commands, "health", "health", "check whether the service serves; for probes")
-    probe = health.add_mutually_exclusive_group()
-    for flag, path, help_ in (
-        (
-            "--live",
-            "livez",
-            "whether the master lives, whatever bus and workers do; default: whether all is well",
-        ),
-        ("--started", "startupz", "whether all workers have served once; default: as above"),
-        ("--ready", "readyz", "whether a call that comes now is answered; default: as above"),
-    ):
-        probe.add_argument(flag, dest="probe", action="store_const", const=path, help=help_)
-    _add_json(health)
-    reload = _command(
-        commands, "reload", "reload", "read the configuration again and replace the workers"
-    )
-    reload.add_argument(
-        "--wait", action="store_true", help="the default: return when it is done, with the verdict"
-    )
-    scale = _command(
-        commands, "scale", "scale", "change the number of workers until the next stop"
-    )
-    scale.add_argument(
-        "number", type=argument_types.count, metavar="N", help="number of workers to have"
-    )
-    restart = _command(
-        commands, "restart-worker", "restart-worker", "drain and replace one worker"
-    )
-    restart.add_argument(
-        "slot", type=argument_types.slot, metavar="SLOT", help="its number in 'status'"
-    )
-    pause = _command(
-        commands, "pause", "pause", "take no more calls until 'resume'; calls wait on the bus"
-    )
-    resume = _command(commands, "resume", "resume", "take calls again after 'pause'")
-    for command in (pause, resume):
-        command.add_argument(
-            "--slot",
-            type=argument_types.slot,
-            metavar="SLOT",
-            help="the worker of this slot alone; default: all workers, also later ones",
-        )
-    pause.add_argument("--reason", metavar="TEXT", help="shown in STATUS; default: none")
-    pause.add_argument(
-        "--persist", action="store_true", help="also after a restart; default: until one"
-    )
 
 
 def _add_client_commands(commands: Any, binary: str) -> None:

@@ -25,7 +25,7 @@ from launcher import __version__, blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.core_dumps import limit_core
-from launcher.errors import ExitStatus
+from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.application import Application
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise.before_fork import prepare
@@ -38,6 +38,7 @@ from launcher.supervise.policy import Policy
 from launcher.supervise.processes import signals, terminal
 from launcher.supervise.processes.forking import ForkingManager
 from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.watch.history import History
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.wiring import Parts
 from launcher.writing import log
@@ -86,9 +87,19 @@ class Master:
             with self._answering(parts) as http_servers:
                 self._fork_and_watch(parts, http_servers)
         try:
-            return self._stop.exit_status()
+            return self._end(parts.history)
         finally:
+            parts.history.end()
             self._notifier.flush_until(time.monotonic() + LAST_MESSAGE_SECONDS)
+
+    def _end(self, history: History) -> ExitStatus:
+        try:
+            status = self._stop.exit_status()
+        except LauncherError as error:
+            history.record("end", f"ended with status {int(error.exit_status)}: {error}")
+            raise
+        history.record("end", f"ended with status {int(status)}")
+        return status
 
     def _brace(self) -> None:
         blocked_signals.block()
@@ -163,13 +174,16 @@ class Master:
                 server.stop()
 
     def _fork_and_watch(self, parts: Parts, http_servers: Sequence[HttpServer]) -> None:
-        parts.forking.define_worker(Worker, self._inheritance(http_servers))
+        parts.forking.define_worker(Worker, self._inheritance(parts, http_servers))
         parts.forking.register_hooks(on_dead_worker=parts.on_dead_worker)
         parts.housekeeping.forward_stacks = self._crash_relay.forward
         self._stop.stop_workers = parts.forking.begin_stop
         self._stop.is_worker = parts.forking.pids.__contains__
         self._stop.kill_others = parts.orphans.kill_all
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
+        workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
+        parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
+        parts.history.start()
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
         if self._board.scouting:
@@ -205,7 +219,7 @@ class Master:
             self._stop.kill_all()
             LOG.error("the workers were killed, since cotyledon cannot stop them: %s", error)
 
-    def _inheritance(self, http_servers: Sequence[HttpServer]) -> Inheritance:
+    def _inheritance(self, parts: Parts, http_servers: Sequence[HttpServer]) -> Inheritance:
         configuration = self._configuration
         return Inheritance(
             conf=self._conf,
@@ -221,6 +235,7 @@ class Master:
             close=(
                 self._notifier.close_in_child,
                 self._instance.close_in_child,
+                parts.history.close_in_child,
                 *(server.close_in_child for server in http_servers),
             ),
         )

@@ -37,6 +37,7 @@ from launcher.supervise.processes.lives import Lives
 from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.watch.health import Verdict
+from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.watch.repair import Repair
@@ -69,6 +70,8 @@ class Parts:
         self._binary = binary
         self._program = application.program
         self._configuration = configuration
+        self.history = History(conf.state_path)
+        stop.record = self.history.record
         # processes, and the monitor, which uses all of them
         watched = bool(notifier.watchdog_seconds)
         giving_up = GivingUp(stop, binary, lambda: self.monitor, watched=watched)
@@ -80,6 +83,7 @@ class Parts:
             binary=binary,
             was_ready=lambda: self.monitor.was_ready,
             give_up=giving_up.give_up,
+            record=self.history.record,
         )
         self.forking = ForkingManager(board)
         self.orphans = Orphans(self.forking.pids, self.forking.forking, policy)
@@ -98,6 +102,7 @@ class Parts:
             monitor=lambda: self.monitor,
             conf=conf,
             application=application,
+            history=self.history,
         )
         self.monitor = Monitor(
             board,
@@ -115,18 +120,16 @@ class Parts:
         # operations: changes of a running service
         resting = self._deaths.resting
         roll = Roll(board, self.monitor, self.forking, lives, policy=policy, resting=resting)
+        record = self.history.record
         self.spares = Spares(board, lives, self.forking, roll, policy)
         self.reload = Reload(
-            notifier,
-            self.monitor,
-            board,
-            roll,
-            self.spares,
+            *(notifier, self.monitor, board, roll, self.spares),
             configuration=configuration,
             adopt=adopt,
+            record=record,
         )
-        self.scaling = Scaling(board, roll)
-        recycling = Recycling(board, self.monitor, roll, policy)
+        self.scaling = Scaling(board, roll, record)
+        recycling = Recycling(board, self.monitor, roll, policy, record=record)
         self.housekeeping.recycle = recycling.look
         self.scouting = Scouting(
             board, self.forking, policy, application.follow, configuration.workers
@@ -136,6 +139,7 @@ class Parts:
             self.monitor,
             conf.state_path,
             loses_calls=partial(queues_end_with_consumers, conf),
+            record=record,
         )
         # control: answers to requests
         status = Status(
@@ -165,6 +169,7 @@ class Parts:
             pausing=self._pausing,
             meditation=self.meditation,
             takeovers=lambda: self.spares.takeovers,
+            history=self.history,
             policy=policy,
             program=application.version or application.program,
         )

@@ -112,7 +112,7 @@ def test_a_client_waits_ten_seconds_by_default() -> None:
         ("--workers x", "'x' is not a number of workers"),
         ("--workers 1.5", "'1.5' is not a number of workers"),
         ("--workers", "expected one argument"),
-        ("frob", "there is no command 'frob'; commands: status, health, reload,"),
+        ("frob", "there is no command 'frob'; commands: status, health, history, reload,"),
         ("statsu", "there is no command 'statsu'; did you mean status?"),
         ("restart-workr 1", "there is no command 'restart-workr'; did you mean restart-worker?"),
         ("--xyzzy", "there is no option --xyzzy here; see"),

@@ -8,6 +8,7 @@ from typing import Any
 from launcher import __version__
 from launcher.board.board import Board
 from launcher.board.counters import Counters
+from launcher.errors import WrongNumber
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
@@ -20,6 +21,7 @@ from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.watch import probes
+from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.observation import Observation
 
@@ -49,6 +51,7 @@ class Routes:
         pausing: Pausing,
         meditation: Meditation,
         takeovers: Callable[[], int],
+        history: History,
         policy: InForce,
         program: str,
     ) -> None:
@@ -67,12 +70,14 @@ class Routes:
         self._pausing = pausing
         self._meditation = meditation
         self._takeovers = takeovers
+        self._history = history
         self._policy = policy
 
     def routes(self) -> RouteTable:
         """Routes of the control socket."""
         return {
             ("GET", "/status"): self._tell_status,
+            ("GET", "/history"): self._tell_history,
             ("GET", "/health"): self._tell_health,
             ("POST", "/reload"): self._have_reloaded,
             ("POST", "/scale"): self._have_scaled,
@@ -98,6 +103,12 @@ class Routes:
 
     def _tell_status(self, body: dict[str, Any]) -> Answer:
         return Answer.of(self._status.describe())
+
+    def _tell_history(self, query: dict[str, Any]) -> Answer:
+        after = query.get("after", "0")
+        if not after.isdecimal():
+            raise WrongNumber(what="after", value=after, wanted="the number of an event")
+        return Answer.of({"events": self._history.after(int(after))})
 
     def _tell_health(self, body: dict[str, Any]) -> Answer:
         found = examine(

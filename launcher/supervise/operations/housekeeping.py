@@ -14,7 +14,9 @@ from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.instance_lock import Instance, WatchedDirectory
 from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.watch import probes
+from launcher.supervise.watch.changes import Changes
 from launcher.supervise.watch.health import Verdict
+from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.report_age import ReportAge
 
@@ -38,8 +40,10 @@ class Housekeeping:
         monitor: Callable[[], Monitor],
         conf: cfg.ConfigOpts,
         application: Application,
+        history: History,
     ) -> None:
         """:raises OptionError: `[health] touch_file` cannot be touched."""
+        self._history, self._changes = history, Changes()
         self._touch_file = TouchFile(conf.health.touch_file)
         self._board = board
         self._stop = stop
@@ -69,6 +73,8 @@ class Housekeeping:
     def on_round(self, now: float) -> None:
         """:param now: monotonic seconds."""
         self.forward_stacks()
+        for change in self._changes.look(self._monitor().observation):
+            self._history.record(change.kind, change.text, **change.facts)
         self._touch_file.renew(now, lambda: self._lives(now))
         if self._board.stopping:
             return

@@ -14,6 +14,7 @@ from launcher.board.states import WorkerState
 from launcher.errors import NotPausable, NotPaused, ServiceStopping, WrongNumber
 from launcher.registry.records import checked_reason
 from launcher.supervise.operations.pause_file import PauseFile, Pauses
+from launcher.supervise.watch.history import Record
 from launcher.supervise.watch.monitor import Monitor
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +28,13 @@ class Pausing:
     """One a master. Called in threads of the control socket, and at the start."""
 
     def __init__(
-        self, board: Board, monitor: Monitor, state_path: str, *, loses_calls: Callable[[], bool]
+        self,
+        board: Board,
+        monitor: Monitor,
+        state_path: str,
+        *,
+        loses_calls: Callable[[], bool],
+        record: Record,
     ) -> None:
         """Called before the first fork: a pause that persists is in force from the start.
 
@@ -35,6 +42,7 @@ class Pausing:
         :raises PauseUnreadable: the file of that pause is damaged.
         """
         self._loses_calls = loses_calls
+        self._record = record
         self._board = board
         self._monitor = monitor
         self._file = PauseFile(state_path)
@@ -59,7 +67,9 @@ class Pausing:
             if persist:
                 self._file.write(self._file.read().with_pause(number, why))
             self._change(wanted, number)
-            LOG.warning("paused: %s%s", _name(number), f" ({why})" if why else "")
+            text = f"{_name(number)} paused{f': {why}' if why else ''}"
+            LOG.warning("%s", text)
+            self._record("pause", text, slot=number)
             return sum(one.paused for one in self._board.look())
 
     def resume(self, slot: object) -> int:
@@ -69,7 +79,8 @@ class Pausing:
             slots = range(self._board.workers)
             self._file.write(self._file.read().without_pause(number, slots))
             self._change(self._wanted.without_pause(number, slots), number)
-            LOG.warning("resumed: %s", _name(number))
+            LOG.warning("%s resumed", _name(number))
+            self._record("resume", f"{_name(number)} resumed", slot=number)
             return sum(one.paused for one in self._board.look())
 
     def describe(self) -> dict[str, Any] | None:

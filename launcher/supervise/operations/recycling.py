@@ -19,6 +19,7 @@ from launcher.board.slot_fields import SlotView
 from launcher.errors import LauncherError
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.policy import InForce, RecycleLimits
+from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
 
 LOG = logging.getLogger(__name__)
@@ -47,11 +48,13 @@ class Recycling:
         *,
         memory: Callable[[int, int], int] | None = None,
         draw: Callable[[], float] = random.random,
+        record: Record = nothing,
     ) -> None:
         """
         :param memory: see `private_memory`. :param draw: 0 … 1, how much earlier a worker goes
             than it has to.
         """
+        self._record = record
         self._board = board
         self._monitor = monitor
         self._roll = roll
@@ -131,9 +134,13 @@ class Recycling:
                     self._roll.recycle(slot.slot)
                     self.counts[slot.slot, reason.kind] += 1
                     self.last[slot.slot] = reason.text
+                    text = f"worker {slot.slot} recycled: {reason.text}"
+                    self._record("recycle", text, slot=slot.slot)
         except LauncherError as error:
             if not self._board.stopping:
                 LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
+                text = f"worker {slot.slot} could not be recycled: {error}"
+                self._record("recycle", text, slot=slot.slot)
                 self._not_before = now + PAUSE_SECONDS
         except Exception:
             LOG.exception("worker %d could not be recycled, and goes on as it is", slot.slot)

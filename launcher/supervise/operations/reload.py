@@ -21,6 +21,7 @@ from launcher.errors import (
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.operations.spares import Spares
+from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
 
@@ -42,8 +43,10 @@ class Reload:
         *,
         configuration: Configuration,
         adopt: Callable[[], object],
+        record: Record = nothing,
     ) -> None:
         """:param adopt: applies the configuration in force to the master."""
+        self._record = record
         self._notifier = notifier
         self._monitor = monitor
         self._board = board
@@ -101,6 +104,7 @@ class Reload:
         gets READY=1 either way, and STATUS says what happened.
         """
         LOG.info("reloading the configuration")
+        self._record("reload", "reloading the configuration")
         self._notifier.reloading()
         error: LauncherError | None = None
         remark = ""
@@ -123,6 +127,7 @@ class Reload:
         if error:
             LOG.error("reload failed, %s", error)
         self._spares.keep()
+        self._record("reload", remark or "configuration reloaded")
         self._monitor.remark = remark
         self._notifier.reloaded()
         return error

@@ -3,11 +3,14 @@
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
 from launcher.errors import LauncherError, WrongNumber
 from launcher.supervise.operations.roll import Roll
+from launcher.supervise.watch.history import Record, nothing
 
 LOG = logging.getLogger(__name__)
 
@@ -20,7 +23,8 @@ class Scaling:
     The number lasts until the master ends, or a reload brings a changed `workers` option.
     """
 
-    def __init__(self, board: Board, roll: Roll) -> None:
+    def __init__(self, board: Board, roll: Roll, record: Record = nothing) -> None:
+        self._record = record
         self._board = board
         self._roll = roll
         self._lock = threading.Lock()
@@ -45,7 +49,8 @@ class Scaling:
         with self._roll.turn(f"worker {slot} is replaced"):
             self._roll.check(slot)
             LOG.info("worker %d is to be replaced", slot)
-            self._roll.replace(slot)
+            with self._recorded("restart", f"worker {slot} replaced, as requested"):
+                self._roll.replace(slot)
 
     def on_signal(self, number: signal.Signals) -> None:
         """Called in the signal thread: one worker more or fewer than earlier signals asked for."""
@@ -75,7 +80,17 @@ class Scaling:
 
     def _scale(self, workers: int) -> None:
         LOG.info("scaling from %d to %d workers", self._board.workers, workers)
-        self._roll.scale(workers)
+        with self._recorded("scaling", f"from {self._board.workers} to {workers} workers"):
+            self._roll.scale(workers)
+
+    @contextmanager
+    def _recorded(self, kind: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except LauncherError as error:
+            self._record(kind, f"{what}: failed, {error}")
+            raise
+        self._record(kind, what)
 
 
 def _checked(value: object) -> int:

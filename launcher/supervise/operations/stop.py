@@ -16,6 +16,7 @@ from launcher.board.states import WorkerState
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.lives import has_ended
+from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.notify import Notifier
 
 LOG = logging.getLogger(__name__)
@@ -32,21 +33,19 @@ class Stop:
     """One a master. Any thread of the master may call `begin`; the first call counts."""
 
     def __init__(self, board: Board, notifier: Notifier, policy: InForce) -> None:
-        self._board = board
-        self._notifier = notifier
+        self._board, self._notifier = board, notifier
         self._policy = policy
         self._lock = threading.Lock()
-        self._abort_at = math.inf  # monotonic seconds
-        self._kill_at = math.inf
-        self._killed = False
+        self._abort_at = self._kill_at = math.inf  # monotonic seconds
         self._logged: set[int] = set()
         self._impatient: signal.Signals | None = None
-        self._signals = 0
+        self._signals, self._killed = 0, False
         self._over = threading.Event()
         self.failure: LauncherError | None = None
         # Set before the workers are forked:
         self.stop_workers: Callable[[], None] = lambda: None
         self.is_worker: Callable[[int], bool] = lambda pid: True  # whether a child is a worker
+        self.record: Record = nothing
         self.kill_others: Callable[[], None] = lambda: None
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
@@ -63,6 +62,7 @@ class Stop:
             self.failure = failure
             self._board.announce_stop()
         self._notifier.stopping(reason)
+        self.record("stop", f"stopping: {reason}")
         if patience:
             self._abort_at = time.monotonic() + patience
             self._kill_at = self._abort_at + STACKS_SECONDS

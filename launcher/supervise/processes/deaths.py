@@ -16,6 +16,7 @@ from launcher.supervise.processes import restarts
 from launcher.supervise.processes.life import Ending
 from launcher.supervise.processes.lives import Lives
 from launcher.supervise.processes.memory_notes import MemoryNotes
+from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.suspicion import is_late, task_name
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ class Deaths:
         was_ready: Callable[[], bool],
         give_up: Callable[[LauncherError], None],
         memory: MemoryNotes | None = None,
+        record: Record = nothing,
     ) -> None:
+        self._record = record
         self._board = board
         self._lives = lives
         self._policy = policy
@@ -82,7 +85,11 @@ class Deaths:
         """
         slot = self._board.slot(number)
         pid, death = slot.get("pid"), self._examine(number, status)
-        if self._lives.ended(number, death) is not Ending.DIED:
+        ending = self._lives.ended(number, death)
+        if ending is Ending.FAILED:
+            text = f"worker {number} pid {pid} has not become ready: {death.cause}"
+            self._record("failed", text, slot=number, pid=pid)
+        if ending is not Ending.DIED:
             self._note_rest(number, 0)  # the end was wanted, or a new configuration failed
             return False
         self._keep(number, death)
@@ -95,13 +102,14 @@ class Deaths:
         slot.vacate(self._policy().start_timeout, time.monotonic_ns() + seconds(decision.pause))
         sentence = restarts.describe_death(number, pid, death)
         LOG.warning("%s (%s, %s)", sentence, death.ending, death.place)
+        self._record("death", f"{sentence} ({death.ending}, {death.place})", slot=number, pid=pid)
         if decision.exit_status is not None:
             self._give_up(self._verdict(number, decision.exit_status, death, sentence))
         elif decision.rests:
             count = self._count(number)
-            LOG.error(
-                "worker %d rests for %.1f s, the others go on; %s", number, decision.pause, count
-            )
+            text = f"worker {number} rests for {decision.pause:.1f} s, the others go on; {count}"
+            LOG.error("%s", text)
+            self._record("rest", text, slot=number)
         elif decision.pause:
             LOG.info("worker %d starts again in %.1f s", number, decision.pause)
         rests = decision.rests or decision.exit_status is not None

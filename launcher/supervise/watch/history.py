@@ -1,0 +1,152 @@
+"""What happened to the service, for `history`: under this master, and under those before it.
+
+Two files in the state directory keep it, each with half of the bound. When one is full, the other
+one is emptied and written on. Both are opened before the first fork: a descriptor that is opened
+later could get into a worker. A thread writes them, so that a disk that hangs holds up nobody.
+"""
+
+import json
+import logging
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from launcher.directories import checked_files
+from launcher.directories.beneath import Beneath
+from launcher.supervise.watch.history_files import (
+    FILES,
+    HALF_BYTES,
+    last_number,
+    parse,
+    read_open,
+)
+from launcher.writing.recurring import Recurring
+
+LOG = logging.getLogger(__name__)
+
+MOST_EVENTS = 1000  # that are kept in memory, and told
+LAST_SECONDS = 1.0  # for the thread to write what is left at the end
+OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+Record = Callable[..., None]  # as History.record
+
+
+def nothing(kind: str, text: str, **facts: Any) -> None:
+    """Record nothing."""
+
+
+class History:
+    """One a master. Any thread records and asks."""
+
+    def __init__(
+        self, state_path: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """Called in the master before the first fork, with the lock of the state directory. If the
+        files cannot be opened, that is logged, and events are kept in memory only."""
+        self._now = now
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._trouble = Recurring()
+        self._torn = True  # the file may end within a line
+        try:
+            self._descriptors = _open(state_path)
+        except OSError as error:
+            self._descriptors = []
+            LOG.warning("history is not kept in %s: %s", state_path, error.strerror)
+        self._lines = deque(read_open(self._descriptors), MOST_EVENTS)
+        self._number = last_number(list(self._lines))
+        self._current = max(
+            self._descriptors, key=lambda one: last_number(read_open([one])), default=-1
+        )
+        self._writer = threading.Thread(target=self._write_all, name="history", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread that writes."""
+        self._writer.start()
+
+    def end(self) -> None:
+        """Write what is left, within LAST_SECONDS."""
+        self._queue.put(None)
+        if self._writer.ident is not None:
+            self._writer.join(LAST_SECONDS)
+
+    def close_in_child(self) -> None:
+        """Called in a worker, right after the fork."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def record(self, kind: str, text: str, **facts: Any) -> None:
+        """Note an event, with the present time.
+
+        :param kind: one word. :param facts: as JSON has them, such as slot and pid.
+        """
+        with self._lock:
+            self._number += 1
+            event = {
+                "number": self._number,
+                "at": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "master": os.getpid(),
+                "kind": kind,
+                "text": text,
+                **facts,
+            }
+            line = json.dumps(event).encode("ascii")
+            self._lines.append(line)
+            self._queue.put(line)
+
+    def record_start(self, text: str) -> None:
+        """Note that this master starts, and whether the one before it has noted its end."""
+        with self._lock:
+            last = parse(self._lines[-1]) if self._lines else None
+        if last is not None and last.get("kind") != "end":
+            text = f"{text}; the master before it ended without a word"
+        self.record("start", text)
+
+    def after(self, number: int) -> list[dict[str, Any]]:
+        """Return the events with a higher number than this. All, if none has reached the number:
+        then the files were lost meanwhile."""
+        with self._lock:
+            lines, last = list(self._lines), self._number
+        events = [event for line in lines if (event := parse(line)) is not None]
+        return [event for event in events if number > last or event["number"] > number]
+
+    def _write_all(self) -> None:
+        while (line := self._queue.get()) is not None:
+            try:
+                if self._descriptors:
+                    self._write(line)
+            except OSError as error:
+                if self._trouble.failed():
+                    LOG.error("history cannot be written: %s", error.strerror)
+            else:
+                if self._trouble.well():
+                    LOG.info("history can be written again")
+
+    def _write(self, line: bytes) -> None:
+        if os.fstat(self._current).st_size >= HALF_BYTES:
+            (self._current,) = (one for one in self._descriptors if one != self._current)
+            os.ftruncate(self._current, 0)
+        data = (b"\n" if self._torn else b"") + line + b"\n"
+        self._torn = True
+        self._torn = os.write(self._current, data) < len(data)
+
+
+def _open(state_path: str) -> list[int]:
+    directory, opened = Beneath.open_path(state_path), []
+    try:
+        for name in FILES:
+            opened.append(directory.open(name, OPEN_FLAGS))
+            if not checked_files.is_private_file(opened[-1]):
+                raise checked_files.Untrusted(0, f"{name} is not a file of this user alone")
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    finally:
+        directory.close()
+    return opened
