@@ -18,7 +18,7 @@ from contextlib import suppress
 from launcher.unixbus.directory import BusDirectory
 
 STAMP = "swept"
-SOON_SECONDS = 1.0
+SOON_SECONDS = 5.0
 
 
 class Sweeping:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from launcher.writing.outlet import ERRORS, STDERR, Outlet
 
 ROOM_BYTES = 1 << 20  # stacks of hundreds of threads; the default limit of a user's pipe
+READ_BYTES = 1 << 16  # at a time: for more, each read would map memory, and mostly for nothing
 
 
 class CrashRelay:
@@ -38,7 +39,7 @@ class CrashRelay:
         """Called in the master, by one thread at a time: write the lines that have arrived."""
         found = self._rest
         with suppress(BlockingIOError):
-            while data := os.read(self._reader, ROOM_BYTES):
+            while data := os.read(self._reader, READ_BYTES):
                 found += data
         lines, newline, self._rest = found.rpartition(b"\n")
         if newline:

@@ -62,6 +62,7 @@ ALLOWED = (
     ("serve.lead", "read_text", "/proc"),
     ("supervise.processes.deaths", "read_bytes", "/proc"),
     ("supervise.processes.orphans", "read_text", "/proc"),
+    ("supervise.processes.memory_notes", "read_bytes", "/proc"),
     ("serve.invalid_calls", "bind", "arguments, to a signature"),
     ("supervise.operations.scaling", "replace", "a worker, by another one"),
     ("supervise.operations.touch_file", "os.open os.utime",

@@ -21,6 +21,7 @@ from launcher.supervise.watch.monitor import (
     Monitor,
 )
 from launcher.supervise.watch.notify import Notifier
+from launcher.supervise.watch.pacing import LULL
 from launcher.supervise.watch.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
 
 WATCHDOG_SECONDS = 4.0
@@ -621,6 +622,28 @@ def test_rounds_are_short_while_somebody_starts(world: World) -> None:
     world.be_ready()
 
     assert world.monitor.round() == WATCHDOG_SECONDS / 8
+
+
+def test_the_monitor_rests_for_as_long_as_its_rounds_are_dear(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the rounds of many workers' starts and deaths would cost the square of their number."""
+    spent, cost, limit = [0.0], 0.002, 10
+    monkeypatch.setattr(time, "thread_time", lambda: spent[0])
+    begun: list[float] = []
+
+    def dear_round(_: float) -> None:
+        spent[0] += cost
+        begun.append(time.monotonic())
+        world.monitor.hurry()
+        if len(begun) == limit:
+            world.monitor.end()
+
+    world.monitor._on_round = dear_round
+
+    world.monitor.run()
+
+    assert begun[-1] - begun[0] >= (limit - 1) * LULL * cost
 
 
 def test_a_bug_in_a_round_ends_the_monitor_and_so_the_pings(world: World) -> None:

@@ -114,6 +114,44 @@ def test_no_process_but_those_left_is_looked_at(monkeypatch: pytest.MonkeyPatch)
     assert in_a_worker(work) == 0
 
 
+def test_what_a_look_costs_does_not_grow_with_threads_and_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another thread forks the workers, as in the master. The kernel hands an orphan of theirs to
+    the main thread, and only that one's listing is read."""
+
+    def work() -> None:
+        read: list[Path] = []
+        read_text = Path.read_text
+
+        def counted(path: Path) -> str:
+            read.append(path)
+            return read_text(path)
+
+        master, forked, over = Master(), threading.Event(), threading.Event()
+        found: list[int] = []
+
+        def fork() -> None:
+            for _ in range(3):
+                found.extend(master.fork(daemon)[1])
+            forked.set()
+            over.wait(SOON)  # the children of a thread that has ended would be the main thread's
+
+        threading.Thread(target=fork, daemon=True).start()
+        assert forked.wait(SOON)
+        monkeypatch.setattr(Path, "read_text", counted)
+
+        master.look()
+
+        assert len(read) == 1
+        assert master.orphans._left_alone >= {*found}
+        master.orphans.end_all(lambda: True)
+        assert not any(map(lives, found))
+        over.set()
+
+    assert in_a_worker(work) == 0
+
+
 def test_a_daemon_lives_until_the_service_stops() -> None:
     def work() -> None:
         master = Master()

@@ -3,7 +3,9 @@
 A dead process cannot be asked any more, so the notes are a few seconds old.
 """
 
+import mmap
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
 
@@ -16,10 +18,10 @@ MIB = 1024 * 1024
 def resident_memory(pid: int) -> int:
     """Bytes of memory that a process has, what it shares included; 0: it has ended."""
     try:
-        resident: int = psutil.Process(pid).memory_info().rss
-    except (psutil.Error, OSError):  # it has ended, or no descriptor is free
+        pages = Path(f"/proc/{pid}/statm").read_bytes().split()
+    except OSError:  # it has ended, or no descriptor is free
         return 0
-    return resident
+    return int(pages[1]) * mmap.PAGESIZE  # proc(5)
 
 
 def limit_of_groups() -> int | None:

@@ -81,7 +81,8 @@ class Orphans:
             return
         try:
             others = self._other_children()
-            quiet = not any(map(has_ended, self._workers))  # cotyledon waits for them
+            new = others - self._left_alone - {*self._cases}
+            quiet = bool(new) and not any(map(has_ended, self._workers))
         finally:
             self._forking.release()
         self._looked = now
@@ -123,8 +124,13 @@ class Orphans:
                     os.kill(pid, signal.SIGKILL)
 
     def _other_children(self) -> set[int]:
-        """Return the master's children that are not workers."""
-        return {*_children_of("self")} - self._workers
+        """Return the master's children that are not workers.
+
+        The kernel gives an orphan to the main thread. Other threads have workers only, whose
+        listing is most of what an idle master would do.
+        """
+        main = Path("/proc/self").readlink()  # the pid as /proc shows it
+        return {*_children_of_thread(Path("/proc/self/task", main))} - self._workers
 
     def _reap(self, others: set[int]) -> set[int]:
         """Reap the ended children; return the others."""
@@ -167,11 +173,15 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _children_of(process: str) -> Iterator[int]:
-    """Yield the children of `process`, a pid or "self"."""
+    """Yield the children of `process`, a pid."""
     with suppress(OSError):  # gone, or no free descriptor: next time
         for task in Path("/proc", process, "task").iterdir():
-            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
-                yield from map(int, (task / "children").read_text().split())
+            yield from _children_of_thread(task)
+
+
+def _children_of_thread(task: Path) -> Iterator[int]:
+    with suppress(OSError):  # a thread that has ended; no free descriptor
+        yield from map(int, (task / "children").read_text().split())
 
 
 def _runs(process: psutil.Process) -> bool:

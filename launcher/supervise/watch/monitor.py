@@ -19,6 +19,7 @@ from launcher.supervise.watch import health
 from launcher.supervise.watch.clock_gaps import ClockGaps
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.watch.observation import Observation
+from launcher.supervise.watch.pacing import pauses
 from launcher.supervise.watch.repair import Repair
 
 LOG = logging.getLogger(__name__)
@@ -71,8 +72,7 @@ class Monitor:
         self.activity = ""  # the operation that runs, such as a reload
         self.changing: frozenset[int] = frozenset()  # slots that it fills or empties just now
         self._nudge = threading.Event()
-        self._board = board
-        self._notifier = notifier
+        self._board, self._notifier = board, notifier
         self._policy = policy
         self._resting = resting
         self._generation = generation
@@ -83,20 +83,19 @@ class Monitor:
         self._clock_gaps = ClockGaps(clock())
         self._on_change = on_change
         self._on_round = on_round
-        # Workers wanted, whether all serve, and how many are paused, as of the last round.
-        self._numbers = (0, True, 0)
-        self._clock = clock
+        self._numbers = (0, True, 0)  # wanted, whether all serve, paused, as of the last round
+        self._clock, self._ended = clock, False
         self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
-        self._ended = False
         self._lost: frozenset[int] = frozenset()  # slots without a process to end, last round
-        self._last_ping = 0
-        self._last_extension = 0
+        self._last_ping = self._last_extension = 0
 
     def run(self) -> None:
         """Make rounds until `end` is called."""
         while not self._ended:
-            pause = self.round()
-            self._clock_gaps.plan(pause)
+            begun, pause = time.thread_time(), self.round()
+            lull, pause = pauses(time.thread_time() - begun, pause)
+            self._clock_gaps.plan(lull + pause)
+            time.sleep(lull)
             self._nudge.wait(pause)
             self._nudge.clear()
 
@@ -106,7 +105,7 @@ class Monitor:
         self._nudge.set()
 
     def hurry(self) -> None:
-        """Called from another thread: begin the next round at once."""
+        """Called from another thread: begin the next round as soon as possible."""
         self._nudge.set()
 
     def give_up(self, reason: str) -> None:
@@ -137,8 +136,8 @@ class Monitor:
             judged_from=self._clock_gaps.until,
         )
         self._seen = _Seen(datetime.now(UTC), now, slots, verdict)
-        self.lead_changes += verdict.lead not in {self._board.lead, NO_LEAD}
         former = self._board.lead
+        self.lead_changes += verdict.lead not in {former, NO_LEAD}
         self._board.appoint(verdict.lead)
         self._tell_leads(verdict, former)
         self._tell(verdict)
@@ -237,9 +236,9 @@ class Monitor:
 
     def _extend(self, verdict: health.Verdict, now: int) -> None:
         """Extend systemd's timeout in a stop; in a start or operation if no worker is late."""
-        busy = self.activity or not self.was_ready
-        wanted = self._board.stopping or (busy and verdict.healthy)
-        if wanted and now - self._last_extension >= seconds(EXTENSION_SECONDS / 4):
+        busy = verdict.healthy and (self.activity or not self.was_ready)
+        due = now - self._last_extension >= seconds(EXTENSION_SECONDS / 4)
+        if due and (busy or self._board.stopping):
             self._last_extension = now
             self._notifier.extend_timeout(EXTENSION_SECONDS)
 
@@ -247,5 +246,5 @@ class Monitor:
         doubtful = verdict.late or self._seen.now < self._clock_gaps.respite_until
         if doubtful or any(slot.state not in AT_REST for slot in slots):
             return FAST_ROUND_SECONDS
-        watchdog = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
-        return min(ROUND_SECONDS, watchdog or ROUND_SECONDS)
+        half_a_ping = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
+        return min(ROUND_SECONDS, half_a_ping or ROUND_SECONDS)
