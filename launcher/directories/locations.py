@@ -45,7 +45,11 @@ def runtime_path(environ: Mapping[str, str], binary: str) -> str:
         return f"/run/{binary}"
     import tempfile  # noqa: PLC0415  # for this case only
 
-    return f"{tempfile.gettempdir()}/{binary}-{os.geteuid()}"
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written; who wants to write there is told
+        temporary = "/tmp"
+    return f"{temporary}/{binary}-{os.geteuid()}"
 
 
 def _ours(given: str, binary: str) -> str:

@@ -59,6 +59,17 @@ def test_runtime_files_go_where_systemd_says_or_else_xdg(
     assert locations.runtime_path(environ, BINARY) == path
 
 
+def test_a_command_needs_no_directory_of_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container whose root is read-only it ended with a traceback."""
+
+    def none_can_be_written() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(os, "geteuid", lambda: UID)
+    monkeypatch.setattr(tempfile, "gettempdir", none_can_be_written)
+    assert locations.runtime_path({}, BINARY) == "/tmp/compute-launcher-1000"
+
+
 def test_a_missing_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
 
