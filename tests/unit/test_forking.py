@@ -13,6 +13,7 @@ import pytest
 
 from launcher.board.board import Board
 from launcher.board.slot_fields import seconds
+from launcher.board.states import Wanted
 from launcher.supervise.processes import forking
 from launcher.supervise.processes.forking import ForkingManager
 
@@ -196,3 +197,20 @@ def test_a_fork_is_for_the_cell_of_the_slot(
     )
     manager._start_worker("service", 1)
     assert forked == [1], "the dead worker's memory is the next spare's"
+
+
+def test_one_that_is_wanted_in_place_of_one_that_has_ended_is_not_stopped(
+    manager: ForkingManager, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cotyledon stops the processes above its count: a surge, just forked after a spare left."""
+    told: list[int] = []
+    monkeypatch.setattr(manager, "reconfigure", lambda _, count: told.append(count))
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    board.want_spares(1, start_timeout=10)
+    manager.adjust()
+    board.want_spares(0, start_timeout=10)
+    board.trim()
+    board.want_surge(10, Wanted.CANDIDATE)
+    manager.adjust()
+    manager.forget(4)  # the spare's end is told after the surge was wanted
+    assert told == [3, 3, 3]

@@ -82,7 +82,9 @@ class ForkingManager(cotyledon.ServiceManager):
         It also clears cotyledon's fork times, so that cotyledon never sleeps before a fork.
         """
         with self._lock:
-            self._count -= not self._board.wants(number)
+            # An operation may want another one already, in place of the one that has ended.
+            wanted = sum(self._board.wants(slot.number) for slot in self._board.slots())
+            self._count = max(wanted, self._count - (not self._board.wants(number)))
             self.reconfigure(self._service, self._count)
 
     def begin_stop(self) -> None:
