@@ -2,7 +2,7 @@
 
 It is made in the master, before the first fork, and every worker has the same pages afterwards
 (mmap(2), MAP_SHARED|MAP_ANONYMOUS). Only `first_to_tell` and new names take a lock; see
-`launcher.board.slot`.
+`launcher.board.slot`. The module is long: it is one short method for each word of the header.
 """
 
 import fcntl

@@ -11,6 +11,8 @@ that worker's number; see `Board.exchange`.
 There is no lock between processes: the monitor may look between any two stores. So the order of
 stores matters where several words change together. tests/unit/test_interleavings.py looks between
 all of them.
+
+The module is long: it is one short method for each event in the life of a worker.
 """
 
 import threading

@@ -8,6 +8,8 @@
 5. A drain stops the services in the reverse order, waits for them, and then for the calls in hand.
 
 A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
+
+The module is long: it is the service and the start sequence in one.
 """
 
 import logging

@@ -25,6 +25,8 @@ The module is long, since a reader should not have to leave it to follow a call.
 
 Only the modules of this package use private names of oslo.messaging's AMQP driver.
 `tests/functional/test_amqp.py` fails when they change.
+
+The module is long: it is one method for each step above, and for each question of the server.
 """
 
 import logging

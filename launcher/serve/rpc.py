@@ -55,10 +55,7 @@ def skip_tracking(method: _Method) -> _Method:
 
 def warn_after(seconds: float) -> Callable[[_Method], _Method]:
     """Mark an exposed method: the log tells of a call that takes longer, once, with the stack of
-    its thread. 0: never. It outranks `[rpc] warn_after`.
-
-    :raises ValueError: no number of seconds.
-    """
+    its thread. 0: never. It outranks `[rpc] warn_after`. Raises ValueError for no such number."""
     if not 0 <= seconds < math.inf:
         raise ValueError(f"warn_after({seconds}): give a number of seconds, from 0 on")
 

@@ -16,6 +16,8 @@ stack, so the last thing started is the first one stopped:
 
 Every ten seconds the log says what the drain waits for. If the drain takes longer than
 `graceful_shutdown_timeout`, the master kills the worker; the worker does not end it.
+
+The module is long: it is one short method for each step.
 """
 
 import logging

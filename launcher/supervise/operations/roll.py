@@ -5,7 +5,8 @@ wanted number, even with one worker. Workers forked for the reload read the conf
 their own memory. The master keeps the old one until all workers have proven the new one, and so
 does any other worker that it forks meanwhile. To go back, the master forks the worker again.
 
-The board holds what is wanted of each slot; `processes/life.py` says what follows from it.
+The board holds what is wanted of each slot; `processes/life.py` says what follows from it. The
+module is long: operations are a few lines each, and share how they wait.
 """
 
 import logging
