@@ -28,8 +28,10 @@ SIDES = functional-side systemd-side
 # Tests start hundreds of processes: each would compile the sources again.
 export PYTHONDONTWRITEBYTECODE =
 
+PACKAGING = dpkg-dev debhelper python3-dev python3-venv
 DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
-    systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring
+    systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring \
+    $(PACKAGING) lintian
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13 python3.14
 PROJECTS = nova barbican octavia
@@ -40,7 +42,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench findings install uninstall dist lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -87,6 +89,10 @@ uninstall: ## as root: take it away again, but for state and configuration
 
 dist: $(VENV)/.installed ## source distribution and wheel into dist/; the same each time
 	@tests/setup/distribution $(VENV)/bin/python dist
+
+deb: dist ## a Debian package into dist/, for the Debian and the Python of this machine
+	@tests/setup/debian-packages $(PACKAGING)
+	@tests/setup/debian-package dist
 
 lint: $(VENV)/.tested ## ruff: mistakes and formatting
 	@$(VENV)/bin/ruff check --quiet

@@ -75,12 +75,14 @@ class Container:
             )
         return result
 
-    def start(self, *command: str | Path) -> "subprocess.Popen[str]":
+    def start(
+        self, *command: str | Path, stdin: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[str]":
         """Run a command inside; whether and when to wait for it is the caller's."""
         words = [*self._enter, "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", *map(str, command)]
         return subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,0 +1,217 @@
+"""The Debian package: installed, upgraded under calls, removed, purged. It is built for the Debian
+of this machine, and its container is one of its own."""
+
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from tests.support.callers import END_DEADLINE, Tally
+from tests.support.distribution import CHECKOUT, build
+from tests.systemd.conftest import PYTHONPATH, miss
+from tests.systemd.container import ROOT, Container, booted, why_not
+from tests.systemd.unit import Unit
+
+SCRIPT = CHECKOUT / "tests" / "setup" / "debian-package"
+NAME = "compute-launcher"
+UNIT = f"{NAME}.service"
+CONFIGURATION = f"/etc/{NAME}/{NAME}.conf"
+HERE = "/srv/packages"  # inside
+OLD, NEW = f"{HERE}/old.deb", f"{HERE}/new.deb"
+PYTHON = f"/usr/lib/{NAME}/bin/python3"
+DPKG_SECONDS = 300.0  # 2000 modules are compiled
+# What the program, systemd and dpkg write beside the package's own files.
+NOT_OURS = re.compile(
+    r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|/etc/\.(pwd|upd)"
+    r"|/var/lib/(dpkg|systemd|apt|PackageKit|private$)|/usr/share/mime|/usr/share/man/index"
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """As `make deb` builds it; once for each state of what is in it."""
+    if Path("/") != ROOT or not which("dpkg-buildpackage") or not which("lintian"):
+        miss("the package is built for this machine, with debhelper and checked by lintian")
+    directory = tmp_path_factory.mktemp("deb")
+    made_of = [build(directory).wheel, SCRIPT, CHECKOUT / "constraints.txt"]
+    made_of += sorted(file for file in (CHECKOUT / "etc" / "debian").rglob("*") if file.is_file())
+    key = hashlib.sha256(b"".join(file.read_bytes() for file in made_of)).hexdigest()[:16]
+    cache = pytestconfig.cache
+    assert cache is not None
+    kept = cache.mkdir("debian-package") / f"{key}.deb"
+    if kept.exists():
+        return kept
+    made = subprocess.run(
+        [SCRIPT, directory], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    (found,) = directory.glob("*.deb")
+    for other in kept.parent.iterdir():
+        other.unlink()
+    return found.rename(kept)
+
+
+@pytest.fixture(scope="module")
+def old_package(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as version 0.1.9."""
+    tree = tmp_path_factory.mktemp("old") / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    (module,) = tree.glob("usr/lib/*/lib/python3*/site-packages/launcher/__init__.py")
+    for file, pattern in ((tree / "DEBIAN/control", "^Version: .*"), (module, "__version__ = .*")):
+        field = "Version: 0.1.9-1" if file.name == "control" else '__version__ = "0.1.9"'
+        file.write_text(re.sub(pattern, field, file.read_text(), flags=re.M))
+    made = tree.with_name("old.deb")
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, made], check=True
+    )
+    return made
+
+
+@pytest.fixture(scope="module")
+def machine(package: Path, old_package: Path) -> Iterator[Container]:
+    """With both packages, and clients."""
+    if reason := why_not():
+        miss(reason)
+    with booted("launcher-deb") as container:
+        container.run("mkdir", HERE)
+        for source, place in ((package, NEW), (old_package, OLD)):
+            with source.open("rb") as file:
+                container.feed(file, "sh", "-c", f"cat >{place}")
+        container.run("rm", "-f", "/usr/sbin/policy-rc.d")  # of images: no package starts a unit
+        container.copy_in([CHECKOUT / "tests"], "/srv/checkout")
+        container.copy_in([CHECKOUT / "tests" / "systemd" / "managers.py"], PYTHONPATH)
+        yield container
+
+
+@pytest.fixture
+def unit(machine: Container) -> Iterator[Unit]:
+    """The unit of the old package, with the test managers; afterwards the package is purged."""
+    apt(machine, "install", OLD)
+    unit = Unit(machine, UNIT)
+    unit.drop_in(f"Environment=PYTHONPATH={PYTHONPATH}", "Environment=OS_DEFAULT__WORKERS=2")
+    unit.drop_in("Environment=OS_DEFAULT__MANAGER=managers:Plain")
+    yield unit
+    apt(machine, "purge", NAME)
+    unit.reset()
+
+
+def apt(container: Container, verb: str, *words: str) -> str:
+    """As an administrator does it, without questions; what it says."""
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    line = ["apt-get", "--yes", "--no-install-recommends", "--allow-downgrades", verb, *words]
+    done = container.run(*line, env=env, deadline=DPKG_SECONDS)
+    return done.stdout + done.stderr
+
+
+def test_lintian_finds_no_error(package: Path) -> None:
+    words: list[str | Path] = [
+        "lintian",
+        "--allow-root",
+        "--fail-on=error",
+        "--tag-display-limit=0",
+        package,
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_upgrade_under_calls_loses_none(
+    unit: Unit, record_property: Callable[[str, object], None]
+) -> None:
+    """And asks nothing: the administrator's configuration and the state are kept."""
+    machine = unit.container
+    unit.start()
+    machine.run("sh", "-c", f"printf 'report_interval = 7\\n' >>{CONFIGURATION}")
+    machine.out(NAME, "services", "disable", "--reason", "kept")
+    before = unit.main_pid
+    machine.run("cp", "-a", f"/usr/lib/{NAME}", "/opt/client")  # is not replaced
+    call = json.dumps({"method": "nap", "arguments": {"seconds": 0.2}, "answer": "ANY"})
+    words = f"cd /srv/checkout && exec setpriv --reuid={NAME} --regid={NAME} --clear-groups"
+    words += f" /opt/client/bin/python3 -m tests.support.callers unix:///run/{NAME}/bus"
+    words += ' --threads=3 --timeout=120 --call="$0" 2>/tmp/client'
+    callers = machine.start("sh", "-c", words, call, stdin=subprocess.PIPE)
+    assert callers.stdout is not None
+    assert callers.stdout.readline() == "calling\n"
+
+    said = apt(machine, "install", NEW)
+
+    assert "conffile" not in said.lower()
+    unit.wait_for("active", "ActiveState", 60)
+    assert unit.main_pid not in (0, before)
+    assert not machine.out(NAME, "--version").endswith("0.1.9")
+    assert "report_interval = 7" in machine.out(NAME, "config", "show")
+    assert "kept" in machine.out(NAME, "services", "list")
+    output, _ = callers.communicate(timeout=END_DEADLINE)
+    tally = Tally(**json.loads(output.splitlines()[-1]))
+    assert (tally.failed, tally.wrong) == ({}, {})
+    assert len(tally.answered) > 10
+    record_property("slowest call", max(tally.answered.values()))
+    assert unit.state == "active"
+
+
+def test_nothing_is_started_or_enabled_by_an_install(unit: Unit) -> None:
+    assert (unit.state, unit.show("UnitFileState")) == ("inactive", "disabled")
+    owner = unit.container.out("stat", "--format=%U %a", f"/var/lib/{NAME}")
+    assert owner == f"{NAME} 700"
+    assert "schema" in unit.container.out(NAME, "db", "check")
+    assert "valid" in unit.container.out(NAME, "config", "check")
+
+
+def test_the_parts_are_where_debian_looks_for_them(unit: Unit) -> None:
+    files = unit.container.out("dpkg", "--listfiles", NAME).splitlines()
+    for file in (
+        f"/usr/bin/{NAME}",
+        "/usr/bin/conductor-launcher",
+        f"/usr/share/man/man1/{NAME}.1.gz",
+        f"/usr/share/bash-completion/completions/{NAME}",
+        f"/usr/share/zsh/vendor-completions/_{NAME}",
+        f"/usr/share/{NAME}/{NAME}-dist.conf",
+        f"/usr/share/{NAME}/{NAME}.conf.sample",
+        f"/usr/lib/sysusers.d/{NAME}.conf",
+        f"/usr/lib/tmpfiles.d/{NAME}.conf",
+    ):
+        assert file in files, file
+    conffiles = unit.container.out("dpkg-query", "--show", "--showformat=${Conffiles}", NAME)
+    assert [line.split()[0] for line in conffiles.splitlines() if line] == [
+        CONFIGURATION,
+        "/etc/conductor-launcher/conductor-launcher.conf",
+    ]
+    units = ("compute-launcher@x", "conductor-launcher", "compute-launcher-program@x", NAME)
+    for name in units:
+        shown = unit.container.out("systemctl", "cat", f"{name}.service")
+        assert "\nExecStart=/usr/bin/" in shown
+        assert "/opt/" not in shown
+    said = unit.container.run("systemd-analyze", "verify", UNIT, check=False)
+    assert NAME not in said.stderr
+
+
+def test_remove_leaves_configuration_and_state_and_purge_nothing(machine: Container) -> None:
+    before = paths(machine)
+    apt(machine, "install", NEW)
+    unit = Unit(machine, UNIT)
+    unit.control("enable")
+    unit.start()
+    machine.run("systemctl", "start", "compute-launcher@red.service")
+
+    apt(machine, "remove", NAME)
+
+    assert unit.processes() == []
+    assert not machine.succeeds("pgrep", "-f", "^compute-launcher: ")
+    left = paths(machine) - before
+    assert {CONFIGURATION, f"/var/lib/{NAME}/launcher.sqlite"} <= left
+    assert not {path for path in left if path.startswith("/usr")}
+
+    apt(machine, "purge", NAME)
+
+    assert paths(machine) - before == set()
+
+
+def paths(container: Container) -> set[str]:
+    """Every path where a package may write, but for what systemd and dpkg keep themselves."""
+    found = container.out("find", "/etc", "/usr", "/opt", "/var/lib", "-xdev").splitlines()
+    return {path for path in found if not NOT_OURS.search(path)}
