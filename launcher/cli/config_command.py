@@ -13,6 +13,7 @@ from launcher.cli.output import complain, print_line, print_text
 from launcher.config import file_contents, loader, options
 from launcher.config.file_contents import OptionKey
 from launcher.directories import paths
+from launcher.errors import UsageError
 from launcher.serve import loading, manager_checks
 
 NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
@@ -81,6 +82,9 @@ def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Print every option with its value in force, as a configuration file; or what fits them for
     what runs the service."""
     if args.platform:
+        if getattr(args, "program", None):
+            problem = "'config show --for' knows no command of a program; see compute-launcher(7)"
+            raise UsageError(problem=problem)
         print_text(deployment.text(args.platform, conf, common_options.config_args(args)))
         return 0
     for line in _lines(conf):

@@ -21,6 +21,9 @@ def allow_signals() -> None:
     _replace("signal", lambda number, handler: signal.getsignal(number))
     _replace("set_wakeup_fd", lambda descriptor, **options: -1)
     _replace("siginterrupt", lambda number, flag: None)
+    # Their signal has no handler then, and would end the worker.
+    _replace("alarm", lambda seconds: 0)
+    _replace("setitimer", lambda which, seconds, interval=0.0: (0.0, 0.0))
 
 
 def _replace(name: str, otherwise: Callable[..., object]) -> None:

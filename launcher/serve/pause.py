@@ -26,7 +26,7 @@ class Pause:
         :param apply: pauses the servers, or ends their pause; returns whether that succeeded.
         """
         self._apply = apply
-        self.follow()
+        self._obey()
 
     def start(self, server: Server, listen: Callable[[Server], object]) -> None:
         """Start a server so that it takes no call if the board wants a pause.
@@ -35,18 +35,23 @@ class Pause:
         """
         self.govern(server.set_paused)
         listen(server)
-        self.follow()  # the listener may have missed a change
+        self._obey()  # the listener may have missed a change
 
     def follow(self) -> None:
-        """Do as the board says, and note on it what is so."""
+        """Do as the board says, and note on it what is so. A listener that is connecting to its
+        broker obeys later: this returns when it has."""
+        while not self._obey():
+            LOG.warning("a listener is busy, and has not begun or ended its pause yet")
+
+    def _obey(self) -> bool:
+        """Return whether the servers do as the board says."""
         with self._lock:
             if self._apply is None:
-                return  # `govern` will
+                return True  # `govern` will
             wanted = self._board.wants_pause(self._slot.number)
-            before = bool(self._slot.get("paused"))
-            done = self._apply(wanted)
-            if not done:
-                LOG.error("the servers cannot be %s", "paused" if wanted else "resumed")
-            elif wanted is not before:
+            if not self._apply(wanted):
+                return False
+            if wanted is not bool(self._slot.get("paused")):
                 self._slot.put("paused", int(wanted))
                 LOG.info("%s", "paused: no calls are taken" if wanted else "resumed")
+            return True

@@ -10,8 +10,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import NamedTuple
 
 from launcher.board.slot_fields import SECOND, seconds
@@ -71,30 +72,39 @@ class SlowCalls:
                 now = time.monotonic_ns()
                 late = [key for key, call in self._watched.items() if call.due <= now]
                 told = [self._watched.pop(key) for key in late]
-                # The stacks are taken while no call can end: a thread may have the next call soon.
-                stacks = [self._stack(call.thread) for call in told]
+                # The frames are read while no call can end: a thread may have the next call soon.
+                stacks = [self._frames(call.thread) for call in told]
                 if not told:
                     due = min((call.due for call in self._watched.values()), default=None)
                     self._changed.wait(None if due is None else (due - now) / SECOND)
-            for call, stack in zip(told, stacks, strict=True):
-                _tell(call, stack)
+            for call, frames in zip(told, stacks, strict=True):
+                _tell(call, _shown(frames))
 
-    def _stack(self, thread: int) -> str:
+    def _frames(self, thread: int) -> list[tuple[CodeType, int]]:
+        """The code and line of each frame, the outermost first. No file is read."""
         now = time.monotonic()
         if len(self._stacks) == STACKS and now - self._stacks[0] < WINDOW_SECONDS:
-            return ""
+            return []
         frame = sys._current_frames().get(thread)  # documented, despite its name
         if frame is None:
-            return ""
+            return []
         self._stacks.append(now)
-        frames = traceback.extract_stack(frame)
-        outer = [
-            number
-            for number, one in enumerate(frames)
-            if one.name in _OUTER and one.filename.startswith(_OURS)
-        ]
-        inner = frames[outer[0] + 1 :] if outer else []
-        return "".join(traceback.format_list(inner or frames)).rstrip("\n")
+        return [(one.f_code, line) for one, line in traceback.walk_stack(frame)][::-1]
+
+
+def _shown(frames: Sequence[tuple[CodeType, int]]) -> str:
+    """The stack as text, from the method on."""
+    outer = [
+        number
+        for number, (code, _) in enumerate(frames)
+        if code.co_name in _OUTER and code.co_filename.startswith(_OURS)
+    ]
+    inner = frames[outer[0] + 1 :] if outer else frames
+    lines = [
+        traceback.FrameSummary(code.co_filename, line, code.co_name)
+        for code, line in inner or frames
+    ]
+    return "".join(traceback.format_list(lines)).rstrip("\n")
 
 
 def _tell(call: Watched, stack: str) -> None:

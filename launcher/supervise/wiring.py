@@ -71,7 +71,7 @@ class Parts:
         self._program = application.program
         self._configuration = configuration
         self.history = History(conf.state_path)
-        stop.record = self.history.record
+        stop.record, stop.end_history = self.history.record, self.history.end
         # processes, and the monitor, which uses all of them
         watched = bool(notifier.watchdog_seconds)
         giving_up = GivingUp(stop, binary, lambda: self.monitor, watched=watched)

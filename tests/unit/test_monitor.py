@@ -14,7 +14,11 @@ from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Step, WorkerState
 from launcher.supervise.policy import Policy
-from launcher.supervise.watch.clock_gaps import OVERSLEPT_SECONDS, RESPITE_SECONDS
+from launcher.supervise.watch.clock_gaps import (
+    OVERSLEPT_SECONDS,
+    RESPITE_SECONDS,
+    SLEPT_SECONDS,
+)
 from launcher.supervise.watch.monitor import (
     EXTENSION_SECONDS,
     FAST_ROUND_SECONDS,
@@ -293,6 +297,17 @@ def test_a_deadline_that_passes_while_the_monitor_sleeps_gets_a_respite(world: W
     world.clock.move(0.06)
     world.monitor.round()
     assert world.ended == [(4001, SHOW)]
+
+
+@pytest.mark.parametrize("between", [SLEPT_SECONDS + 0.01, OVERSLEPT_SECONDS - 0.01])
+def test_a_stuck_worker_is_found_though_every_round_is_long(world: World, between: float) -> None:
+    """As on a slow machine with many workers: each round seems to be a sleep."""
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now + seconds(1), 2)
+    for _ in range(20):
+        world.clock.move(between)
+        world.monitor.round()
+    assert (4001, SHOW) in world.ended
 
 
 def test_several_pauses_add_up(world: World) -> None:

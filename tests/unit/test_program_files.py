@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from launcher.program.files import ProgramFiles
+from launcher.program.files import ProgramFiles, _Reading
 
 
 class World:
@@ -125,3 +125,16 @@ def test_the_parser_is_as_before(world: World) -> None:
     before = cfg.ConfigParser.parse, module.os, module.glob
     world.read()
     assert (cfg.ConfigParser.parse, module.os, module.glob) == before
+
+
+def test_a_directory_that_may_not_be_searched_has_no_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as $HOME, where oslo.config always looks; Path.exists raises before Python 3.14."""
+
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        assert not _Reading({}).exists("/root/.program/program.conf")

@@ -33,6 +33,9 @@ class Roll:
     def turn(self, activity: str) -> Iterator[None]:
         yield
 
+    def await_look(self) -> None:
+        pass
+
     def recycle(self, slot: int) -> None:
         if self.fails:
             raise ReplacementFailed(worker="the worker in addition", reason="no luck")
@@ -195,6 +198,38 @@ def test_nobody_goes_during_another_operation(
     monitor.activity = "reloading: 0/2 workers replaced"
     look(make(max_age=1))
     assert not roll.recycled
+
+
+def test_after_its_turn_came_it_looks_whether_the_service_is_still_whole(
+    board: Board, make: Make, monitor: Any, roll: Roll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another operation came first, and failed; or the bus went away meanwhile."""
+    serve(board, 0, pid=1, since=10)
+    monkeypatch.setattr(roll, "await_look", lambda: setattr(monitor.verdict, "all_serve", False))
+    look(make(max_age=1))
+    assert not roll.recycled
+
+
+def test_without_a_thread_the_service_goes_on(
+    board: Board,
+    make: Make,
+    roll: Roll,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The monitor catches nothing."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    serve(board, 0, pid=1, since=10)
+    recycling = make(max_age=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        recycling.look(time.monotonic())
+    assert "worker 0 could not be recycled: can't start new thread" in caplog.text
+    look(recycling, time.monotonic() + PAUSE_SECONDS + 1)
+    assert roll.recycled == [0]
 
 
 def test_after_a_failure_it_waits(

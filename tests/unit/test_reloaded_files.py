@@ -159,6 +159,15 @@ def test_what_cannot_change_while_the_service_runs_is_refused(
         configuration.check()
 
 
+def test_a_reload_with_a_source_is_refused(home: Path) -> None:
+    """oslo.config would read the files only, and the old values of the source stay."""
+    conf, configuration = start()
+    conf.set_override("config_source", ["remote"])
+
+    with pytest.raises(OptionError, match=r"option config_source: .*restart the service"):
+        configuration.check()
+
+
 def test_another_user_and_password_of_the_same_bus_is_taken(home: Path) -> None:
     file = home / f"{BINARY}.conf"
     file.write_text("[DEFAULT]\ntransport_url = rabbit://u:old@one,u:old@two/v\n")

@@ -113,6 +113,9 @@ UNFIT: list[Unfit] = [
     lambda board, slot: slot.put("accused", slot.get("pid")),
     lambda board, slot: slot.put("pid", 2**22 + 1),  # it has ended, and nobody has told
     lambda board, slot: board.want_spares(0, start_timeout=90),
+    # The slot was given up after its worker had died: who takes it would be in no list.
+    lambda board, slot: board.want(1, start_timeout=90),
+    lambda board, slot: board.slot(1).put("wanted", Wanted.NOBODY),
 ]
 
 

@@ -78,6 +78,10 @@ class Configuration:
         self._attempts += 1
         conf = cfg.ConfigOpts()
         loader.load(conf, self._binary, self.args, **self._overrides)
+        if conf.config_source or self._conf.config_source:
+            # `reload_config_files` of oslo.config 10.7.0 reads files only.
+            problem = "a reload cannot read a source again; restart the service"
+            raise OptionError(option="config_source", problem=problem)
         changed = file_contents.differences(self._in_force, self._checked)
         fixed = [place for place in FIXED if _value(conf, *place) != _value(self._conf, *place)]
         for group, name in [*fixed, *sorted(changed & log.fixed_options())]:

@@ -66,10 +66,8 @@ class Pausing:
             wanted = self._wanted.with_pause(number, why)
             if persist:
                 self._file.write(self._file.read().with_pause(number, why))
-            self._change(wanted, number)
             text = f"{_name(number)} paused{f': {why}' if why else ''}"
-            LOG.warning("%s", text)
-            self._record("pause", text, slot=number)
+            self._change(wanted, number, "pause", text)
             return sum(one.paused for one in self._board.look())
 
     def resume(self, slot: object) -> int:
@@ -78,9 +76,8 @@ class Pausing:
         with self._lock:
             slots = range(self._board.workers)
             self._file.write(self._file.read().without_pause(number, slots))
-            self._change(self._wanted.without_pause(number, slots), number)
-            LOG.warning("%s resumed", _name(number))
-            self._record("resume", f"{_name(number)} resumed", slot=number)
+            wanted = self._wanted.without_pause(number, slots)
+            self._change(wanted, number, "resume", f"{_name(number)} resumed")
             return sum(one.paused for one in self._board.look())
 
     def describe(self) -> dict[str, Any] | None:
@@ -101,11 +98,13 @@ class Pausing:
         wanted = f"a slot from 0 to {self._board.workers - 1}"
         raise WrongNumber(what="worker", value=slot, wanted=wanted)
 
-    def _change(self, wanted: Pauses, number: int | None) -> None:
+    def _change(self, wanted: Pauses, number: int | None, kind: str, text: str) -> None:
         if self._board.stopping:
             raise ServiceStopping
         self._put(wanted)
         self._tell()
+        LOG.warning("%s", text)  # in force from here on, however long a worker takes
+        self._record(kind, text, slot=number)
         self._await_obedience(number)
         self._await_round()
 
@@ -132,6 +131,9 @@ class Pausing:
             if time.monotonic() >= end:
                 raise NotPaused(workers=", ".join(map(str, late)), seconds=OBEY_SECONDS)
             time.sleep(LOOK_SECONDS)
+            if any(not self._board.slot(one).get("pause_wanted") for one in self._wanted.slots):
+                self._put(self._wanted)  # a spare took the slot then, with the word of before
+                self._tell()
 
     def _disobedient(self, number: int | None) -> list[int]:
         return [
@@ -139,7 +141,7 @@ class Pausing:
             for one in self._board.look()
             if number in {None, one.slot}
             and one.state is WorkerState.SERVING
-            and one.paused is not self._board.wants_pause(one.slot)
+            and one.paused is not (self._wanted.everyone or one.slot in self._wanted.slots)
         ]
 
     def _await_round(self) -> None:

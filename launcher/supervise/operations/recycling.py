@@ -8,6 +8,7 @@ service is degraded: it waits until that is over.
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -81,19 +82,33 @@ class Recycling:
             if self._board.is_spare(slot.slot):
                 return  # they come last
             if reason := self._reason(slot, limits, now):
-                self._running = True
-                threading.Thread(
-                    target=self._recycle, args=(slot, reason, now), name="recycling", daemon=True
-                ).start()
+                self._begin(slot, reason)
                 return
+
+    def _begin(self, slot: SlotView, reason: Reason) -> None:
+        self._running = True
+        arguments = (slot, reason)
+        try:
+            threading.Thread(
+                target=self._recycle, args=arguments, name="recycling", daemon=True
+            ).start()
+        except RuntimeError as error:  # the kernel gives no thread
+            LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
+            self._rest()
+            self._running = False
+
+    def _rest(self) -> None:
+        self._not_before = time.monotonic() + PAUSE_SECONDS
 
     def _may(self) -> bool:
         """Whether the service is whole, and no operation runs."""
-        monitor = self._monitor
-        seen = monitor.observation
+        return not self._monitor.activity and self._is_whole()
+
+    def _is_whole(self) -> bool:
+        seen = self._monitor.observation
         whole = seen.verdict.all_serve and not seen.verdict.remarkable
-        calm = not (monitor.activity or seen.starved or seen.gave_up or self._board.stopping)
-        return monitor.was_ready and whole and calm
+        calm = not (seen.starved or seen.gave_up or self._board.stopping)
+        return self._monitor.was_ready and whole and calm
 
     def _reason(self, slot: SlotView, limits: RecycleLimits, now: float) -> Reason | None:
         part = 1 - limits.jitter * self._draw_of(slot)
@@ -124,12 +139,13 @@ class Recycling:
             self._draws[slot.slot] = slot.pid, draw
         return draw
 
-    def _recycle(self, slot: SlotView, reason: Reason, now: float) -> None:
+    def _recycle(self, slot: SlotView, reason: Reason) -> None:
         """Called in the thread of this recycling."""
         try:
             with self._roll.turn(f"worker {slot.slot} is recycled"):
-                # Another operation may have come first, and replaced the worker.
-                if self._board.slot(slot.slot).get("pid") == slot.pid:
+                # Another operation may have come first, and replaced the worker, or failed.
+                self._roll.await_look()
+                if self._board.slot(slot.slot).get("pid") == slot.pid and self._is_whole():
                     LOG.info("worker %d is recycled: %s", slot.slot, reason.text)
                     self._roll.recycle(slot.slot)
                     self.counts[slot.slot, reason.kind] += 1
@@ -141,10 +157,10 @@ class Recycling:
                 LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
                 text = f"worker {slot.slot} could not be recycled: {error}"
                 self._record("recycle", text, slot=slot.slot)
-                self._not_before = now + PAUSE_SECONDS
+                self._rest()
         except Exception:
             LOG.exception("worker %d could not be recycled, and goes on as it is", slot.slot)
-            self._not_before = now + PAUSE_SECONDS
+            self._rest()
         finally:
             self._running = False
 

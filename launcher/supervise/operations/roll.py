@@ -72,6 +72,10 @@ class Roll:
         self._lives.confirm()
         self._monitor.activity = ""
         self._monitor.changing = frozenset()
+        self.await_look()
+
+    def await_look(self) -> None:
+        """Wait for a round of the monitor that begins after this call."""
         done = time.monotonic_ns()
         self._monitor.hurry()
         self._await(lambda: self._monitor.observation.now > done)

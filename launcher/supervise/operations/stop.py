@@ -46,6 +46,7 @@ class Stop:
         self.stop_workers: Callable[[], None] = lambda: None
         self.is_worker: Callable[[int], bool] = lambda pid: True  # whether a child is a worker
         self.record: Record = nothing
+        self.end_history: Callable[[], object] = lambda: None
         self.kill_others: Callable[[], None] = lambda: None
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
@@ -196,6 +197,8 @@ class Stop:
         them. The kernel ends remaining workers with the master (prctl(2), PR_SET_PDEATHSIG).
         """
         LOG.error("the stop takes too long: the master ends as it is")
+        self.record("end", "ended as it was: the stop took too long")
+        self.end_history()
         self.kill_others()
         self._notifier.stopped(str(self.failure or STOPPED_HARD))
         os._exit(self._status_of_kills() if self.failure is None else self.failure.exit_status)

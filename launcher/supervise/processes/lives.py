@@ -93,9 +93,11 @@ class Lives:
         spare take the slot, at once. The dead one's cell becomes that of the next spare.
 
         :param not_before: when the next spare may be forked, monotonic nanoseconds.
-        :returns: the spare's pid; 0: there is none.
+        :returns: the spare's pid; 0: there is none, or the slot is not wanted any more.
         """
         with self._lock:
+            if not self._board.wants(number) or self.leaves(number):
+                return 0
             for spare in self._board.spares():
                 if _can_take_over(spare):
                     dead = self._board.slot(number)

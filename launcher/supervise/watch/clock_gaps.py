@@ -6,7 +6,7 @@ it extends each deadline only once.
 
 A stop that lies within the monitor's own sleep is not seen as a gap: the monitor wakes when it
 planned to. So a deadline that passed in that sleep gets a respite, in which a worker that is well
-moves it.
+moves it. It gets a few only: else a worker that is stuck would get one in each long round.
 """
 
 import logging
@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 OVERSLEPT_SECONDS = 0.5  # a round that begins later than planned by more follows a gap
 SLEPT_SECONDS = 0.1  # a deadline that passes in a longer sleep gets the respite
 RESPITE_SECONDS = 0.25  # from the end of the sleep; workers that were stopped run again
+MOST_RESPITES = 3  # of one deadline
 LONG_SECONDS = 5.0  # a longer gap is a warning; a busy machine has short ones
 LOOKED_AT = 5  # pauses; the last few decide whether the master is starved
 
@@ -39,6 +40,7 @@ class ClockGaps:
         self._planned = 0.0  # seconds of the monitor's own pause after the last round
         self.is_starved = False  # as of the last round; any thread
         self._credits: dict[int, tuple[int, int]] = {}  # slot: (deadline as it was, nanoseconds)
+        self._respites: dict[int, tuple[int, int]] = {}  # slot: (deadline, how many it got)
         self._last: deque[_Pause] = deque(maxlen=LOOKED_AT)
         self.respite_until = 0  # monotonic nanoseconds; the monitor looks often until then
         self.until = 0  # end of the last pause that extended deadlines, monotonic nanoseconds
@@ -83,7 +85,11 @@ class ClockGaps:
     def _give_respite(self, slots: Sequence[SlotView], before: int, now: int) -> None:
         """Extend the deadlines that have passed since the last round, at `before`."""
         for slot in slots:
-            if slot.deadline and before <= slot.deadline + self._credit(slot) < now:
+            deadline, given = self._respites.get(slot.slot, (0, 0))
+            given = given if deadline == slot.deadline else 0
+            passed = before <= slot.deadline + self._credit(slot) < now
+            if slot.deadline and passed and given < MOST_RESPITES:
+                self._respites[slot.slot] = slot.deadline, given + 1
                 self.respite_until = now + seconds(RESPITE_SECONDS)
                 self._credits[slot.slot] = (slot.deadline, self.respite_until - slot.deadline)
 
