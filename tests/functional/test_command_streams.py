@@ -40,8 +40,8 @@ def test_the_script_for_the_shell_completes_commands() -> None:
     """bash reads it, and offers what the grammar has."""
     script = SCRIPTS / "compute-launcher"
     line = (
-        f"source <({script} completion bash); COMP_WORDS=(compute-launcher res); COMP_CWORD=1; "
-        "COMP_LINE='compute-launcher res'; _shtab_compute_launcher; echo ${COMPREPLY[@]}"
+        f"source <({script} completion bash); COMP_WORDS=(compute-launcher rest); COMP_CWORD=1; "
+        "COMP_LINE='compute-launcher rest'; _shtab_compute_launcher; echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
