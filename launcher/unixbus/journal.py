@@ -40,6 +40,7 @@ class Journal:
         self._place = f"{JOURNALS}/{owner}.{number}"
         self.owner = owner
         self.closed = False  # True: the calls in it are no longer ours
+        self.copied = False  # True: in a forked child, whose pages are its parent's
         self._mapped: list[tuple[mmap.mmap, list[memoryview]]] = []
         self._make()
 
@@ -111,11 +112,14 @@ class Journal:
 
     def forget_parent(self) -> None:
         """Called in a forked child: the pages are its parent's."""
+        self.closed = self.copied = True
         os.close(self._lock)
         for memory, views in self._mapped:
-            for view in views:
-                view.release()
-            memory.close()
+            for each in views:
+                with suppress(BufferError):  # the parent's thread was reading into it
+                    each.release()
+            with suppress(BufferError):  # likewise
+                memory.close()
 
 
 def make_journal(directory: BusDirectory, owner: str, number: int) -> Journal | None:
@@ -145,7 +149,9 @@ class Held:
         return decode_packet(bytes(self._page[: self._size]))
 
     def forget(self) -> None:
-        """Free the page."""
+        """Free the page. In a forked child it is not ours to free."""
+        if self.journal.copied:
+            return
         self._page[0] = 0
         self._free.append(self._page)
 

@@ -162,18 +162,24 @@ class Member:
         self._presence.end()
 
     def close_descriptors(self) -> None:
-        """Called in a forked child: close the copies; the parent goes on with its own."""
-        for listener in self._listeners:
-            listener.forget_parent()
-        if self._mailbox is not None:
-            self._mailbox.close_descriptors()
-        if self._deaths is not None:
-            self._deaths.close()
-        self._sweeping.close()
-        self._pipes.close_descriptors()
-        self._replies.close_descriptors()
-        self._presence.close_descriptors()
-        self.directory.close()
+        """Called in a forked child: close the copies; the parent goes on with its own.
+
+        The lock that says that the parent lives goes first. What cannot be closed holds up nothing
+        else: a thread of the parent may have been at work on it.
+        """
+        steps = [
+            self._presence.close_descriptors,
+            *(listener.forget_parent for listener in self._listeners),
+            *(each.close_descriptors for each in (self._mailbox,) if each is not None),
+            *(each.close for each in (self._deaths,) if each is not None),
+            self._sweeping.close,
+            self._pipes.close_descriptors,
+            self._replies.close_descriptors,
+            self.directory.close,
+        ]
+        for step in steps:
+            with suppress(Exception):  # not logged: another thread may have held the log's locks
+                step()
 
     def caller(self) -> Caller:
         """Return the maker of calls. :raises OSError: there can be no address for replies."""

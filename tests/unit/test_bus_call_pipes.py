@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from pickle import PickleBuffer
 from socket import SOCK_DGRAM
 from typing import Any
 
@@ -567,6 +568,39 @@ def test_a_name_in_a_packet_is_that_of_a_file() -> None:
     name = MessageName(1, "1-00000000", 2, CALL)
     packet = decode_packet(encode_packet("queues/a%2Fb,c=0", name, b"{}") + b"rest")
     assert packet == ("queues/a%2Fb,c=0", str(name), b"{}")
+
+
+def test_a_child_that_is_forked_during_a_read_keeps_no_lock_of_its_parent(bus: Bus) -> None:
+    """And what it does with its copy of the call is nothing to the parent."""
+    parent = bus.visit()
+    listener = bus.listen(parent)
+    bus.call(1)
+    message = take(listener)
+    held = message.claim._held
+    reading = [PickleBuffer(page) for page in (held._page, *held._free)]  # as readv(2) does
+
+    parent.close_descriptors()
+    message.acknowledge()
+
+    assert held._page[:1] == b"1"
+    assert Recovery(bus.client.directory).recover({parent._presence.id}) == set()
+    assert len(bus.queue.waiting()) == 1
+    for page in reading:
+        page.release()
+
+
+def test_what_a_child_cannot_close_holds_up_nothing_else(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = bus.visit()
+    bus.listen(parent)
+    monkeypatch.setattr(UnixListener, "forget_parent", _fail)
+
+    parent.close_descriptors()
+
+    assert Recovery(bus.client.directory).recover({parent._presence.id}) == set()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(parent._deaths.descriptor)  # type: ignore[union-attr]
 
 
 def test_a_server_that_leaves_gives_back_what_it_has_in_hand(
