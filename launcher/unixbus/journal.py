@@ -47,20 +47,21 @@ class Journal:
     def _make(self) -> None:
         self._directory.ensure(JOURNALS)
         # Two descriptors: a mapping keeps the lock of the descriptor that is mapped.
-        self._lock = self._directory.open(self._place, _NEW_FLAGS)
+        lock = self._directory.open(self._place, _NEW_FLAGS)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # With all its blocks: a write to a page without one kills, if the disk is full.
-            os.posix_fallocate(self._lock, 0, PAGES * PACKET_BYTES)
+            os.posix_fallocate(lock, 0, PAGES * PACKET_BYTES)
             mapped = self._directory.open(self._place, os.O_RDWR)
             try:
                 memory = mmap.mmap(mapped, PAGES * PACKET_BYTES)
             finally:
                 os.close(mapped)
         except OSError:
-            os.close(self._lock)
+            os.close(lock)
             self._directory.remove(self._place)
             raise
+        self._lock = lock
         view = memoryview(memory)
         pages = [view[at : at + PACKET_BYTES] for at in range(0, len(view), PACKET_BYTES)]
         self._mapped.append((memory, [*pages, view]))

@@ -475,6 +475,26 @@ def test_a_journal_that_was_removed_is_made_anew(bus: Bus) -> None:
     assert answer.result(DEADLINE) == 1
 
 
+def test_a_journal_that_cannot_be_made_anew_is_tried_again(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lock of the old one meanwhile: its number is nobody else's."""
+    book = Journal(bus.client.directory, bus.client._presence.id, 1)
+    (path,) = (bus.path / "held").iterdir()
+    path.unlink()
+    held = os.fstat(book._lock)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", _fail)
+        with pytest.raises(OSError, match="died here"):
+            book.mend()
+
+    assert os.fstat(book._lock) == held
+    assert book.mend()
+    assert path.stat().st_ino == os.fstat(book._lock).st_ino
+    assert not book.mend()
+    book.close()
+
+
 class TestReclaim:
     """The journal of a dead process becomes files."""
 
