@@ -55,7 +55,11 @@ class CallPipe:
         reader = os.open(f"/proc/self/fd/{self._number}", os.O_RDONLY | os.O_NONBLOCK)
         try:
             for name, data in _packets(reader):
-                self._spool.put(name, data)
+                try:
+                    self._spool.put(name, data)
+                except OSError:  # back into the room that it left, while there is a reader
+                    self.write(encode_packet(self._spool.place, name, data))
+                    raise
         finally:
             os.close(reader)
 

@@ -286,6 +286,27 @@ def test_calls_in_a_pipe_that_was_removed_become_files(bus: Bus) -> None:
     assert [answer.result(DEADLINE) for answer in answers] == [0, 1, 2]
 
 
+def test_a_call_of_which_no_file_can_be_made_stays_in_the_removed_pipe(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as serving:
+        serving.callback(os.close, bus.queue.open_calls(os.O_RDWR))
+        pipe = CallPipe(bus.queue)
+        for number in range(3):
+            name = new_name(bus.client._presence.id, number, CALL)
+            pipe.write(encode_packet(bus.queue.place, name, b"{}"))
+    (bus.path / bus.queue.place / "calls").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "put", _fail)
+        for _ in range(4):
+            with pytest.raises(OSError, match="died here"):
+                pipe.look_after()
+
+    pipe.look_after()
+
+    assert len(bus.queue.waiting()) == 3
+
+
 def test_a_caller_finds_the_pipe_that_was_made_anew(bus: Bus) -> None:
     listener = bus.listen()
     answer = bus.call(1)
