@@ -45,11 +45,12 @@ class CallPipe:
         os.write(self._number, packet)
 
     def look_after(self) -> None:
-        """If calls wait in it, wake a server, or make files of them if no server can ever read
-        them: the FIFO was removed, and the last reader has closed it."""
+        """If calls wait in it, wake a server, or make files of them if no server reads the FIFO:
+        it was removed, or the servers that listen now are of a release that does not know it."""
         if not bytes_in(self._number):
             return
-        if self._spool.has_calls_open(self._number) or self._has_reader():
+        waits = self._spool.has_calls_open(self._number) and not self._spool.is_listened_to()
+        if waits or self._has_reader():
             self._spool.poke()
             return
         reader = os.open(f"/proc/self/fd/{self._number}", os.O_RDONLY | os.O_NONBLOCK)

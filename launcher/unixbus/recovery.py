@@ -89,15 +89,25 @@ class Recovery:
         for process in dead:
             LOG.info("cleaning up after bus process %s", process)
         self._remove_own(dead)
-        self._reclaim(dead)
+        dead = dead | self._reclaim(dead)
         for spool in self._spools():
             self._return_messages(spool, dead)
 
-    def _reclaim(self, dead: set[str]) -> None:
-        """Make files of the calls that the dead processes had taken from pipes."""
+    def _reclaim(self, dead: set[str]) -> set[str]:
+        """Make files of the calls that the dead processes had taken from pipes.
+
+        Return who else is dead: a process of an earlier release, which knows of no journals, has
+        removed their entries.
+        """
+        others = set()
         for place, owner in list(journal.all_journals(self._directory)):
             if owner in dead:
                 journal.reclaim(self._directory, place, owner)
+            elif self._directory.facts(f"peers/{owner}") is None:
+                journal.reclaim(self._directory, place, owner)
+                if self._directory.facts(place) is None:  # its lock was free
+                    others.add(owner)
+        return others
 
     def _remove_own(self, dead: set[str]) -> None:
         """Remove what only the dead processes used: sockets, replies, fanout queues."""

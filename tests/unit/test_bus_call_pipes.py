@@ -286,6 +286,23 @@ def test_calls_in_a_pipe_that_was_removed_become_files(bus: Bus) -> None:
     assert [answer.result(DEADLINE) for answer in answers] == [0, 1, 2]
 
 
+def test_calls_in_a_pipe_that_only_servers_of_an_earlier_release_could_read_become_files(
+    bus: Bus,
+) -> None:
+    """They listen to the queue, and leave its pipe alone."""
+    victim = bus.visit()
+    bus.listen(victim)
+    answer = bus.sent(1)
+    die(victim)
+    earlier = bus.queue.open_wake(os.O_RDWR)
+
+    wait_until(lambda: bus.files, DEADLINE, "it is stored")
+
+    os.close(earlier)
+    finish(take(bus.listen()))
+    assert answer.result(DEADLINE) == 1
+
+
 def test_a_call_of_which_no_file_can_be_made_stays_in_the_removed_pipe(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,6 +567,19 @@ class TestReclaim:
         Recovery(bus.client.directory).sweep()
         assert len(bus.queue.waiting()) == 1
         assert list(bus.queue.claimed()) == []
+
+    def test_is_done_at_the_next_death_if_the_entry_was_removed(
+        self, bus: Bus, dead: tuple[str, str]
+    ) -> None:
+        """A process of an earlier release cleaned up, which knows of no journals."""
+        (bus.path / "peers" / dead[0]).unlink()
+        another = Presence(bus.client.directory)
+        another.close_descriptors()
+
+        Recovery(bus.client.directory).recover({another.id})
+
+        assert len(bus.queue.waiting()) == 1
+        assert not (bus.path / dead[1]).exists()
 
     def test_leaves_the_journal_of_the_living_alone(self, bus: Bus) -> None:
         listener = bus.listen(bus.client)
