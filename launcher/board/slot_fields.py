@@ -58,6 +58,7 @@ FIELDS = (
     "pause_wanted",  # written by the master: 1: this slot is to take no calls
     "pauses_wanted",  # written by the master: how often pauses have changed
     "paused",  # 1: the worker takes no calls
+    "unpausable",  # 1: calls would be lost in a pause of this worker
     "text_bytes",
 )
 OF_AN_EMPTY_SLOT = frozenset(

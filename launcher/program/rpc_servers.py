@@ -74,11 +74,12 @@ class RpcServers:
         self._servers: list[_Server] = []
         self._connecting: set[object] = set()  # servers that start
         self._tracker: Tracker | None = None
+        self._pause: Pause | None = None
         self._call = threading.local()  # `failed`: of the call that this thread executes
 
     def begin(self, tracker: Tracker, pause: Pause) -> None:
         """Called in a worker, before the program's code runs."""
-        self._tracker = tracker
+        self._tracker, self._pause = tracker, pause
         pause.govern(self.set_paused)
 
     def make_listener(self, server: Any, target: Any, otherwise: Callable[[], Any]) -> Any:
@@ -102,6 +103,8 @@ class RpcServers:
             listener = listeners.listen(server.transport, target, threads, lambda message: False)
         finally:
             self._connecting.discard(server)
+        if listener.hold.obstacle and self._pause is not None:
+            self._pause.refuse()
         with self._lock:
             listener.hold.set(self._paused)
             self._servers.append(_Server(server, target, listener, threads))

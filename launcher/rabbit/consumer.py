@@ -104,13 +104,13 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         self._acknowledgements = shared.acknowledgements
         self._capacity = Capacity(limit, self._connection.bell)
         self._check = Check(self._connection.ring)
-        self.hold = Hold(self._connection.ring)
         self._delivery_counts = DeliveryCounts()
         self.own_calls = own_calls
         self.obsolete_reply_queues = amqpdriver.ObsoleteReplyQueuesCache()
         if own_calls is not None:
             self.obsolete_reply_queues = own_calls.reply_queues
         self._subscription = Subscription(shared.context, temporary=temporary)
+        self.hold = Hold(self._connection.ring, obstacle=self._subscription.obstacle)
         shared.call(partial(self._declare, target, alone=alone))
 
     def _declare(self, target: Any, *, alone: bool) -> None:

@@ -67,6 +67,13 @@ class Subscription:
         self._exchange = ""
         self._takes_own = False
 
+    @property
+    def obstacle(self) -> str:
+        """Why calls would not wait in their queues while nobody consumes them; "": they would."""
+        if self._connection.amqp_auto_delete:
+            return "RabbitMQ deletes a queue that nobody reads (amqp_auto_delete), with its calls"
+        return ""
+
     def declare(
         self, exchange: str, target: Any, callback: Callable[[Any], None], *, alone: bool = False
     ) -> None:

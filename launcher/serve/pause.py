@@ -28,6 +28,10 @@ class Pause:
         self._apply = apply
         self._obey()
 
+    def refuse(self) -> None:
+        """Have the master refuse a pause from now on: calls would be lost. Any thread."""
+        self._slot.put("unpausable", 1)
+
     def start(self, server: Server, listen: Callable[[Server], object]) -> None:
         """Start a server so that it takes no call if the board wants a pause.
 

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from launcher.board.board import Board
-from launcher.errors import PauseUnreadable, PauseUnwritable
+from launcher.errors import NotPausable, PauseUnreadable, PauseUnwritable
 from launcher.listening.hold import Hold
+from launcher.rabbit.subscription import Subscription
 from launcher.registry.records import ServiceState
 from launcher.serve.pause import Pause
 from launcher.serve.worker_numbers import WorkerNumbers, state_of
 from launcher.supervise.control.health_checks import WARN
 from launcher.supervise.operations.pause_file import FILE, PauseFile, Pauses
+from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.watch import health, probes
 from tests.unit.test_health import NOW, slot
 from tests.unit.test_health_checks import look, statuses
@@ -121,6 +124,38 @@ def test_what_raises_is_tried_again_in_the_next_round() -> None:
     with pytest.raises(OSError, match="no descriptor"):
         hold.obey(fail, fail)
     assert not hold.in_force
+
+
+@pytest.mark.parametrize(("deleted", "held"), [(False, True), (True, False)])
+def test_what_would_be_deleted_with_its_calls_is_not_held(
+    deleted: bool, held: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = Mock(amqp_auto_delete=deleted)
+    hold = Hold(lambda: None, obstacle=Subscription(Mock(connection=connection)).obstacle)
+    begun: list[bool] = []
+
+    hold.set(True)
+    hold.obey(lambda: begun.append(True), lambda: None)
+
+    assert (bool(begun), hold.in_force, hold.wait(True)) == (held, held, held)
+    assert ("no pause: RabbitMQ deletes a queue that nobody reads" in caplog.text) is not held
+    hold.set(False)
+    hold.obey(lambda: None, lambda: None)
+    assert hold.wait(False)
+
+
+def test_a_pause_is_refused_while_a_worker_would_lose_calls_by_it(tmp_path: Path) -> None:
+    """The configuration of a foreign program is known in its workers only."""
+    board = Board(2)
+    board.want(2, 10)
+    pausing = Pausing(board, Mock(), str(tmp_path), loses_calls=lambda: False, record=Mock())
+    Pause(board, board.slot(1)).refuse()
+
+    with pytest.raises(NotPausable, match="amqp_auto_delete is set"):
+        pausing.pause(0, None, persist=True)
+
+    assert not board.wants_pause(0)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

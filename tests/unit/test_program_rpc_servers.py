@@ -7,6 +7,7 @@ import oslo_messaging
 import pytest
 
 from launcher.errors import ProbeFailed
+from launcher.listening.hold import Hold
 from launcher.program.rpc_servers import RpcServers
 from launcher.rabbit import listeners
 
@@ -34,3 +35,17 @@ def test_nothing_is_proven_while_a_server_connects(
     with pytest.raises(Gone):
         servers.make_listener(server, oslo_messaging.Target(topic="t"), lambda: None)
     assert servers.enough() is not needed
+
+
+@pytest.mark.parametrize("obstacle", ["", "calls would be lost"])
+def test_a_server_that_cannot_be_paused_has_the_master_told(
+    monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    servers, pause = RpcServers("x"), Mock()
+    servers.begin(Mock(), pause)
+    listener = Mock(hold=Hold(lambda: None, obstacle=obstacle), **{"take_own.return_value": "own"})
+    monkeypatch.setattr(listeners, "speaks", lambda transport: True)
+    monkeypatch.setattr(listeners, "listen", lambda *_: listener)
+    server = Mock(conf=Mock(executor_thread_pool_size=4))
+    servers.make_listener(server, oslo_messaging.Target(topic="t", server="s"), lambda: None)
+    assert pause.refuse.called is bool(obstacle)

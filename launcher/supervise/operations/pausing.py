@@ -38,7 +38,8 @@ class Pausing:
     ) -> None:
         """Called before the first fork: a pause that persists is in force from the start.
 
-        :param loses_calls: whether calls would not wait.
+        :param loses_calls: whether calls would not wait, by our own configuration. A program has
+            one of its own: its workers say so on the board.
         :raises PauseUnreadable: the file of that pause is damaged.
         """
         self._loses_calls = loses_calls
@@ -58,7 +59,7 @@ class Pausing:
         :raises LauncherError: there is no such slot, the reason is unusable, a worker has not
             obeyed, or the service stops.
         """
-        if self._loses_calls():
+        if self._loses_calls() or any(slot.get("unpausable") for slot in self._board.slots()):
             raise NotPausable
         number = self._checked(slot)
         why = checked_reason(str(reason) if reason is not None else None) or ""

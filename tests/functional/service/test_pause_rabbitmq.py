@@ -15,7 +15,7 @@ from tests.functional.service.faults import (
     with_options,
     workers,
 )
-from tests.functional.service.foreign import KINDS, SOON, Call, Run
+from tests.functional.service.foreign import KINDS, SOON, Call, Run, Theirs
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
 from tests.support.waiting import wait_until
@@ -98,6 +98,18 @@ def test_queues_that_would_go_with_the_calls_are_a_reason_to_refuse(
     assert answer.status == 1
     assert "amqp_auto_delete is set; unset it, and restart the service" in answer.stderr
     assert service.run_command("call", "echo", "value=1").stdout == "1\n"
+
+
+def test_so_are_such_queues_of_a_program(run: Run, theirs: Theirs) -> None:
+    """Its own configuration counts, which the launcher does not read."""
+    with theirs.path.open("a") as file:
+        file.write("[oslo_messaging_rabbit]\namqp_auto_delete = true\n")
+    service = run("oslo_program", "--workers=2", config=FAST)
+    service.wait_ready()
+    answer = service.run_command("pause")
+    assert answer.status == 1
+    assert "amqp_auto_delete is set; unset it, and restart the service" in answer.stderr
+    assert [worker["paused"] for worker in workers(service)] == [False, False]
 
 
 @pytest.mark.parametrize("kind", KINDS)
