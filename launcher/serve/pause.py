@@ -10,6 +10,8 @@ from launcher.serve.rpc_server import Server
 
 LOG = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.5  # between two attempts
+
 
 class Pause:
     """One a worker. Any thread calls `follow`, after each change on the board."""
@@ -44,8 +46,12 @@ class Pause:
     def follow(self) -> None:
         """Do as the board says, and note on it what is so. A listener that is connecting to its
         broker obeys later: this returns when it has."""
+        told = False
         while not self._obey():
-            LOG.warning("a listener is busy, and has not begun or ended its pause yet")
+            if not told:
+                LOG.warning("a listener has not begun or ended its pause yet")
+            told = True
+            threading.Event().wait(AGAIN_SECONDS)
 
     def _obey(self) -> bool:
         """Return whether the servers do as the board says."""
