@@ -105,7 +105,9 @@ def test_follow_tells_what_comes_over_a_restart_until_ctrl_c(start: Start, tmp_p
     service = start("Traced", "--workers=1", config=FAST)
     service.wait_ready()
     output = tmp_path / "output"
-    command: list[str | Path] = [SCRIPTS / "compute-launcher", "history", "--follow"]
+    # Tests that a shell runs in the background would have SIGINT ignored.
+    follow: list[str | Path] = [SCRIPTS / "compute-launcher", "history", "--follow"]
+    command = ["env", "--default-signal=INT", *follow]
     with output.open("w") as file:
         follower = subprocess.Popen(command, env=service.environment, stdout=file, stderr=file)
     try:

@@ -12,7 +12,7 @@ from tests.functional.service.traces import put, trace
 from tests.support.notify_socket import NotifySocket
 from tests.support.waiting import wait_until
 
-OTHERS = (Step.FORK, Step.CONDUCTOR, Step.PROGRAM, Step.LAUNCH, Step.DONE)
+OTHERS = (Step.FORK, Step.CONDUCTOR, Step.PROGRAM, Step.SPARE, Step.LAUNCH, Step.DONE)
 STEPS = [step.label for step in Step if step not in OTHERS]
 
 
