@@ -20,6 +20,7 @@ from launcher.board.slot_fields import SlotView
 from launcher.errors import LauncherError
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.policy import InForce, RecycleLimits
+from launcher.supervise.processes.memory_notes import MIB, resident_memory
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
 
@@ -27,7 +28,6 @@ LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks at a worker's memory
 PAUSE_SECONDS = 60.0  # after a recycling that failed
-MIB = 1024 * 1024
 
 
 class Reason(NamedTuple):
@@ -173,12 +173,10 @@ def private_memory(pid: int, enough: int) -> int:
 
     :param enough: below this many bytes the exact number does not matter, and may be too high.
     """
+    if (resident := resident_memory(pid)) < enough:
+        return resident
     try:
-        process = psutil.Process(pid)
-        resident: int = process.memory_info().rss
-        if resident < enough:
-            return resident
-        private: int = process.memory_full_info().uss
+        private: int = psutil.Process(pid).memory_full_info().uss
     except (psutil.Error, OSError):  # it has ended, or no descriptor is free
         return 0
     return private
