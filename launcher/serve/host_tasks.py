@@ -8,6 +8,7 @@ from launcher.serve.lead import Lead
 from launcher.serve.task import Task
 
 TAKEOVER_LOOK_NS = seconds(0.5)  # how often a worker checks whether it has become the lead
+AWAITED_LOOK_NS = seconds(0.05)  # the same while it is appointed, and the last lead is to release
 
 
 class HostTasks:
@@ -62,5 +63,7 @@ class HostTasks:
     def next_look(self, now: int) -> int | None:
         """When the loop has to check the other workers again; None: it need not. The lead waits
         until all workers serve, and an appointed worker until the last lead has released."""
+        if self._lead.awaited and not self._lead.blocked:
+            return now + AWAITED_LOOK_NS
         missing = self._lead.held and self._board.serving() < self._board.workers
         return now + TAKEOVER_LOOK_NS if missing or self._lead.awaited else None

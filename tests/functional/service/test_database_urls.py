@@ -8,6 +8,10 @@ import pytest
 from launcher.registry.engine import open_registry
 from tests.functional.service.conftest import CHECKOUT, Start
 from tests.support.databases import Database
+from tests.support.processes import Launcher
+from tests.support.waiting import wait_until
+
+DEADLINE = 30.0  # seconds
 
 SPELLINGS = {
     "postgresql": ("postgresql://", "postgresql+psycopg://"),
@@ -25,12 +29,16 @@ def test_each_spelling_opens_it(database: Database) -> None:
         registry.close()
 
 
+def listed(service: Launcher) -> str:
+    shown = service.run_command("services", "list")
+    assert shown.status == 0
+    return shown.stdout
+
+
 def test_a_service_serves_on_it(start: Start, database: Database) -> None:
     service = start("Working", "--workers=2", config={"database": {"connection": database.url}})
     service.wait_ready()
-    shown = service.run_command("services", "list")
-    assert shown.status == 0
-    assert " up  " in shown.stdout
+    wait_until(lambda: " up  " in listed(service), DEADLINE, "the lead has reported all workers")
 
 
 @pytest.mark.parametrize(
