@@ -14,6 +14,7 @@ from launcher.board.board import Board
 from launcher.board.counters import TASK, Counters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
+from launcher.board.slot_fields import seconds
 from launcher.errors import DatabaseUnavailable
 from launcher.serve import host_tasks, task
 from launcher.serve.lead import Lead
@@ -439,7 +440,7 @@ def test_one_that_is_to_be_the_lead_looks_until_the_last_one_has_given_it_up(
 ) -> None:
     """Soon, since the row tells old numbers meanwhile. Though it has seen that the host-wide task
     has just run, and nothing is due for an hour."""
-    monkeypatch.setattr(host_tasks, "TAKEOVER_LOOK_NS", task.seconds(3600))
+    monkeypatch.setattr(host_tasks, "TAKEOVER_LOOK_NS", seconds(3600))
     board.appoint(1)
     former = Lead(board, board.slot(1), tmp_path / "lead.lock")
     former.update(busy=False)
