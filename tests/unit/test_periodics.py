@@ -14,7 +14,6 @@ from launcher.board.board import Board
 from launcher.board.counters import TASK, Counters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
-from launcher.board.slot_fields import seconds
 from launcher.errors import DatabaseUnavailable
 from launcher.serve import host_tasks, task
 from launcher.serve.lead import Lead
