@@ -42,7 +42,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants pythons lowest lock tree clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants pythons lowest lock tree index clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -107,6 +107,13 @@ man: $(VENV)/.installed ## write the man pages in etc/man anew, of its texts and
 tree: ## each module with its first line, to find one's way
 	@git ls-files 'launcher/*.py' | xargs awk 'FNR == 1 { gsub(/^"""|"""$$/, ""); \
 	    printf "%-46s %s\n", substr(FILENAME, 10), $$0 }'
+
+index: ## the same, with the names of classes, functions and methods
+	@git ls-files 'launcher/*.py' | xargs awk 'function flush() { if (names) print "   " names; names = "" } \
+	    FNR == 1 { flush(); gsub(/^"""|"""$$/, ""); printf "%s: %s\n", substr(FILENAME, 10), $$0 } \
+	    match($$0, /^ *(async )?(def|class) +[A-Za-z_0-9]+/) && !/(def|class) +__/ \
+	        { name = substr($$0, RSTART, RLENGTH); sub(/.* /, "", name); names = names " " name } \
+	    END { flush() }'
 
 coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
 	@rm -f .coverage .coverage.*
