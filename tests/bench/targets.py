@@ -242,6 +242,8 @@ def _program_targets() -> Iterator[Target]:
         yield Target(11, f"program, N = {n}, start: ours / stock", 0.70, find)
         find = ratio("program", "one killed", n, OURS, STOCK)
         yield Target(11, f"program, N = {n}, one killed: ours / stock", 2, find)
+        find = ratio("program", "one killed", n, SPARE, STOCK)
+        yield Target(11, f"program, N = {n}, one killed: with a spare / stock", 1, find)
 
 
 TARGETS = (*_targets(), *_program_targets())

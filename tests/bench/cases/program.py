@@ -1,6 +1,7 @@
 """A real program under the launcher, beside the same program as it is: nova-conductor.
 
-Stock has started when N consume from its queue; ours when N are proven."""
+Stock has started when N consume from its queue; ours when N are proven, and a spare waits where
+there is to be one."""
 
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from tests.bench import usage
 from tests.bench.cases import Plan
 from tests.bench.record import Record, interleave
-from tests.bench.systems import OURS, STOCK, UNBOUNDED
+from tests.bench.systems import OURS, SPARE, STOCK, UNBOUNDED
 from tests.programs.deployments import Nova
 from tests.support.databases import PostgreSql
 from tests.support.directories import short_directory
@@ -26,6 +27,7 @@ from tests.support.traces import DIE_WITH_US
 from tests.support.waiting import elapse, wait_until
 
 SIZES = (4, 16)
+NAMES = (OURS, SPARE, STOCK)
 PROGRAM, QUEUE = "nova-conductor", "conductor"
 UNITS = {"start": "s", "pss": "MB", "one killed": "ms"}
 COLLECTING = Path(__file__).parents[1] / "collecting"
@@ -57,7 +59,7 @@ def program(plan: Plan) -> Iterator[Record]:
             state = stack.enter_context(short_directory("state-"))
             place = Place(nova, state)
             figures = partial(_figures, plan, place, n)
-            found = interleave(plan.rounds + 1, (OURS, STOCK), figures)
+            found = interleave(plan.rounds + 1, NAMES, figures)
             for what, values in found.items():
                 kept = {name: some[1:] for name, some in values.items()}
                 yield Record("program", what, UNITS[what], n, plan.bus, kept)
@@ -65,6 +67,8 @@ def program(plan: Plan) -> Iterator[Record]:
 
 def _figures(plan: Plan, place: Place, n: int, name: str) -> Mapping[str, float]:
     with plan.bench.node.vhost() as vhost, _started(place, name, n, vhost) as running:
+        if name == SPARE:
+            running.launcher.wait_for_line("waits as a spare", DEADLINE)
         elapse(REST_SECONDS)
         pids = usage.tree(running.launcher.pid)
         _collect(place, pids)
@@ -91,7 +95,7 @@ class _Running:
 
     def wait_for_start(self, notify: NotifySocket) -> None:
         """Until N serve."""
-        if self.name == OURS:
+        if self.name != STOCK:
             self.launcher.wait_ready(DEADLINE)
             return
         wait_until(
@@ -105,10 +109,10 @@ class _Running:
         """Seconds from SIGKILL of one worker until N serve again."""
         before, proven = self.consumers(), self.proven()
         began = time.monotonic()
-        os.kill(self.launcher.workers()[-1], signal.SIGKILL)
+        os.kill(self.launcher.workers()[1], signal.SIGKILL)  # the last one may be the spare
 
         def again() -> bool:
-            if self.name == OURS:
+            if self.name != STOCK:
                 return self.proven() > proven
             now = self.consumers()
             return len(now) >= self.n and bool(now - before)
@@ -129,15 +133,15 @@ def _started(place: Place, name: str, n: int, vhost: Vhost) -> Iterator[_Running
             f'exec {scripts}/compute-launcher --config-file="$HOME/launcher.conf" '
             f"--program={PROGRAM} --workers={n} -- {theirs}"
         )
-        commands = {OURS: ours, STOCK: f"exec {scripts}/{PROGRAM} {theirs}"}
+        commands = {OURS: ours, SPARE: ours, STOCK: f"exec {scripts}/{PROGRAM} {theirs}"}
         launcher = Launcher(
-            config={"supervision": dict(UNBOUNDED)},
+            config={"supervision": {**UNBOUNDED, "spares": int(name == SPARE)}},
             env={
                 "PYTHONPATH": str(COLLECTING),
                 "COLLECTED": str(place.state),
                 "STATE_DIRECTORY": str(place.state),
             },
-            notify=notify if name == OURS else None,
+            notify=None if name == STOCK else notify,
             command=(*DIE_WITH_US, "sh", "-c", commands[name]),
             verbose=False,
         )
