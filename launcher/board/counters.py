@@ -10,7 +10,7 @@ which makes it valid.
 import mmap
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -18,11 +18,12 @@ from launcher.board.board import CAPACITY, MOST_SPARES
 from launcher.board.detaching import detacher
 from launcher.board.slot_fields import WORD_BYTES
 
-CALL, TASK = "call", "task"
+CALL, TASK, WAIT = "call", "task", "wait"  # WAIT: of calls, before they were begun
 OTHER = "other"  # counts for all names that do not fit into a table
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+EDGES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 TABLES = CAPACITY + MOST_SPARES
-ENTRIES = 128  # names in one table
+ENTRIES = 192  # names in one table
 NAME_BYTES = 88  # including the kind
 _NAME_WORDS = NAME_BYTES // WORD_BYTES
 _LENGTH, _FAILED, _AGAIN, _NANOSECONDS, _BUCKETS = range(5)
@@ -49,6 +50,29 @@ class Sample:
         """How many runs have ended, with or without an error."""
         return sum(self.buckets)
 
+    def add(self, other: "Sample", times: int = 1) -> None:
+        """Add the counts of another one, so many times; -1: take them away."""
+        self.failed += times * other.failed
+        self.again += times * other.again
+        self.seconds += times * other.seconds
+        pairs = zip(self.buckets, other.buckets, strict=True)
+        self.buckets = [one + times * more for one, more in pairs]
+
+    def percentile(self, part: float) -> float | None:
+        """Within how many seconds that part of the runs (0 … 1) was over; None: there are none.
+
+        As exact as BOUNDS: between two of them, runs count as spread evenly. The last bound is the
+        most that is told.
+        """
+        wanted, before, least = part * self.runs, 0, 0.0
+        if not self.runs:
+            return None
+        for bound, count in zip(BOUNDS, self.buckets, strict=False):
+            if count and before + count >= wanted:
+                return least + (bound - least) * (wanted - before) / count
+            before, least = before + count, bound
+        return BOUNDS[-1]
+
     def cumulative(self) -> list[int]:
         """How many runs took no longer than each of BOUNDS, and then all."""
         return list(accumulate(self.buckets))
@@ -71,10 +95,11 @@ class Counters:
         """Return the table of a cell, for its worker; called once in each worker."""
         return SlotCounters(self, cell)
 
-    def read(self, tables: int = TABLES) -> dict[tuple[str, str], Sample]:
-        """Return the sums over the first `tables` tables, by kind and name. Any process."""
+    def read(self, cells: Iterable[int] | None = None) -> dict[tuple[str, str], Sample]:
+        """Return the sums over the tables of some cells, by kind and name; None: of all. Any
+        process."""
         found: dict[tuple[str, str], Sample] = {}
-        for slot in range(min(tables, self._capacity)):
+        for slot in range(self._capacity) if cells is None else cells:
             for entry in range(ENTRIES):
                 name = self.name(slot, entry)
                 if not name:
@@ -129,6 +154,10 @@ class SlotCounters:
         """A call has ended."""
         self._count(f"{CALL} {method}", seconds, failed=failed)
 
+    def count_wait(self, method: str, seconds: float) -> None:
+        """A call is begun, and has waited for so long."""
+        self._count(f"{WAIT} {method}", seconds, failed=False)
+
     def count_task(self, task: str, seconds: float, *, failed: bool) -> None:
         """A run of a periodic task has ended."""
         self._count(f"{TASK} {task}", seconds, failed=failed)
@@ -153,7 +182,7 @@ class SlotCounters:
         if (numbers := self._known.get(name)) is not None:
             return numbers
         entry = len(self._known)
-        if entry >= ENTRIES - 2:  # the last two are for OTHER, one a kind
+        if entry >= ENTRIES - 3:  # the last three are for OTHER, one a kind
             other = f"{name.partition(' ')[0]} {OTHER}"
             if name != other:
                 return self._entry(other)

@@ -174,6 +174,13 @@ class Slot:
         if succeeded:
             self.put("probe_ok_at", now)
 
+    def note_depths(self, topic: int, host: int, held: int) -> None:
+        """Called in the worker: how many calls waited just now; see `listening.depths`."""
+        self.put("queued_topic", topic)
+        self.put("queued_host", host)
+        self.put("held", held)
+        self.put("queued_at", time.monotonic_ns())
+
     def note_stuck(self, task: int, since: int) -> None:
         """Called in the worker: name the timer that may be stuck.
 

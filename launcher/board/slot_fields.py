@@ -47,6 +47,10 @@ FIELDS = (
     "calls_failed",
     "oldest_call_since",  # when the oldest call began
     "oldest_call_bytes",
+    "queued_topic",  # calls that waited in the topic's queue at the last look
+    "queued_host",  # and in the host's
+    "held",  # and in this worker
+    "queued_at",  # when that was; 0: not yet
     "waiting",  # a Wait: why a step waits for bus or database
     "outage_bytes",  # 0: the database is not away, as far as the worker knows
     "outage_told",  # when the reason was last told
@@ -98,6 +102,10 @@ class SlotView(NamedTuple):
     calls_failed: int
     oldest_call: str
     oldest_call_since: int
+    queued_topic: int
+    queued_host: int
+    held: int
+    queued_at: int
     waiting: Wait
     outage: str
     left: bool

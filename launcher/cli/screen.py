@@ -36,6 +36,7 @@ COLUMNS = (  # name, width in characters, whether it is a number
     ("USS", 5, True),
     ("CPU%", 4, True),
 )
+MOST_WAITS = 3  # methods that are named
 STYLES = {
     "serving": "green",
     "paused": "yellow",
@@ -123,7 +124,16 @@ def render(answer: dict[str, Any]) -> RenderableType:
             rows = []
     if rows:
         parts.append(_table(rows, answer["lead"], header=len(parts) == heading))
+    if waits := answer.get("waits"):
+        parts.append(Text(_waits(waits), style="dim"))
     return Group(*parts)
+
+
+def _waits(waits: dict[str, Any]) -> str:
+    """Within which time 95 % of the calls were begun; the slowest methods first."""
+    slowest = sorted(waits.items(), key=lambda item: -item[1]["p95"])[:MOST_WAITS]
+    told = (f"{fit(name)} {1000 * one['p95']:.0f} ms" for name, one in slowest)
+    return f"95 % of calls were begun within: {', '.join(told)}"
 
 
 def _program(program: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""System calls that Python's os module lacks: openat2(2), renameat2(2), and their substitutes.
+"""System calls that Python's os module lacks: openat2(2), renameat2(2), and their substitutes;
+tee(2).
 
 Names are relative to an open directory. No link in the middle of a name is followed.
 """
@@ -14,6 +15,8 @@ OPENAT2 = 437  # the number of openat2(2), on every architecture
 # RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
 RESOLVE = 0x02 | 0x04 | 0x08
 NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+NOT_BLOCKING = 2  # SPLICE_F_NONBLOCK of tee(2)
+MOST_COPIED = 1 << 20  # bytes
 
 Opener = Callable[[int, str, int, int], int]  # directory, name, flags, mode
 
@@ -75,6 +78,17 @@ def rename_new(source: int, old: str, target: int, new: str) -> None:
     """
     if not _renameat2(source, old, target, new):
         os.rename(old, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def copy_packets(source: int, target: int) -> None:
+    """Copy what a pipe holds to another one, and leave it there: tee(2). An empty one is no error.
+
+    :raises OSError: as tee(2).
+    """
+    if libc().tee(source, target, ctypes.c_size_t(MOST_COPIED), NOT_BLOCKING) < 0:
+        number = ctypes.get_errno()
+        if number != errno.EAGAIN:
+            raise OSError(number, os.strerror(number))
 
 
 def _renameat2(source: int, old: str, target: int, new: str) -> bool:

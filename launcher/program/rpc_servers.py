@@ -17,11 +17,13 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 
 from launcher.errors import ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
+from launcher.listening.depths import Depths
 from launcher.rabbit import listeners
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.pause import Pause
 from launcher.serve.probe import Probe
+from launcher.serve.rpc import sent_at
 
 LOG = logging.getLogger(__name__)
 
@@ -128,6 +130,7 @@ class RpcServers:
         request = str(message.ctxt.get("request_id") or "")
         self._call.failed = False
         try:
+            sent_at.set(getattr(message, "sent_at", 0))
             with self._tracker.call(str(content.get("method")), request):
                 go_on()
                 if self._call.failed:
@@ -174,6 +177,11 @@ class RpcServers:
             raise ProbeFailed(target=self._program, reason="it has no RPC server that listens")
         for server in servers:
             server.prove(timeout)
+
+    def depths(self) -> Depths | None:
+        """How many calls waited at the last proofs, in all; None: not known. Any thread."""
+        found = [server.listener.depths() for server in self.listening()]
+        return sum(filter(None, found), Depths(0, 0)) if any(found) else None
 
     def threads(self) -> int:
         """How many calls run at the same time before others wait. Any thread."""

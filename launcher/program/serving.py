@@ -133,7 +133,8 @@ class Serving:
         """Prove the servers each `probe_interval`. A failure alone is no reason to end a
         worker."""
         repeated = RepeatedProof(
-            self._slot, self._tracker, self._stop, self._servers.threads(), why
+            *(self._slot, self._tracker, self._stop, self._servers.threads(), why),
+            depths=self._servers.depths,
         )
         while not self._stop.wait(self._limits.probe_interval):
             repeated.prove(partial(self._prove_once, repeated))

@@ -17,6 +17,9 @@ from launcher.rpc_results import Limits, failure_of
 
 LOG = logging.getLogger(__name__)
 
+# Written by a broker with message_interceptors.incoming.set_header_timestamp; milliseconds. A call
+# of oslo.messaging carries no time of its own.
+BROKER_TIME = "timestamp_in_ms"
 FAILURE_BYTES = 64 * 1024  # of the error that replaces a reply that cannot be sent
 
 
@@ -43,6 +46,8 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
 
     :ivar delivery: the driver's object for the broker's message.
     :ivar arrived: when, by time.monotonic().
+    :ivar sent_at: when the broker got it, if its headers say so, else when it arrived here; by
+        time.monotonic_ns(). It may be in the future: the clocks of two hosts differ.
     :ivar generation: number of the channel's life in which it arrived.
     :ivar redelivered: the broker has delivered the call before.
     :ivar times_back: how often it came back to its queue; 0 if the queue does not count that.
@@ -71,7 +76,9 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
         self.arrived = time.monotonic()
         self.generation = generation
         self.redelivered = bool(self.delivery.delivery_info.get("redelivered"))
-        counted = (self.delivery.headers or {}).get("x-delivery-count")
+        headers = self.delivery.headers or {}
+        self.sent_at = time.monotonic_ns() - age(headers.get(BROKER_TIME))
+        counted = headers.get("x-delivery-count")
         self.times_back = counted if isinstance(counted, int) else 0
         self.settled = False
         queue = str(self.delivery.delivery_info.get("routing_key"))
@@ -111,3 +118,10 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
             # away, the driver waits.
             LOG.error("a reply cannot be sent; its caller gets the error: %s", reason(error))
             super().reply(failure=failure_of(error, Limits(FAILURE_BYTES)))
+
+
+def age(milliseconds: object) -> int:
+    """Nanoseconds since a time of the wall clock; 0 if it is not known."""
+    if not isinstance(milliseconds, int) or milliseconds <= 0:
+        return 0
+    return time.time_ns() - milliseconds * 1_000_000

@@ -41,6 +41,7 @@ from oslo_messaging._drivers import amqpdriver, base
 
 from launcher.listening.capacity import Capacity
 from launcher.listening.check import Check
+from launcher.listening.depths import Depths
 from launcher.listening.hold import Hold
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.rabbit.delivery_counts import DeliveryCounts
@@ -48,6 +49,7 @@ from launcher.rabbit.ended_consumers import EndedConsumers
 from launcher.rabbit.letting_go import LettingGo
 from launcher.rabbit.own_calls import OwnCalls
 from launcher.rabbit.own_queue import OwnQueue
+from launcher.rabbit.queue_depths import QueueDepths
 from launcher.rabbit.server_connection import TROUBLE_PAUSE, ServerConnection
 from launcher.rabbit.subscription import Subscription
 
@@ -69,6 +71,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
 
     own: "AmqpListener | None" = None
     _own_queue: OwnQueue | None = None
+    _depths: QueueDepths | None = None
 
     def __init__(
         self,
@@ -127,6 +130,9 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         )
         if alone:
             self._own_queue = OwnQueue(shared.context.connection, *subscription.consumers)
+        else:
+            names = target.topic, self.host_queue
+            self._depths = QueueDepths(shared.context.connection, *names)
 
     def start(self, on_incoming_callback: Callable[[list[AmqpMessage]], None]) -> None:
         """Begin to hand out calls, one at a time, from the connection's thread."""
@@ -231,6 +237,12 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     def _check_consumers(self) -> None:
         if self._own_queue is None or self._own_queue.check():
             self._subscription.check()
+            if self._depths:
+                self._depths.ask()
+
+    def depths(self) -> Depths | None:
+        """How many calls wait, as the broker has said last; None: not known. Any thread."""
+        return self._depths.read(len(self._waiting)) if self._depths else None
 
     def forget(self) -> None:
         """The broker delivers again what waits, since the connection is lost. Its thread."""

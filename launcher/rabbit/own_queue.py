@@ -12,15 +12,11 @@ import logging
 import time
 from typing import Any
 
-from amqp import spec
-
-from launcher.rabbit.lost_nodes import LOST, PATIENCE_SECONDS
+from launcher.rabbit.lost_nodes import PATIENCE_SECONDS
+from launcher.rabbit.question import Question
 from launcher.rabbit.troubles import CONNECTION, DECLARED, UNDECLARED
 
 LOG = logging.getLogger(__name__)
-
-AGAIN_SECONDS = 5.0  # after an answer that the node is lost
-DECLARE = "BsbbbbbF"  # the arguments of queue.declare, for amqp
 
 
 class OwnQueue:
@@ -32,7 +28,7 @@ class OwnQueue:
         self._consumer = consumer
         self._declare, self._consume = consumer.declare, consumer.consume
         self._held_since: float | None = None  # by time.monotonic()
-        self._question: _Question | None = None
+        self._question: Question | None = None
         self._told = False
         if consumer.durable:
             consumer.declare, consumer.consume = self._hold, self._consume_declared
@@ -65,7 +61,7 @@ class OwnQueue:
         line = self._connection.channel.connection  # amqp's
         question = self._question
         if question is None or question.is_over(line):
-            self._question = _Question(line, self._consumer.queue_name)
+            self._question = Question(line, self._consumer.queue_name)
         elif question.answered:
             question.channel.close()
             self._subscribe()
@@ -89,37 +85,3 @@ class OwnQueue:
         if self._told:
             text, queue = DECLARED, self._consumer.queue_name
             LOG.warning(text, queue, extra={CONNECTION: self._connection})
-
-
-class _Question:
-    """Asks the broker for a queue, by a channel of its own; nobody waits for the answer."""
-
-    def __init__(self, line: Any, queue: str) -> None:
-        self._line = line
-        self._refused: float | None = None  # when, by time.monotonic()
-        self.answered = False
-        self.channel = channel = line.channel()
-        channel._callbacks[spec.Queue.DeclareOk] = self._answer
-        channel._callbacks[spec.Channel.Close] = self._close  # amqp would raise
-        channel.send_method(
-            spec.Queue.Declare, DECLARE, (0, queue, True, False, False, False, False, None)
-        )
-
-    def is_over(self, line: Any) -> bool:
-        """Whether it is to be asked again."""
-        refused = self._refused
-        return line is not self._line or (
-            refused is not None and time.monotonic() - refused >= AGAIN_SECONDS
-        )
-
-    def _answer(self, *_: object) -> None:
-        self.answered = True
-
-    def _close(self, code: int, text: str, *_: object) -> None:
-        """The broker refuses. If the queue does not exist, it may be declared."""
-        self.channel.send_method(spec.Channel.CloseOk)
-        self.channel.collect()
-        if any(lost in text for lost in LOST):
-            self._refused = time.monotonic()
-        else:
-            self.answered = True

@@ -18,12 +18,13 @@ from launcher.board.slot_fields import SECOND
 from launcher.foreign_text import fit
 from launcher.rpc_results import NO_LIMITS, Limits, check_answer, refuse_promise, told
 from launcher.serve.forked_children import ChildrenEndHere
-from launcher.serve.rpc import awaited, is_tracked
+from launcher.serve.rpc import awaited, is_tracked, sent_at
 from launcher.serve.slow_calls import SlowCalls, Watched
 
 LOG = logging.getLogger(__name__)
 
 REQUEST_CHARACTERS = 100  # of a request's ID, which the client chose
+SKEW_SECONDS = 1.0  # between two clocks: from there on it is worth a warning
 REMINDER_SECONDS = 10.0  # between two log lines of a drain
 
 
@@ -56,6 +57,7 @@ class Tracker:
         self._work: dict[object, Work] = {}  # oldest first
         self._background: set[object] = set()
         self._shown: Work | None = None
+        self._told_of_clocks = False
 
     def in_hand(self) -> list[Work]:
         """Calls and background work, oldest first."""
@@ -99,6 +101,17 @@ class Tracker:
             thread = threading.get_ident()
             self._slow.watch(key, Watched(work.__str__, thread, work.began, warn_after))
 
+    def count_wait(self, method: str, sent: int) -> None:
+        """Count how long a call has waited until now. :param sent: see `rpc.sent_at`."""
+        if not sent:
+            return
+        waited = (time.monotonic_ns() - sent) / SECOND
+        if waited < 0 and not self._told_of_clocks:
+            self._told_of_clocks = True
+            text = "a call was sent %.3f s from now, by the clock of another host: no wait"
+            LOG.log(logging.WARNING if waited <= -SKEW_SECONDS else logging.INFO, text, -waited)
+        self.counters.count_wait(method, max(0.0, waited))
+
     def end(self, key: object, outcome: str | None = None) -> None:
         """The work is done. :param outcome: the word of the slot that counts it."""
         self._slow.forget(key)
@@ -133,6 +146,7 @@ class Call:
 
     def __enter__(self) -> None:
         self._tracker.begin(self, self._method, self._request, self._warn_after)
+        self._tracker.count_wait(self._method, sent_at.get())
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._tracker.end(self, "calls_failed" if kind else "calls_done")

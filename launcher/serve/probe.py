@@ -16,6 +16,7 @@ from launcher.board.states import Wait
 from launcher.config.masking import mask_url
 from launcher.errors import ProbeFailed
 from launcher.exception_text import reason
+from launcher.listening.depths import Depths
 from launcher.serve import rpc
 from launcher.serve.backoff import growing_pauses
 from launcher.serve.calls_in_hand import Tracker
@@ -158,12 +159,16 @@ class RepeatedProof:
         stop: threading.Event,
         threads: int,
         why: Callable[[], Wait] = lambda: Wait.ABSENT,
+        *,
+        depths: Callable[[], Depths | None] = lambda: None,
     ) -> None:
         """
         :param threads: calls that the worker can execute at the same time.
+        :param depths: how many calls wait, as the listener has found at its last check.
         :param why: returns the reason for a failure, as far as the bus tells it.
         """
         self._why = why
+        self._depths = depths
         self._slot = slot
         self._tracker = tracker
         self._stop = stop
@@ -191,5 +196,7 @@ class RepeatedProof:
         if succeeded or len(self._tracker.in_hand()) < self._threads:
             why = Wait.NONE if succeeded else self._why()
             self._slot.note_probe(succeeded=succeeded, why=why)
+            if succeeded and (depths := self._depths()) is not None:
+                self._slot.note_depths(*depths)
         else:
             self._slot.forgive_probe()

@@ -24,7 +24,7 @@ from oslo_messaging.rpc.server import RPCServer
 from launcher.board.last_tries import LastTries
 from launcher.exception_text import reason
 from launcher.serve import invalid_calls
-from launcher.serve.rpc import MethodFinder, awaited, is_idempotent, speaks_amqp
+from launcher.serve.rpc import MethodFinder, awaited, is_idempotent, sent_at, speaks_amqp
 
 LOG = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _process(self, message: Any) -> None:
         awaited.set(getattr(message, "awaited", True))
+        sent_at.set(getattr(message, "sent_at", 0))
         method = self._find(message.message)
         if method is None or invalid_calls.has_invalid_timeout(message):
             message = WithoutHeartbeats(message)

@@ -25,6 +25,8 @@ AMQP_SCHEMES = ("rabbit", "kombu")
 
 # True in a thread that executes a call, False in one that executes a cast (no answer is sent).
 awaited: ContextVar[bool] = ContextVar("awaited", default=True)
+# When the call was sent or, if nobody told, came to this process: monotonic ns; 0: not known.
+sent_at: ContextVar[int] = ContextVar("sent_at", default=0)
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

@@ -7,6 +7,7 @@ from functools import partial
 import oslo_messaging
 
 from launcher.board.last_tries import LastTries
+from launcher.listening.depths import Depths
 from launcher.serve.redelivery import CallServer
 
 
@@ -119,6 +120,12 @@ class Server:
             and (check := getattr(self._server.listener, "verify", None))
         ):
             check(timeout)
+
+    def depths(self) -> Depths | None:
+        """Any thread: how many messages waited when the listener was last checked; None: not
+        known."""
+        read = getattr(self._server.listener, "depths", None) if self.started else None
+        return read() if read else None
 
     def set_paused(self, paused: bool) -> bool:  # the value to set
         """Any thread: take nothing from queues that other servers share, or take again. Before

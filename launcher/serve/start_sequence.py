@@ -36,6 +36,7 @@ from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.states import Step
 from launcher.directories import paths
+from launcher.listening.depths import Depths
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
@@ -238,7 +239,8 @@ class StartSequence:
         call_hook(manager.post_start_hook, name=Step.POST_START_HOOK.label)
 
     def _start_tasks(self, manager: Manager, group: ServiceGroup, servers: Servers) -> Probe:
-        probe, prove = self._make_probe(servers.alt, servers.threads, servers.verify)
+        depths = servers.main.depths
+        probe, prove = self._make_probe(servers.alt, servers.threads, servers.verify, depths)
         add_own_tasks(self.tasks, self._settings, prove, group)
         if self._settings.timing.enabled:
             add_manager_tasks(self.tasks, manager)
@@ -246,10 +248,15 @@ class StartSequence:
         return probe
 
     def _make_probe(
-        self, server: Server, threads: int, verify: Callable[[float], None]
+        self,
+        server: Server,
+        threads: int,
+        verify: Callable[[float], None],
+        depths: Callable[[], Depths | None] = lambda: None,
     ) -> tuple[Probe, Callable[[], None]]:
         """The probe of a server that this worker alone has, and its repetition."""
-        proof = RepeatedProof(self._slot, self.tracker, self._stop, threads, self._bus.why)
+        given = self._slot, self.tracker, self._stop, threads, self._bus.why
+        proof = RepeatedProof(*given, depths=depths)
         transport, timeout = server.transport_to_itself, self._settings.probe_timeout
         probe = Probe(transport, server.target, timeout, proof.note, verify)
         return probe, partial(proof.prove, probe)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from launcher.unixbus.journal import Held, Journal
-from launcher.unixbus.spool import Spool
+from launcher.unixbus.spool import Spool, packets_in
 
 TRIES = 5  # of making a queue that a sibling removes
 HINTS = 4096  # bytes read from the FIFO at once; the rest wakes us again
@@ -143,6 +143,11 @@ class Inbox:
         for descriptor in before:
             os.close(descriptor)
         return True
+
+    def count(self) -> int:
+        """How many messages wait. :raises OSError: that cannot be known now."""
+        calls = 0 if self.calls is None else packets_in(self.calls)
+        return calls + len(self.spool.waiting())
 
     def close(self) -> None:
         """Close the FIFOs; also in a forked child."""

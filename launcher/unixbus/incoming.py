@@ -104,6 +104,11 @@ class _Handed:
         """Whether a server had the message before, and may have executed it in part."""
         return self.claim.name.redelivered
 
+    @property
+    def sent_at(self) -> int:
+        """When it was sent, CLOCK_MONOTONIC in ns: the sender's time, on this very host."""
+        return self.claim.name.order
+
     def _finish(self) -> None:
         capacity, self._capacity = self._capacity, None
         if capacity is not None:

@@ -18,6 +18,7 @@ from oslo_messaging._drivers.base import PollStyleListener
 
 from launcher.listening.capacity import Capacity, ring
 from launcher.listening.check import Check
+from launcher.listening.depths import Depths
 from launcher.listening.hold import Hold
 from launcher.unixbus.inbox import Inbox
 from launcher.unixbus.journal import Journal
@@ -52,7 +53,9 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         :param close: called once, when the listener needs its queues no more."""
         super().__init__()
         self._owner = owner
-        self._inboxes = inboxes
+        self._inboxes = inboxes  # the next one to look at comes first
+        self._by_address = tuple(inboxes)  # topic, host, fanout
+        self.depths: Depths | None = None  # at the last check
         self._reader = reader
         self._journal = journal
         self._suspects = suspects
@@ -170,6 +173,8 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         for inbox in self._inboxes:
             if inbox.mend(self._epoll):
                 LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
+        waiting = [inbox.count() for inbox in self._by_address if inbox.is_shared]
+        self.depths = Depths(*waiting) if len(waiting) == len(Depths._fields) - 1 else None
 
     def _look_again(self) -> None:
         for inbox in self._inboxes:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from oslo_messaging._drivers.base import PollStyleListenerAdapter
 
+from launcher.listening.depths import Depths
 from launcher.unixbus.listener import UnixListener
 
 
@@ -27,3 +28,7 @@ class ListenerAdapter(PollStyleListenerAdapter):  # type: ignore[misc]
         """See `UnixDriver.verify` and `UnixListener.verify`."""
         self._mend()
         self._listener.verify(timeout)
+
+    def depths(self) -> Depths | None:
+        """How many messages waited at the last check; None: there was none. Any thread."""
+        return self._listener.depths

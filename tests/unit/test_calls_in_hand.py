@@ -18,7 +18,7 @@ from launcher.board.slot_fields import SECOND
 from launcher.rpc_results import Unanswerable
 from launcher.serve import calls_in_hand
 from launcher.serve.calls_in_hand import Reminder, TrackedEndpoint, Tracker, describe
-from launcher.serve.rpc import awaited, expose, skip_tracking
+from launcher.serve.rpc import awaited, expose, sent_at, skip_tracking
 from tests.support.waiting import wait_until
 
 
@@ -129,9 +129,30 @@ def test_how_long_calls_take_is_counted_and_how_many_fail(
     with tracker.call("resize"):
         now += SECOND
 
-    found = counters.read(1)["call", "resize"]
+    found = counters.read()["call", "resize"]
     assert (found.runs, found.failed, found.seconds) == (3, 1, 4.5)
     assert (slot.get("calls_done"), slot.get("calls_failed")) == (2, 1)
+
+
+def test_how_long_calls_wait_is_counted(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that the clock of another host has sent in the future has not waited, and that is said
+    once."""
+    counters, now = Counters(1), 7 * SECOND
+    tracker = Tracker(slot, counters.of(0))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    for sent in (0, now - 2 * SECOND, now + 3 * SECOND, now + 4 * SECOND):
+        sent_at.set(sent)
+        with tracker.call("resize"):
+            now += SECOND
+            sent_at.set(0)
+        now -= SECOND
+
+    found = counters.read()["wait", "resize"]
+    assert (found.runs, found.seconds) == (3, 2.0)
+    assert caplog.text.count("by the clock of another host") == 1
+    assert "sent 3.000 s from now" in caplog.text
 
 
 def test_what_was_done_in_the_background_is_no_call(slot: Slot, tracker: Tracker) -> None:

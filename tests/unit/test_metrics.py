@@ -3,9 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from launcher.board.counters import CALL, TASK, Counters, Sample
+from launcher.board.slot_fields import SECOND
 from launcher.board.states import WorkerState
 from launcher.supervise.control.metrics import Facts, expose
 from launcher.supervise.watch.health import assess
@@ -64,7 +66,7 @@ def test_calls_and_tasks_are_told_by_name() -> None:
         table.count_call("work", 40, failed=True)
         table.count_task("report", 0.3, failed=True)
         table.count_redelivery("work")
-    found = scrape(slot(0, calls_in_hand=3), slot(1), counted=counters.read(2))
+    found = scrape(slot(0, calls_in_hand=3), slot(1), counted=counters.read())
     work = (("method", "work"),)
     assert found["launcher_call_duration_seconds_count", work] == 4
     assert found["launcher_call_duration_seconds_sum", work] == 80.04
@@ -100,3 +102,25 @@ def test_what_a_program_has_is_told() -> None:
     (build,) = (dict(labels) for name, labels in found if name == "launcher_build_info")
     assert build["program"] == "nova 34.0.0"
     assert "launcher_timer_stuck" not in scrape_text(slot(0))
+
+
+def test_how_long_calls_have_waited_is_a_histogram() -> None:
+    counters = Counters(1)
+    counters.of(0).count_wait("build", 0.3)
+    found = scrape(slot(0), counted=counters.read())
+    of_build = ("method", "build")
+    name = "launcher_call_wait_seconds"
+    assert found[f"{name}_bucket", (("le", "0.25"), of_build)] == 0
+    assert found[f"{name}_bucket", (("le", "0.5"), of_build)] == 1
+    assert found[f"{name}_sum", (of_build,)] == pytest.approx(0.3)
+
+
+def test_how_many_calls_wait_is_told_by_the_worker_that_looked_last() -> None:
+    old: dict[str, Any] = {"queued_at": NOW - SECOND, "queued_topic": 9, "queued_host": 9, "held": 2}
+    new: dict[str, Any] = {"queued_at": NOW, "queued_topic": 1, "queued_host": 5, "held": 3}
+    found = scrape(slot(0, **old), slot(1, **new), slot(2))
+    assert found["launcher_queue_depth", (("queue", "topic"),)] == 1
+    assert found["launcher_queue_depth", (("queue", "host"),)] == 5
+    assert found["launcher_calls_held", ()] == 5
+    assert ("launcher_queue_depth_age_seconds", ()) in found
+    assert ("launcher_queue_depth_age_seconds", ()) not in scrape(slot(2))

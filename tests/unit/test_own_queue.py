@@ -7,7 +7,7 @@ import amqp
 import pytest
 from amqp import spec
 
-from launcher.rabbit import own_queue
+from launcher.rabbit import own_queue, question
 from launcher.rabbit.own_queue import OwnQueue
 
 QUEUE = "compute-alt.node-1.0"
@@ -100,7 +100,8 @@ class Broker:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(own_queue, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (own_queue, question):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -150,7 +151,7 @@ def test_one_whose_node_is_lost_is_asked_for_again_and_that_is_said_once(
         assert len(line.opened) == number + 1
         line.opened[number]._callbacks[spec.Channel.Close](404, LOST, 50, 10)
         broker.queue.go_on()
-        clock.now += own_queue.AGAIN_SECONDS
+        clock.now += question.AGAIN_SECONDS
     with pytest.raises(TimeoutError, match=f"does not declare queue {QUEUE}, whose node is lost"):
         broker.queue.check()
     broker.queue.go_on()

@@ -346,7 +346,7 @@ def test_runs_and_failures_are_counted(loops: Loops) -> None:
     tasks.start()
     counter.wait_for(3)
     failed.wait_for(3)
-    found = loops.counters.read(1)
+    found = loops.counters.read()
 
     assert found[TASK, "well"].runs >= 2
     assert found[TASK, "well"].failed == 0

@@ -103,7 +103,7 @@ def test_the_innermost_run_is_judged_and_progress_counts(world: World) -> None:
     run(world, outer, tasks)
     assert [name for name, _ in seen] == ["clean", "sweep", "run_tasks"]
     assert seen[2][1] >= seen[1][1]  # since the last inner run has ended
-    counted = {name: one.runs for (_, name), one in world.counters.read(1).items()}
+    counted = {name: one.runs for (_, name), one in world.counters.read().items()}
     assert counted == {"clean": 1, "sweep": 1, "run_tasks": 1}
 
 
@@ -112,7 +112,7 @@ def test_a_run_that_raises_is_counted_and_named(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         run(world, timer, lambda: 1 / 0)
     assert world.timers.failing() == [0]
-    assert world.counters.read(1)[TASK, "tick"].failed == 1
+    assert world.counters.read()[TASK, "tick"].failed == 1
     world.timers.end(timer)
     assert world.timers.failing() == [0]  # it runs no more, and says so
     run(world, timer)

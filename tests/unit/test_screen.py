@@ -113,3 +113,10 @@ def test_a_program_is_named_with_its_services() -> None:
     assert lines[2].split()[0] == "SLOT"
     bare = shown(worker(0), program=program | {"version": None, "services": []})
     assert bare[1] == "program x-api"
+
+
+def test_how_long_calls_wait_is_told_of_the_slowest_methods() -> None:
+    answer = {"headline": "", "healthy": True, "lead": 0, "workers": []}
+    waits = {name: {"p95": p95} for name, p95 in (("a", 0.0), ("b", 2.0), ("c", 0.03), ("d", 1))}
+    text = "95 % of calls were begun within: b 2000 ms, d 1000 ms, c 30 ms"
+    assert screen.show(answer | {"waits": waits}).splitlines()[-1] == text

@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from launcher import __version__
-from launcher.board.counters import BOUNDS, CALL, TASK, Sample
+from launcher.board.counters import CALL, EDGES, TASK, WAIT, Sample
 from launcher.board.states import WorkerState
 from launcher.foreign_text import fit
 from launcher.supervise.watch.observation import Observation
@@ -27,7 +27,6 @@ from launcher.supervise.watch.suspicion import task_name
 
 REPORT = "report"  # the task of the service group
 NAMESPACE = "launcher"
-EDGES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
 class Facts(NamedTuple):
@@ -151,8 +150,11 @@ class Exposition:
         yield in_hand
         room = sum(view.call_threads for view in slots if view.state is WorkerState.SERVING)
         yield _gauge("call_threads", "Calls that can be in hand before others wait.", room)
+        yield from self._queues()
         calls = self._samples(CALL)
         yield _histogram("call_duration_seconds", "Calls that have ended.", "method", calls)
+        text = "From the sending of a call until it was begun."
+        yield _histogram("call_wait_seconds", text, "method", self._samples(WAIT))
         yield _failures("call_failures", "Calls that raised.", "method", calls)
         again = CounterMetricFamily(
             "launcher_calls_redelivered", "Calls given to a worker once more.", labels=["method"]
@@ -161,6 +163,26 @@ class Exposition:
             if sample.again:
                 again.add_metric([name], sample.again)
         yield again
+
+    def _queues(self) -> Iterator[Metric]:
+        """Calls that wait, as the worker that looked last has seen them."""
+        looks = [view for view in self._facts.seen.slots if view.queued_at]
+        depth = GaugeMetricFamily(
+            "launcher_queue_depth",
+            "Calls in a queue that no worker has yet, at the last proof.",
+            labels=["queue"],
+        )
+        text = "Since launcher_queue_depth was looked at."
+        age = GaugeMetricFamily("launcher_queue_depth_age_seconds", text)
+        if looks:
+            newest = max(looks, key=lambda view: view.queued_at)
+            depth.add_metric(["topic"], newest.queued_topic)
+            depth.add_metric(["host"], newest.queued_host)
+            age.add_metric([], (time.monotonic_ns() - newest.queued_at) / 1e9)
+        yield depth
+        yield age
+        text = "Calls in workers that have no thread for them yet, at their last proofs."
+        yield _gauge("calls_held", text, sum(view.held for view in looks))
 
     def _tasks(self) -> Iterator[Metric]:
         tasks = self._samples(TASK)

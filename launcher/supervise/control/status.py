@@ -2,13 +2,14 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
 
 from launcher import __version__
 from launcher.board.board import Board
-from launcher.board.counters import CALL, TASK, Counters, Sample
+from launcher.board.counters import CALL, EDGES, TASK, WAIT, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
@@ -68,6 +69,8 @@ class Status:
             "paused": self._pausing.describe(),
             "configuration": self._configuration.generation,
             "immortal_objects": self._heap.immortal,
+            "queues": _queues(self._board.look()),
+            "waits": _waits(self._counters.read()),
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
         }
 
@@ -121,6 +124,34 @@ def _counts(counted: dict[tuple[str, str], Sample], wanted: str) -> dict[str, An
         name: {"runs": one.runs, "failed": one.failed, "seconds": round(one.seconds, 3)}
         for (kind, name), one in sorted(counted.items())
         if kind == wanted
+    }
+
+
+def _queues(slots: Sequence[SlotView]) -> dict[str, Any] | None:
+    """Calls that wait, as the worker that looked last has seen them; None: none has."""
+    newest = max(slots, key=lambda slot: slot.queued_at, default=None)
+    if newest is None or not newest.queued_at:
+        return None
+    return {
+        "topic": newest.queued_topic,
+        "host": newest.queued_host,
+        "held": sum(slot.held for slot in slots),
+        "age": _ago(newest.queued_at),
+    }
+
+
+def _waits(counted: dict[tuple[str, str], Sample]) -> dict[str, Any]:
+    """Seconds that calls waited before they were begun, by method; as exact as the bounds."""
+    return {
+        name: {
+            "calls": one.runs,
+            "mean": round(one.seconds / one.runs, 6),
+            "p50": round(one.percentile(0.5) or 0.0, 6),
+            "p95": round(one.percentile(0.95) or 0.0, 6),
+            "within": dict(zip(EDGES, one.cumulative(), strict=True)),
+        }
+        for (kind, name), one in sorted(counted.items())
+        if kind == WAIT and one.runs
     }
 
 
