@@ -7,7 +7,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from launcher.board.counters import CALL, TASK, Counters, Sample
-from launcher.board.slot_fields import SECOND
 from launcher.board.states import WorkerState
 from launcher.supervise.control.metrics import Facts, expose
 from launcher.supervise.watch.health import assess
@@ -116,7 +115,7 @@ def test_how_long_calls_have_waited_is_a_histogram() -> None:
 
 
 def test_how_many_calls_wait_is_told_by_the_worker_that_looked_last() -> None:
-    old: dict[str, Any] = {"queued_at": NOW - SECOND, "queued_topic": 9, "queued_host": 9, "held": 2}
+    old: dict[str, Any] = {"queued_at": 1, "queued_topic": 9, "queued_host": 9, "held": 2}
     new: dict[str, Any] = {"queued_at": NOW, "queued_topic": 1, "queued_host": 5, "held": 3}
     found = scrape(slot(0, **old), slot(1, **new), slot(2))
     assert found["launcher_queue_depth", (("queue", "topic"),)] == 1
