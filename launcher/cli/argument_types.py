@@ -11,6 +11,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def workers(text: str) -> int | str:
+    """A number of workers, or the word that lets it follow the demand."""
+    return text if text == "auto" else count(text)
+
+
 def times(text: str) -> int:
     """A number of repetitions."""
     if not text.isdecimal() or int(text) < 1:

@@ -74,8 +74,10 @@ def scale(client: ControlClient, args: "argparse.Namespace") -> int:
     return 0
 
 
-def _scale(client: ControlClient, number: int) -> str:
+def _scale(client: ControlClient, number: int | str) -> str:
     answer = client.command(f"scale {number}", "/scale", {"workers": number})
+    if number == "auto":
+        return "the number of workers follows the demand, if workers_max is set"
     return f"scaled to {answer['workers']} worker{'' if answer['workers'] == 1 else 's'}"
 
 

@@ -53,7 +53,11 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     )
     scale = command("scale", "change the number of workers until the next stop")
     scale.add_argument(
-        "number", type=argument_types.count, metavar="N", help="number of workers to have"
+        "number",
+        type=argument_types.workers,
+        metavar="N",
+        help="number of workers to have and keep; 'auto': within [supervision] workers_min and "
+        "workers_max, as calls wait",
     )
     restart = command("restart-worker", "drain and replace one worker")
     restart.add_argument(

@@ -246,6 +246,46 @@ SUPERVISION_OPTS = [
         "Each costs the memory of a worker. They start when the service is ready, and have slots "
         "from 500 on. With --program, such a worker waits before the program's services start.",
     ),
+    cfg.IntOpt(
+        "workers_min",
+        default=0,
+        min=0,
+        max=MOST_WORKERS,
+        mutable=True,
+        help="With workers_max: the number of workers follows the demand, and is never below this "
+        "one. 0, in both: it does not.",
+    ),
+    cfg.IntOpt(
+        "workers_max",
+        default=0,
+        min=0,
+        max=MOST_WORKERS,
+        mutable=True,
+        help="With workers_min: the most workers. Once a minute the master looks how long the "
+        "calls of that minute had waited before they were begun, and starts one worker more, or "
+        "has one leave; never while an operation runs, in a pause, or while the service is "
+        "degraded. The log and `history` give the figures of each step. `scale N` by an operator "
+        "ends that, `scale auto` has it go on. The service begins with `workers`.",
+    ),
+    cfg.FloatOpt(
+        "workers_wait",
+        default=1,
+        min=0.005,
+        mutable=True,
+        help="Seconds. There are too few workers if more than 5 % of the calls of a minute had "
+        "waited for longer. On RabbitMQ see launcher_call_wait_seconds in compute-launcher(7) for "
+        "what is known of that.",
+    ),
+    cfg.FloatOpt(
+        "workers_calm",
+        default=600,
+        min=60,
+        max=86400,
+        mutable=True,
+        help="Seconds, in whole minutes. One worker leaves when for so long no minute had such "
+        "calls, no call was left in a queue, and never more than half of the threads of the other "
+        "workers would have been in use.",
+    ),
     cfg.BoolOpt(
         "warm_up",
         default=True,

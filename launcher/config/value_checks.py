@@ -30,6 +30,7 @@ def check_values(conf: cfg.ConfigOpts) -> None:
             problem=f"{conf.service_down_time} s has to be larger than report_interval "
             f"({conf.report_interval} s), or every service counts as down",
         )
+    _check_range(conf)
     _check_conductor(conf)
     _check_log_rotation(conf)
     for name, seconds in conf.periodic_tasks.spacing.items():
@@ -38,6 +39,18 @@ def check_values(conf: cfg.ConfigOpts) -> None:
                 option=f"[periodic_tasks] spacing, task {name}",
                 problem=f"{seconds!r} is not a number of seconds",
             )
+
+
+def _check_range(conf: cfg.ConfigOpts) -> None:
+    least, most = conf.supervision.workers_min, conf.supervision.workers_max
+    if bool(least) != bool(most):
+        names = "workers_max", "workers_min"
+        missing, other = names if least else reversed(names)
+        problem = f"it is not set, and {other} is; set both, or neither"
+        raise OptionError(option=f"[supervision] {missing}", problem=problem)
+    if least > most:
+        problem = f"{most} is less than workers_min = {least}"
+        raise OptionError(option="[supervision] workers_max", problem=problem)
 
 
 def _check_conductor(conf: cfg.ConfigOpts) -> None:

@@ -44,6 +44,19 @@ class RecycleLimits(NamedTuple):
         return bool(self.max_age or self.max_calls or self.max_memory)
 
 
+class Range(NamedTuple):
+    """How many workers there may be. `most` 0: the number is left alone.
+
+    :ivar wait: seconds that calls may wait. :ivar calm: seconds without such calls before a worker
+        goes.
+    """
+
+    least: int = 0
+    most: int = 0
+    wait: float = 1.0
+    calm: float = 600.0
+
+
 class Policy(NamedTuple):
     """Times are in seconds.
 
@@ -70,6 +83,7 @@ class Policy(NamedTuple):
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
     recycle: RecycleLimits = RecycleLimits()
+    workers_range: Range = Range()
 
     @property
     def proof_limit(self) -> float:
@@ -102,6 +116,12 @@ class Policy(NamedTuple):
                 max_calls=conf.recycle.max_calls,
                 max_memory=conf.recycle.max_memory * 1024 * 1024,
                 jitter=conf.recycle.jitter,
+            ),
+            workers_range=Range(
+                least=supervision.workers_min,
+                most=supervision.workers_max,
+                wait=supervision.workers_wait,
+                calm=supervision.workers_calm,
             ),
         )
 

@@ -17,6 +17,7 @@ from launcher.serve.rpc import queues_end_with_consumers
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.giving_up import GivingUp
 from launcher.supervise.operations.housekeeping import Housekeeping
 from launcher.supervise.operations.in_force import Configuration
@@ -131,6 +132,8 @@ class Parts:
         self.scaling = Scaling(board, roll, record)
         recycling = Recycling(board, self.monitor, roll, policy, record=record)
         self.housekeeping.recycle = recycling.look
+        demand = Demand(board, counters, self.monitor, self.scaling, policy)
+        self.housekeeping.follow_demand = demand.look
         self.scouting = Scouting(
             board, self.forking, policy, application.follow, configuration.workers
         )
@@ -153,6 +156,8 @@ class Parts:
             heap=self.heap,
             recycling=recycling,
             pausing=self._pausing,
+            scaling=self.scaling,
+            demand=demand,
         )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(

@@ -62,12 +62,13 @@ def monitor(board: Board) -> Any:
     verdict = SimpleNamespace(all_serve=True, remarkable=False)
 
     class Monitor:
-        was_ready, activity = True, ""
+        activity = ""
 
         @property
         def observation(self) -> Any:
             return SimpleNamespace(
-                verdict=verdict, starved="", gave_up="", slots=board.look(), now=0
+                is_whole=verdict.all_serve and not verdict.remarkable,
+                slots=board.look(),
             )
 
     monitor = Monitor()

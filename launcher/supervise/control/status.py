@@ -13,9 +13,11 @@ from launcher.board.counters import CALL, EDGES, TASK, WAIT, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
+from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
+from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.restarts import Death
@@ -42,7 +44,11 @@ class Status:
         heap: SharedHeap,
         recycling: Recycling,
         pausing: Pausing,
+        scaling: Scaling,
+        demand: Demand,
     ) -> None:
+        self._scaling = scaling
+        self._demand = demand
         self._pausing = pausing
         self._application = application
         self._counters = counters
@@ -69,9 +75,22 @@ class Status:
             "paused": self._pausing.describe(),
             "configuration": self._configuration.generation,
             "immortal_objects": self._heap.immortal,
+            "scaling": self._describe_scaling(),
             "queues": _queues(self._board.look()),
             "waits": _waits(self._counters.read()),
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
+        }
+
+    def _describe_scaling(self) -> dict[str, Any] | None:
+        """How the number of workers follows the demand; None: it does not."""
+        limits = self._policy().workers_range
+        if not limits.most:
+            return None
+        return {
+            "workers_min": limits.least,
+            "workers_max": limits.most,
+            "held": self._scaling.held,
+            "last": self._demand.last or None,
         }
 
     def _program(self) -> dict[str, Any] | None:

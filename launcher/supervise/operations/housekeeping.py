@@ -57,6 +57,7 @@ class Housekeeping:
         self._bus: WatchedDirectory | None = None
         self._looked_at_memory = 0.0  # monotonic seconds
         self.mend_sockets: Callable[[], object] = lambda: None  # set when the sockets are open
+        self.follow_demand: Callable[[float], object] = lambda now: None  # scales, if it is due
         self.recycle: Callable[[float], object] = lambda now: None  # looks for a worker to recycle
         self.forward_stacks: Callable[[], object] = lambda: None  # of workers that have crashed
 
@@ -84,6 +85,7 @@ class Housekeeping:
             self._deaths.look_at_memory()
         self._check_report_age(now)
         self.recycle(now)
+        self.follow_demand(now)
         # Every round: if workers die because files were deleted, the error must name that cause.
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)

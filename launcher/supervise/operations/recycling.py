@@ -105,10 +105,7 @@ class Recycling:
         return not self._monitor.activity and self._is_whole()
 
     def _is_whole(self) -> bool:
-        seen = self._monitor.observation
-        whole = seen.verdict.all_serve and not seen.verdict.remarkable
-        calm = not (seen.starved or seen.gave_up or self._board.stopping)
-        return self._monitor.was_ready and whole and calm
+        return self._monitor.observation.is_whole and not self._board.stopping
 
     def _reason(self, slot: SlotView, limits: RecycleLimits, now: float) -> Reason | None:
         part = 1 - limits.jitter * self._draw_of(slot)

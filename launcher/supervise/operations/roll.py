@@ -80,6 +80,10 @@ class Roll:
         self._monitor.hurry()
         self._await(lambda: self._monitor.observation.now > done)
 
+    def is_whole(self) -> bool:
+        """Whether all workers serve, and nothing is wrong with them."""
+        return self._monitor.observation.is_whole
+
     def replace_all(self) -> None:
         """Add the surge, replace each worker, drop the surge: all get the new configuration.
 

@@ -14,6 +14,7 @@ from launcher.supervise.watch.history import Record, nothing
 
 LOG = logging.getLogger(__name__)
 
+AUTOMATIC = "auto"  # in place of a number
 STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 
 
@@ -29,16 +30,36 @@ class Scaling:
         self._roll = roll
         self._lock = threading.Lock()
         self._wanted: int | None = None  # the number that pending signals ask for
+        self.held = False  # an operator has scaled: the number does not follow the demand
 
     def scale(self, workers: object) -> None:
         """Return when `workers` workers serve, and the others have left.
 
+        :param workers: a number, which is kept; AUTOMATIC: let it follow the demand again.
         :raises LauncherError: the number is invalid, a worker does not become ready, or a stop
             begins.
         """
+        if workers == AUTOMATIC:
+            self.held = False
+            return
         number = _checked(workers)
         with self._roll.turn(f"scaling to {number}"):
+            self.held = True
             self._scale(number)
+
+    def follow(self, workers: int, reason: str) -> bool:
+        """Have one worker more or fewer, as the demand is; return whether that was done: another
+        operation may have come first.
+
+        :raises LauncherError: as `scale`.
+        """
+        before = self._board.workers
+        with self._roll.turn(f"scaling to {workers}: {reason}"):
+            self._roll.await_look()
+            if self.held or self._board.workers != before or not self._roll.is_whole():
+                return False
+            self._scale(workers, f": {reason}")
+        return True
 
     def restart(self, slot: int) -> None:
         """Return when a new worker serves in this slot.
@@ -72,15 +93,17 @@ class Scaling:
                 with self._lock:
                     wanted, self._wanted = self._wanted, None
                 if wanted is not None:  # None: an earlier thread has scaled for all signals
+                    self.held = True
                     self._scale(wanted)
         except LauncherError as error:
             LOG.error("scaling failed: %s", error)
         except Exception:
             LOG.exception("scaling failed, and the service goes on as it is")
 
-    def _scale(self, workers: int) -> None:
-        LOG.info("scaling from %d to %d workers", self._board.workers, workers)
-        with self._recorded("scaling", f"from {self._board.workers} to {workers} workers"):
+    def _scale(self, workers: int, why: str = "") -> None:
+        what = f"from {self._board.workers} to {workers} workers{why}"
+        LOG.info("scaling %s", what)
+        with self._recorded("scaling", what):
             self._roll.scale(workers)
 
     @contextmanager

@@ -44,6 +44,12 @@ class Observation(NamedTuple):
         return self.was_ready and self.verdict.all_serve and quiet
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all workers serve and nothing is wrong with them: more can be asked of them."""
+        whole = self.verdict.all_serve and not self.verdict.remarkable
+        return self.was_ready and whole and not (self.starved or self.gave_up)
+
+    @property
     def summary(self) -> str:
         """The line that STATUS= shows."""
         headline = self.verdict.headline

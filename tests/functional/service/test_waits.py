@@ -43,3 +43,28 @@ def test_eight_clients_of_one_thread_wait_and_are_counted(
     assert 'launcher_call_wait_seconds_count{method="work"}' in told
     assert 'launcher_queue_depth{queue="host"}' in told
     assert "95 % of calls were begun within: work" in service.run_command("status").stdout
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_worker_more_while_calls_wait_unless_an_operator_has_scaled(
+    start: Start, transport: str | None
+) -> None:
+    """Each step takes a minute, so there is one."""
+    demand: dict[str, object] = {"workers_min": 1, "workers_max": 3, "workers_wait": 0.2}
+    config = with_options(DEFAULT={"executor_thread_pool_size": 1}, supervision=demand)
+    service = start("Working", "--workers=1", "--host=node-1", config=config)
+    service.wait_ready()
+    assert service.run_command("scale", "1").status == 0
+    assert status(service)["scaling"]["held"] is True
+    told = "the number of workers follows the demand, if workers_max is set\n"
+    assert service.run_command("scale", "auto").stdout == told
+    url = transport or f"unix://{service.runtime_path}/bus"
+    with Callers(url, "node-1", ("once",), arguments={"seconds": 0.5}) as callers:
+        wait_until(lambda: len(status(service)["workers"]) == 2, 90.0, "a second worker serves")
+        tally = callers.end()
+    assert not tally.failed
+    assert not tally.wrong
+    service.wait_for_line("scaling from 1 to 2 workers: of")
+    last = status(service)["scaling"]["last"]
+    assert last.endswith("workers_wait = 0.2")
+    assert "from 1 to 2 workers: of" in service.run_command("history").stdout
