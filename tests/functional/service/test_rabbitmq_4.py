@@ -9,12 +9,12 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import oslo_messaging
 import pytest
 
+from tests.functional.service.brokers import DENYING, QUORUM, SHIPPED, Nodes, start_nodes
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import RABBIT, status, with_options
 from tests.support.callers import Callers, Ledger
@@ -23,24 +23,18 @@ from tests.support.rabbitmq import RabbitNode, Vhost, binary
 from tests.support.transports import configuration
 from tests.support.waiting import elapse, wait_until
 
-ROOT = Path(__file__).parents[3] / ".roots/rabbitmq-4"
 BACKLOG, RESTARTS = (int(number) for number in os.environ.get("RESTARTS", "60 23").split())
 RABBIT_WAIT = 15.0  # seconds; longer than a worker that is wedged lives
-DEPRECATED = ("transient_nonexcl_queues", "global_qos")
-QUORUM = {"rabbit_quorum_queue": True, "rabbit_transient_quorum_queue": True}
-
-
-def rabbitmq_4() -> Path:
-    """The root of a Debian that has it."""
-    if not (ROOT / "made").exists():
-        pytest.skip("there is no RabbitMQ 4 here; `make test` makes a root with it")
-    return ROOT
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[RabbitNode]:
-    with RabbitNode(root=rabbitmq_4()) as node:
-        yield node
+def nodes() -> Iterator[Nodes]:
+    yield from start_nodes(1)
+
+
+@pytest.fixture(scope="module")
+def node(nodes: Nodes) -> RabbitNode:
+    return nodes("debian-13", SHIPPED)[0]
 
 
 @pytest.fixture
@@ -138,32 +132,10 @@ def test_a_queue_that_exists_without_our_limit_is_used_and_warned_of(
     assert_is_answered(service)
 
 
-@pytest.fixture(scope="module")
-def strict() -> Iterator[RabbitNode]:
-    """On a broker that denies what is deprecated."""
-    options = "".join(f"deprecated_features.permit.{name} = false\n" for name in DEPRECATED)
-    with RabbitNode(root=rabbitmq_4(), options=options) as node:
-        yield node
-
-
-def test_a_broker_that_denies_transient_queues(start: Start, strict: RabbitNode) -> None:
-    refused: tuple[dict[str, object], ...] = ({}, {"rabbit_quorum_queue": True})
-    for options in refused:
-        with strict.vhost() as vhost:
-            assert_is_told_what_to_set(start, vhost, options)
-    with strict.vhost() as vhost:
-        assert_is_answered(serve(start, vhost))
-
-
-def assert_is_told_what_to_set(start: Start, vhost: Vhost, options: dict[str, object]) -> None:
-    config = with_options(
-        DEFAULT={"transport_url": vhost.url}, oslo_messaging_rabbit=RABBIT | options
-    )
-    service = start("Working", "--host=node-1", config=config)
-    assert service.wait() == 78
-    last = service.output.splitlines()[-1]
-    assert "the broker denies transient queues" in last
-    assert "rabbit_transient_quorum_queue = true" in last
+@pytest.fixture
+def strict(nodes: Nodes) -> RabbitNode:
+    """It denies what is deprecated."""
+    return nodes("debian-13", DENYING)[0]
 
 
 def test_an_exchange_that_does_not_last_is_named(
