@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from launcher.board.cells import Cells
 from launcher.board.detaching import detacher
+from launcher.board.ended_operations import EndedOperations
 from launcher.board.last_tries import LastTries
 from launcher.board.names import Names
 from launcher.board.note import Note
@@ -50,6 +51,7 @@ class Board:
         self.capacity = capacity
         self.last_tries = LastTries()
         self.row_remark = Note()  # of the lead
+        self.ended_operations = EndedOperations()
         self._lock, self._thread_lock = os.memfd_create("board"), threading.Lock()
         self.task_names = Names(self._locked)  # of a program's timers
         self.service_names = Names(self._locked)  # of what a program launches
@@ -68,7 +70,8 @@ class Board:
 
     def _memories(self) -> tuple[memoryview, ...]:
         names = self.task_names.memory, self.service_names.memory
-        return self._memory, self.last_tries.memory, self.row_remark.memory, *names
+        own = self._memory, self.last_tries.memory, self.row_remark.memory
+        return *own, *names, *self.ended_operations.memories
 
     def slots(self) -> Iterator[Slot]:
         """Return the slots in use: wanted ones, and ones that a worker has yet to leave. The

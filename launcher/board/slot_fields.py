@@ -59,6 +59,7 @@ FIELDS = (
     "reports_wanted",  # written by the master: how many reports it has asked for
     "mutations_wanted",  # written by the master: how often options have changed since the fork
     "looks_wanted",  # written by the master: how often it has asked for a check of the lead
+    "spans_wanted",  # written by the master: how often an operation has ended
     "pause_wanted",  # written by the master: 1: this slot is to take no calls
     "pauses_wanted",  # written by the master: how often pauses have changed
     "paused",  # 1: the worker takes no calls

@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
@@ -20,6 +21,7 @@ from launcher.program.rpc_servers import RpcServers
 from launcher.program.service import ProgramService, Times
 from launcher.program.serving import Limits
 from launcher.program.timers import Timers
+from launcher.serve import tracing
 
 LOG = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class ProgramApplication:
         seam.observe(self._servers)
         seam.observe_connections(self._connecting)
         timer_seam.observe(self._timers)
+        tracing.preload(self._conf)
         program = self._imported.program
         self._scouts = not loader.is_given(self._conf, "workers")
         if self._conf.supervision.warm_up:
@@ -107,6 +110,9 @@ class ProgramApplication:
             counters=counters,
             anew=anew,
             times=times,
+            begin_tracing=partial(
+                tracing.begin, conf, self.program, lambda: f"{conf.host}.{slot.number}"
+            ),
         )
 
     def bus_directory(self) -> Path | None:

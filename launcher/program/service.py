@@ -76,7 +76,10 @@ class ProgramService:
         counters: SlotCounters,
         anew: bool,
         times: Times,
+        begin_tracing: Callable[[], object] = lambda: None,
     ) -> None:
+        """:param begin_tracing: called when `main()` has had its say about tracing."""
+        self._begin_tracing = begin_tracing
         self._imported = imported
         self._servers, self._timers, self._connecting = servers, timers, _ = observed
         self._counters = counters
@@ -117,6 +120,7 @@ class ProgramService:
             self._connecting.begin(self._troubles)
             with self._waits_told(), self._files.reading(anew=self._anew):
                 self._launches = run_main(self._imported)
+            self._begin_tracing()
             self._wanted = max(1, *(launch.workers for launch in self._launches))
         signal.signal(signal.SIGTERM, handler)
         self._slot.put("left", 0)

@@ -12,7 +12,7 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.config.masking import mask_url, shown_database
-from launcher.serve import loading, manager_checks
+from launcher.serve import loading, manager_checks, tracing
 from launcher.serve.manager import Manager
 from launcher.serve.service import Service
 from launcher.serve.settings import Settings
@@ -43,6 +43,7 @@ class ManagerApplication:
         manager = loading.manager_class(conf.manager, self._binary)
         loading.check_use_of_conductor(conf, manager)
         loading.preload(conf)
+        tracing.preload(conf)
         loading.check_bus(conf)
         loading.preload_manager(manager, conf.state_path)
         if not conf.database.use_conductor:
@@ -67,6 +68,7 @@ class ManagerApplication:
         """Check manager and drivers of a new configuration."""
         loading.manager_class(conf.manager, self._binary)
         loading.preload(conf)
+        tracing.preload(conf)
         return False
 
     def scouts(self) -> bool:

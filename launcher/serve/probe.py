@@ -17,7 +17,7 @@ from launcher.config.masking import mask_url
 from launcher.errors import ProbeFailed
 from launcher.exception_text import reason
 from launcher.listening.depths import Depths
-from launcher.serve import rpc
+from launcher.serve import rpc, tracing
 from launcher.serve.backoff import growing_pauses
 from launcher.serve.calls_in_hand import Tracker
 
@@ -100,6 +100,10 @@ class Probe:
         return mask_url(reason(call.error))
 
     def _run(self) -> None:
+        with tracing.unseen():
+            self._answer_calls()
+
+    def _answer_calls(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
                 self._verify(self._timeout)

@@ -17,6 +17,7 @@ from oslo_utils import versionutils
 from launcher.config.masking import mask_url
 from launcher.errors import ConfigError
 from launcher.exception_text import one_line
+from launcher.serve import tracing
 
 MOST_FOUND = 4096
 BASE_NAMESPACE = "baseapi"
@@ -147,11 +148,14 @@ def get_transport(
 ) -> oslo_messaging.transport.RPCTransport:
     """Make the transport of `transport_url`. It connects when it is first used.
 
-    :param passing: for a command: it is no process of the service, and uses none of its queues.
+    :param passing: for a command: it is no process of the service, uses none of its queues, and
+        makes no spans.
     :raises ConfigError: the URL is malformed, no driver is installed for it, or an option of the
         driver has a value that cannot work.
     """
     url = parse_url(conf)
+    if passing:
+        tracing.turn_off(conf)
     try:
         return _load_driver(conf, passing=passing)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:

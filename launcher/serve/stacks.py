@@ -4,18 +4,43 @@ faulthandler writes the dump, since it takes no lock of Python. It gives threads
 names, in no useful order.
 """
 
+import faulthandler
+import os
 import re
 import sysconfig
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.foreign_text import fit
+from launcher.writing import outlet
+
+WRITE_SECONDS = 0.2  # the master aborts the worker soon after
 
 _HEAD = re.compile(r"^(Thread|Current thread) (0x[0-9a-f]+)(?: \[.*\])? \((.*)\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
 _OURS = str(Path(__file__).parents[1])
 _PYTHONS = sysconfig.get_path("stdlib")
 _INSTALLED = ("site-packages", "dist-packages")
+
+
+def show(otherwise: int, stuck: int | None) -> None:
+    """Write the stacks of all threads to stderr. faulthandler writes each word separately, so that
+    lines of other processes would come between. So it writes to memory first.
+
+    :param otherwise: the descriptor for faulthandler if there is no memory file.
+    :param stuck: the identifier of the thread whose stack comes first.
+    """
+    try:
+        memory = os.memfd_create("stacks")
+    except OSError:
+        faulthandler.dump_traceback(otherwise)
+        return
+    faulthandler.dump_traceback(memory)
+    size = os.lseek(memory, 0, os.SEEK_CUR)
+    names = {thread.ident: thread.name for thread in threading.enumerate() if thread.ident}
+    text = arrange(os.pread(memory, size, 0).decode("utf-8", "replace"), names, stuck)
+    outlet.ERRORS.write_last(text.encode("utf-8", "replace"), WRITE_SECONDS)
 
 
 def arrange(dump: str, names: Mapping[int, str], stuck: int | None) -> str:

@@ -40,7 +40,7 @@ from launcher.listening.depths import Depths
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
-from launcher.serve import profiling, rpc
+from launcher.serve import profiling, rpc, tracing
 from launcher.serve.backdoor import open_backdoor, sockets_at
 from launcher.serve.backoff import JUDGED_LATER_SECONDS, Backoff
 from launcher.serve.bus_wait import BusWait
@@ -152,6 +152,10 @@ class StartSequence:
         paths.prepare("runtime_path", Path(self._settings.runtime_path))
         paths.prepare_temporary()
         profiling.setup(self._conf, self._settings.binary, self._settings.host)
+        tracing.begin(self._conf, self._settings.binary, self._instance)
+
+    def _instance(self) -> str:
+        return f"{self._settings.host}.{self._slot.number}"
 
     def _find_registry(self, undo: ExitStack) -> Registry:
         if self._settings.use_conductor:

@@ -27,7 +27,7 @@ from launcher.directories import paths
 from launcher.directories.beneath import Beneath
 from launcher.errors import ExitStatus, LauncherError
 from launcher.exception_text import reason
-from launcher.serve import stacks
+from launcher.serve import stacks, tracing
 from launcher.serve.application import WorkerService
 from launcher.serve.backoff import Stopped
 from launcher.serve.forked_children import ForkedChildren, ignore_signals
@@ -37,7 +37,6 @@ from launcher.writing.crash_relay import CrashRelay
 LOG = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STACKS_SECONDS = 0.2  # for writing the stacks; the master aborts the worker soon after
 
 # Signals that a terminal or an operator sends to the whole group: only the master acts on them.
 IGNORED = blocked_signals.TAKEN - {signal.SIGTERM, signal.SIGUSR1}
@@ -117,14 +116,15 @@ class Worker(cotyledon.Service):
         """The handler of SIGUSR1: obey the master's words on the board. Runs in the main thread,
         between two instructions. No other thread goes on while it shows the stacks."""
         if self._slot.get("accused") == os.getpid():
-            _show_stacks(self._stacks, self._service.late_thread())
+            stacks.show(self._stacks, self._service.late_thread())
             faulthandler.disable()
             os.abort()
-        actions = {
+        actions: dict[str, Callable[[], object]] = {
             "mutations_wanted": mutate,
             "reports_wanted": self._report,
             "looks_wanted": self._service.wake_tasks,
             "pauses_wanted": self._service.follow_pause,
+            "spans_wanted": partial(tracing.tell_operations, self._board.ended_operations),
         }
         for word, action in actions.items():
             wanted, done = self._slot.get(word), self._done.get(word, 0)
@@ -171,7 +171,7 @@ class Worker(cotyledon.Service):
         """Drain. cotyledon ends the process with status 0 when this returns."""
         if not self._board.stopping:
             self._slot.explain("stopped by a SIGTERM of its own, not by the master")
-        with self._explained():
+        with self._explained(), tracing.draining(self._slot):
             self._service.stop()
 
     @contextmanager
@@ -197,25 +197,6 @@ class Worker(cotyledon.Service):
             else:
                 LOG.info("gives up, as another one did: %s", told)
             leave(int(ExitStatus.INTERNAL))
-
-
-def _show_stacks(otherwise: int, stuck: int | None) -> None:
-    """Write the stacks of all threads to stderr. faulthandler writes each word separately, so that
-    lines of other processes would come between. So it writes to memory first.
-
-    :param otherwise: the descriptor for faulthandler if there is no memory file.
-    :param stuck: the identifier of the thread whose stack comes first.
-    """
-    try:
-        memory = os.memfd_create("stacks")
-    except OSError:
-        faulthandler.dump_traceback(otherwise)
-        return
-    faulthandler.dump_traceback(memory)
-    size = os.lseek(memory, 0, os.SEEK_CUR)
-    names = {thread.ident: thread.name for thread in threading.enumerate() if thread.ident}
-    text = stacks.arrange(os.pread(memory, size, 0).decode("utf-8", "replace"), names, stuck)
-    outlet.ERRORS.write_last(text.encode("utf-8", "replace"), STACKS_SECONDS)
 
 
 def _die_with(master: int) -> None:

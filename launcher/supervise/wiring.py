@@ -14,6 +14,7 @@ from launcher.board.counters import Counters
 from launcher.serve.application import Application
 from launcher.serve.lead import LEAD_LOCK, holders
 from launcher.serve.rpc import queues_end_with_consumers
+from launcher.serve.tracing import configured
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.status import Status
@@ -21,6 +22,7 @@ from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.giving_up import GivingUp
 from launcher.supervise.operations.housekeeping import Housekeeping
 from launcher.supervise.operations.in_force import Configuration
+from launcher.supervise.operations.operation_spans import OperationSpans
 from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
@@ -120,7 +122,12 @@ class Parts:
         )
         # operations: changes of a running service
         resting = self._deaths.resting
-        roll = Roll(board, self.monitor, self.forking, lives, policy=policy, resting=resting)
+        roll = Roll(
+            *(board, self.monitor, self.forking, lives),
+            policy=policy,
+            resting=resting,
+            on_end=OperationSpans(board, partial(configured, conf)).tell,
+        )
         record = self.history.record
         self.spares = Spares(board, lives, self.forking, roll, policy)
         self.reload = Reload(

@@ -87,7 +87,7 @@ def test_a_module_that_reads_the_environment_is_seen(found: Found) -> None:
 OTHERS = (  # what these modules are for is asked for by commands, or switched on
     *("launcher.cli.commands", "launcher.cli.bus_client", "launcher.cli.screen", "osprofiler"),
     *("requests", "webob", "oslo_config.generator", "docutils", "yaml", "rich", "shtab"),
-    *("prometheus_client", "oslo_reports", "eventlet", "manhole"),
+    *("prometheus_client", "oslo_reports", "eventlet", "manhole", "opentelemetry", "debugpy"),
     *("launcher.dev", "launcher.dev.restarter"),
     *("launcher.registry.schema_upgrade", "alembic", "mako"),
 )

@@ -13,6 +13,7 @@ import pytest
 from launcher.board.board import Board
 from launcher.board.slot_fields import seconds
 from launcher.errors import ReplacementFailed
+from launcher.supervise.operations.operation_spans import Operation
 from launcher.supervise.operations.recycling import PAUSE_SECONDS, Recycling, private_memory
 from launcher.supervise.policy import Policy, RecycleLimits
 from launcher.supervise.processes.memory_notes import MIB, MemoryNotes
@@ -30,8 +31,8 @@ class Roll:
         self.fails = False
 
     @contextmanager
-    def turn(self, activity: str) -> Iterator[None]:
-        yield
+    def turn(self, activity: str) -> Iterator[Operation]:
+        yield Operation("", activity)
 
     def await_look(self) -> None:
         pass

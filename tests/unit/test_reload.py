@@ -10,6 +10,7 @@ import pytest
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
 from launcher.errors import ConfigError, ReplacementFailed, ServiceStopping
+from launcher.supervise.operations.operation_spans import Operation
 from launcher.supervise.operations.reload import Reload
 
 SOON = 10.0
@@ -48,9 +49,9 @@ class World:
         )
 
     @contextmanager
-    def turn(self, activity: str) -> Iterator[None]:
+    def turn(self, activity: str, name: str) -> Iterator[Operation]:
         with self._turn:
-            yield
+            yield Operation(name, activity)
 
     def reloading(self) -> None:
         self.log.append("RELOADING")

@@ -139,11 +139,12 @@ class Recycling:
     def _recycle(self, slot: SlotView, reason: Reason) -> None:
         """Called in the thread of this recycling."""
         try:
-            with self._roll.turn(f"worker {slot.slot} is recycled"):
+            with self._roll.turn(f"worker {slot.slot} is recycled") as operation:
                 # Another operation may have come first, and replaced the worker, or failed.
                 self._roll.await_look()
                 if self._board.slot(slot.slot).get("pid") == slot.pid and self._is_whole():
                     LOG.info("worker %d is recycled: %s", slot.slot, reason.text)
+                    operation.name, operation.activity = "recycle", reason.text
                     self._roll.recycle(slot.slot)
                     self.counts[slot.slot, reason.kind] += 1
                     self.last[slot.slot] = reason.text

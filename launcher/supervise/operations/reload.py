@@ -82,10 +82,11 @@ class Reload:
     def _run(self, future: "Future[LauncherError | None]") -> None:
         error: LauncherError | None = None
         try:
-            with self._roll.turn("reloading"):
+            with self._roll.turn("reloading", "reload") as operation:
                 with self._lock:  # later requests share the next reload
                     self._next = None
                 error = self._reload()
+                operation.problem = str(error or "")
         except ServiceStopping as stopping:
             error = stopping
         except Exception as bug:

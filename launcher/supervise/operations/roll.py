@@ -21,6 +21,7 @@ from functools import partial
 from launcher.board.board import Board
 from launcher.board.states import Wait, Wanted, WorkerState
 from launcher.errors import ReplacementFailed, ServiceStopping, WrongNumber
+from launcher.supervise.operations.operation_spans import Operation
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.forking import ForkingManager
 from launcher.supervise.processes.life import Move
@@ -45,8 +46,13 @@ class Roll:
         *,
         policy: InForce,
         resting: Container[int] = (),
+        on_end: Callable[[Operation], None] = lambda _: None,
     ) -> None:
-        """:param resting: slots that have spent their limit of deaths; `_await_all` skips them."""
+        """
+        :param resting: slots that have spent their limit of deaths; `_await_all` skips them.
+        :param on_end: called after each operation, in its turn.
+        """
+        self._on_end = on_end
         self._resting = resting
         self._board = board
         self._monitor = monitor
@@ -56,16 +62,24 @@ class Roll:
         self._turn = threading.Lock()
 
     @contextmanager
-    def turn(self, activity: str) -> Iterator[None]:
-        """Run an operation alone, once the service is ready. STATUS shows `activity`."""
+    def turn(self, activity: str, name: str = "") -> Iterator[Operation]:
+        """Run an operation alone, once the service is ready. STATUS shows `activity`.
+
+        :param name: of its span; "": it has none.
+        """
         with self._turn:
             self._await(lambda: self._monitor.was_ready and not self._board.stopping)
+            operation = Operation(name, activity)
             self._monitor.activity = activity
             try:
-                yield
+                yield operation
+            except BaseException as error:
+                operation.problem = str(error)
+                raise
             finally:
                 with suppress(ServiceStopping):
                     self._end_turn()
+                self._on_end(operation)
 
     def _end_turn(self) -> None:
         """Return only when the monitor has seen the result: a `status` right after shows it."""

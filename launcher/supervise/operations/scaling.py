@@ -43,7 +43,7 @@ class Scaling:
             self.held = False
             return
         number = _checked(workers)
-        with self._roll.turn(f"scaling to {number}"):
+        with self._roll.turn(f"scaling to {number}", "scale"):
             self.held = True
             self._scale(number)
 
@@ -54,10 +54,11 @@ class Scaling:
         :raises LauncherError: as `scale`.
         """
         before = self._board.workers
-        with self._roll.turn(f"scaling to {workers}: {reason}"):
+        with self._roll.turn(f"scaling to {workers}: {reason}") as operation:
             self._roll.await_look()
             if self.held or self._board.workers != before or not self._roll.is_whole():
                 return False
+            operation.name = "scale"
             self._scale(workers, f": {reason}")
         return True
 
@@ -67,7 +68,7 @@ class Scaling:
         :raises LauncherError: there is no such slot, it does not become ready, or a stop begins.
         """
         self._roll.check(slot)  # before STATUS and the log say that it is replaced
-        with self._roll.turn(f"worker {slot} is replaced"):
+        with self._roll.turn(f"worker {slot} is replaced", "restart"):
             self._roll.check(slot)
             LOG.info("worker %d is to be replaced", slot)
             with self._recorded("restart", f"worker {slot} replaced, as requested"):
@@ -89,7 +90,7 @@ class Scaling:
 
     def _scale_by_signal(self) -> None:
         try:
-            with self._roll.turn("scaling"):
+            with self._roll.turn("scaling", "scale"):
                 with self._lock:
                     wanted, self._wanted = self._wanted, None
                 if wanted is not None:  # None: an earlier thread has scaled for all signals

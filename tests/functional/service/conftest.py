@@ -66,7 +66,7 @@ def run(launch: Launch, theirs: Theirs) -> Run:
     def begin(kind: str, *options: str, **settings: Any) -> Launcher:
         arguments = settings.pop("arguments", (f"--config-file={theirs.path}",))
         words = (f"--program={program_of(kind)}", *options, "--", *arguments)
-        env = {"PYTHONPATH": str(CHECKOUT)}
+        env = {"PYTHONPATH": str(CHECKOUT)} | settings.pop("env", {})
         return launch(*words, config=settings.pop("config", FAST), env=env, **settings)
 
     return begin
