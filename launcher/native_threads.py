@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 PATCHES = "eventlet.monkey_patch"  # the name of the error that refuses it
+# Marks the module. Its monkey_patch tells nothing: programs on native threads replace that, too.
+ADMITTED = "_admitted_by_the_launcher"
 
 
 class _NoEventlet:
@@ -35,7 +37,7 @@ def forbid_eventlet() -> None:
     :raises RuntimeError: it is too late.
     """
     if (found := sys.modules.get("eventlet")) is not None:  # None: somebody else keeps it out
-        if getattr(found, "monkey_patch", None) is _refuse:
+        if getattr(found, ADMITTED, False):
             return
         raise RuntimeError("eventlet is imported already")
     if not any(isinstance(finder, _NoEventlet) for finder in sys.meta_path):
@@ -52,6 +54,7 @@ def admit_eventlet() -> None:
     with warnings.catch_warnings(action="ignore"):  # its advice to authors, at length
         eventlet: Any = importlib.import_module("eventlet")
     eventlet.monkey_patch = eventlet.patcher.monkey_patch = _refuse
+    setattr(eventlet, ADMITTED, True)
 
 
 def _refuse(*_: object, **__: object) -> NoReturn:

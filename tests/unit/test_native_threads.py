@@ -41,6 +41,8 @@ for patch in (eventlet.monkey_patch, eventlet.patcher.monkey_patch):
     else:
         raise AssertionError
 assert threading.current_thread.__module__ == "threading"
+eventlet.monkey_patch = eventlet.patcher.monkey_patch = None  # as cinder and manila do
+native_threads.require()
 """
 
 
