@@ -61,7 +61,7 @@ def import_program(
     if eventlet:
         _admit_eventlet(program)
     argv = [_script(program.name), *arguments]
-    recording = Recording()
+    recording = Recording(program.name)
     seam.record(recording)
     allow_signals()
     threads = set(threading.enumerate())

@@ -55,6 +55,7 @@ def run_main(imported: Imported) -> list[Launch]:
             raise
     if not thread.stays:
         raise ProgramEnded(name=name, ending="returned", hint="; is it a command?")
+    recording.over = True
     return recording.launches
 
 

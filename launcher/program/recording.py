@@ -2,11 +2,20 @@
 
 Stand-ins for the launchers of oslo.service and the manager of cotyledon. Where the program would
 wait for its workers, they call `wait`.
+
+A service may have a launcher of its own, which runs further services in threads of its process.
+That one is no stand-in: what it launches when `main()` is over is started.
 """
 
+import threading
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, NoReturn
+
+from launcher.errors import ProgramUnfit
+
+NESTED = "nested-launch"  # the name of a thread that starts a service of a service
 
 
 class Launched(BaseException):  # no program catches it as an error
@@ -34,7 +43,7 @@ class Launch(NamedTuple):
 
 
 class Launcher:
-    """In place of oslo.service's Launcher, ServiceLauncher and ProcessLauncher."""
+    """In place of oslo.service's ServiceLauncher and ProcessLauncher."""
 
     recording: ClassVar["Recording"]
     backdoor_port = None
@@ -44,10 +53,18 @@ class Launcher:
 
         self.conf = conf
         self._no_fork = no_fork
+        self._recorded = False
         opts.register_service_opts(conf)  # as oslo.service does here
 
     def launch_service(self, service: Any, workers: int | None = 1) -> None:
-        """Record the service."""
+        """Record the service.
+
+        :raises ProgramUnfit: `main()` is over: there are to be no processes of a worker's own.
+        """
+        if self.recording.over:
+            fault = "a service of its launches another one, in a process of its own"
+            raise ProgramUnfit(name=self.recording.program, fault=fault)
+        self._recorded = True
         service.backdoor_port = self.backdoor_port
         self.recording.launches.append(Launch(lambda number: service, workers or 1))
         if self._no_fork:  # then oslo.service waits for it here
@@ -55,7 +72,7 @@ class Launcher:
 
     def wait(self) -> int:
         """Wait for the services, if there are some."""
-        if self.recording.launches:
+        if self._recorded or (self.recording.launches and not self.recording.over):
             self.recording.wait()
         return 0
 
@@ -64,6 +81,42 @@ class Launcher:
 
     def restart(self) -> None:
         """There is nothing to restart."""
+
+
+class ThreadLauncher(Launcher):
+    """In place of oslo.service's Launcher. Methods are called in any thread, one after the
+    other."""
+
+    def __init__(self, conf: Any, *args: Any, **options: Any) -> None:
+        super().__init__(conf, *args, **options)
+        self._started: list[Any] = []
+
+    def launch_service(self, service: Any, workers: int | None = 1) -> None:
+        """Record the service; or start it in a thread, as oslo.service does, if it belongs to
+        another service."""
+        if not self.recording.over:
+            super().launch_service(service, workers)
+            return
+        self._started.append(service)
+        start = partial(self._start, service)
+        threading.Thread(target=start, name=NESTED, daemon=True).start()
+
+    def _start(self, service: Any) -> None:
+        try:
+            service.start()
+        except BaseException as error:  # noqa: BLE001  # handed on
+            self.recording.on_crash(error)
+
+    def wait(self) -> int:
+        """Wait for the services."""
+        for service in self._started:
+            service.wait()
+        return 0 if self._started else super().wait()
+
+    def stop(self) -> None:
+        """Stop the services that have been started."""
+        for service in self._started:
+            service.stop()
 
 
 class ServiceManager:
@@ -111,15 +164,22 @@ class ServiceManager:
 class Recording:
     """What one process launches. Made in the master; each worker fills its own copy.
 
+    :ivar over: whether `main()` is over, in this process.
     :ivar wait: called where the program waits for its services; never returns.
-    :ivar launcher: the class in place of oslo.service's launchers.
+    :ivar on_crash: called when a service of a service does not start, with what it raised.
+    :ivar launcher: the class in place of oslo.service's launchers but for one.
+    :ivar thread_launcher: the class in place of that one.
     :ivar manager: the class in place of cotyledon's manager.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.over = False
         self.launches: list[Launch] = []
         self.wait: Callable[[], NoReturn] = _refuse
+        self.on_crash: Callable[[BaseException], object]
         self.launcher = type("Launcher", (Launcher,), {"recording": self})
+        self.thread_launcher = type("ThreadLauncher", (ThreadLauncher,), {"recording": self})
         self.manager = type("ServiceManager", (ServiceManager,), {"recording": self})
 
     def launch(self, conf: Any, service: Any, workers: int | None = 1, **options: Any) -> Any:

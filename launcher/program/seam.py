@@ -22,8 +22,6 @@ from launcher.program.library_names import Name
 from launcher.program.recording import Recording
 
 LAUNCHERS = ("Launcher", "ServiceLauncher", "ProcessLauncher")
-
-
 IDLE_SECONDS = 0.03
 
 NAMES = (
@@ -65,7 +63,8 @@ def record(recording: Recording) -> None:
     is imported: it may keep the names."""
     from oslo_service import backend, service  # noqa: PLC0415  # after eventlet is hidden
 
-    stand_ins = {"launch": recording.launch, **dict.fromkeys(LAUNCHERS, recording.launcher)}
+    stand_ins: dict[str, Any] = dict.fromkeys(LAUNCHERS, recording.launcher)
+    stand_ins |= {"launch": recording.launch, "Launcher": recording.thread_launcher}
     backend.get_component("launch")  # makes the cache
     if not isinstance(backend._cached_components, dict):
         version = metadata.version("oslo.service")

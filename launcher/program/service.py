@@ -166,6 +166,7 @@ class ProgramService:
 
     def _host(self) -> None:
         number, on_crash = self._slot.number, partial(end_process, self._slot)
+        self._imported.recording.on_crash = on_crash
         self._hosted += [host(launch, number, on_crash) for launch in self._launches]
         for hosted in self._hosted:
             self._board.service_names.number(hosted.name)

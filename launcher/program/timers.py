@@ -17,9 +17,11 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import SECOND, TASK_BITS, seconds
-from launcher.program import main_thread
+from launcher.program import main_thread, recording
 
-LAUNCHING_THREADS = frozenset({main_thread.NAME, "worker-main", "launch", "program-run"})
+LAUNCHING_THREADS = frozenset(
+    {main_thread.NAME, "worker-main", "launch", "program-run", recording.NESTED}
+)
 
 
 class Timer:

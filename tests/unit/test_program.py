@@ -1,5 +1,6 @@
 """Foreign programs: how they are found, what is recorded of a launch, what the seam checks."""
 
+import queue
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ PROGRAM = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
 
 
 def imported(main: Any, recording: Recording | None = None) -> Imported:
-    return Imported(PROGRAM, ("x", "--theirs"), main, recording or Recording(), LateOptions())
+    return Imported(PROGRAM, ("x", "--theirs"), main, recording or Recording("x"), LateOptions())
 
 
 def test_a_console_script_is_found() -> None:
@@ -64,23 +65,74 @@ def test_a_script_that_is_none_of_a_package_is_named(
         find("my-agent")
 
 
+class Conf:
+    """As oslo.config's."""
+
+    def register_opts(self, *_: object) -> None:
+        """Do nothing."""
+
+
+class Service:
+    """Notes what is called, if it does not fail."""
+
+    backdoor_port = 1
+
+    def __init__(self, fault: str = "") -> None:
+        self.calls: list[str] = []
+        self.begun = threading.Event()
+        self._fault = fault
+
+    def start(self) -> None:
+        """Fail, or be started."""
+        if self._fault:
+            raise RuntimeError(self._fault)
+        self.begun.set()
+
+    def stop(self) -> None:
+        """Note it."""
+        self.calls.append("stop")
+
+    def wait(self) -> None:
+        """Likewise."""
+        self.calls.append("wait")
+
+
 def test_a_launch_is_recorded_and_ends_main() -> None:
-    recording = Recording()
-
-    class Service:
-        backdoor_port = 1
-
+    recording = Recording("x")
     service = Service()
-
-    class Conf:
-        def register_opts(self, *_: object) -> None:
-            """As oslo.config's."""
-
     launcher = recording.launch(Conf(), service, workers=3, restart_method="mutate")
     (launch,) = recording.launches
     assert (launch.make(7), launch.workers) == (service, 3)
     with pytest.raises(Launched):
         launcher.wait()
+
+
+def test_a_service_of_a_service_is_started_and_stopped() -> None:
+    """Its launcher was made in main(). Another one, which launches nothing, does not wait."""
+    recording, service = Recording("x"), Service()
+    launcher, unused = (recording.thread_launcher(Conf(), "mutate") for _ in range(2))
+    recording.launch(Conf(), Service())
+    recording.over = True
+    launcher.launch_service(service)
+    assert service.begun.wait(10)
+    launcher.stop()
+    assert (launcher.wait(), unused.wait()) == (0, 0)
+    assert service.calls == ["stop", "wait"]
+    assert len(recording.launches) == 1
+
+
+def test_a_service_of_a_service_that_does_not_start_is_reported() -> None:
+    recording, crashed = Recording("x"), queue.Queue[BaseException]()
+    recording.over, recording.on_crash = True, crashed.put
+    recording.thread_launcher(Conf()).launch_service(Service("it is broken"))
+    assert str(crashed.get(timeout=10)) == "it is broken"
+
+
+def test_a_service_of_a_service_gets_no_process() -> None:
+    recording = Recording("x")
+    recording.over = True
+    with pytest.raises(ProgramUnfit, match="program x cannot be run: a service of its launches"):
+        recording.launch(Conf(), Service())
 
 
 def test_a_service_of_cotyledon_is_made_with_its_arguments() -> None:
@@ -90,7 +142,7 @@ def test_a_service_of_cotyledon_is_made_with_its_arguments() -> None:
         def __init__(self, number: int, word: str, *, other: int) -> None:
             made.append((number, word, other))
 
-    recording = Recording()
+    recording = Recording("x")
     manager = recording.manager()
     service_id = manager.add(Service, workers=2, args=("word",), kwargs={"other": 5})
     hooks: list[object] = []
@@ -104,7 +156,7 @@ def test_a_service_of_cotyledon_is_made_with_its_arguments() -> None:
 
 
 def test_main_sees_its_own_command_line() -> None:
-    recording, seen = Recording(), []
+    recording, seen = Recording("x"), []
 
     def main() -> None:
         import cotyledon  # noqa: PLC0415  # as a program may do it: in main()
@@ -154,7 +206,7 @@ def test_signals_stay_the_launchers_whatever_main_does() -> None:
 
 def test_main_stays_where_it_waits() -> None:
     """Nothing behind it is done, and no error is seen. A thread of it may be what waits."""
-    recording, done = Recording(), []
+    recording, done = Recording("x"), []
 
     def main() -> None:
         import cotyledon  # noqa: PLC0415  # as a program may do it: in main()

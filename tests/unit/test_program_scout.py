@@ -32,7 +32,7 @@ PROGRAM = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
 
 
 def imported() -> Imported:
-    return Imported(PROGRAM, ("x",), lambda: None, Recording(), LateOptions())
+    return Imported(PROGRAM, ("x",), lambda: None, Recording("x"), LateOptions())
 
 
 class Scout:

@@ -45,7 +45,7 @@ def of_a_program() -> tuple[ProgramApplication, Configuration]:
     conf = cfg.ConfigOpts()
     loader.load(conf, BINARY)
     program = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
-    imported = Imported(program, ("x",), lambda: None, Recording(), LateOptions())
+    imported = Imported(program, ("x",), lambda: None, Recording("x"), LateOptions())
     application = ProgramApplication(conf, imported)
     return application, Configuration(conf, BINARY, application)
 

@@ -27,6 +27,38 @@ class SecondOfCotyledon(cotyledon_program.Service):
     topic = "second"
 
 
+class Outer(oslo_program.Service):
+    """Runs another service in threads of its process, and nothing in a third launcher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner = service.Launcher(CONF, restart_method="mutate")
+        self._empty = service.Launcher(CONF)
+
+    def start(self) -> None:
+        """Start both."""
+        super().start()
+        self._inner.launch_service(Second())
+
+    def stop(self, graceful: bool = False) -> None:
+        """Stop both."""
+        self._inner.stop()
+        self._empty.stop()
+        super().stop(graceful)
+
+    def wait(self) -> None:
+        """Wait for both."""
+        self._inner.wait()
+        self._empty.wait()
+        super().wait()
+
+
+def nested() -> None:
+    """A service within a service."""
+    common.configure(sys.argv)
+    service.launch(CONF, Outer(), workers=CONF.workers).wait()
+
+
 def process_launcher() -> None:
     """Two services, each with a number of workers."""
     common.configure(sys.argv)
