@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from launcher.board.bell import Bell
 from launcher.board.cells import Cells
 from launcher.board.detaching import detacher
 from launcher.board.ended_operations import EndedOperations
@@ -44,7 +45,8 @@ class Board:
         cells = capacity + MOST_SPARES
         self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + Cells.size(cells)))
         self._words = self._memory[:_HEADER_BYTES].cast("q")
-        self._cells = Cells(self._memory[_HEADER_BYTES:], cells)
+        self.bell = Bell()
+        self._cells = Cells(self._memory[_HEADER_BYTES:], cells, self.bell.ring)
         self.cell = self._cells.cell  # the slot that has a cell, by the cell's number
         self.slot = self._cells.slot  # a slot, by its number
         self.exchange = self._cells.exchange
@@ -65,6 +67,7 @@ class Board:
         def detach() -> None:
             for part in parts:
                 part()
+            self.bell.detach()
 
         return detach
 

@@ -13,8 +13,9 @@ from launcher.board.slot_fields import BYTES, WORD, WORD_BYTES, SlotView
 class Cells:
     """Part of the board. Any process, any thread; only the master calls `exchange`."""
 
-    def __init__(self, memory: memoryview, cells: int) -> None:
-        """:param memory: shared memory of `size(cells)` bytes."""
+    def __init__(self, memory: memoryview, cells: int, ring: Callable[[], object]) -> None:
+        """:param memory: shared memory of `size(cells)` bytes. :param ring: see `Slot`."""
+        self._ring = ring
         self._words = memory[: (1 + cells) * WORD_BYTES].cast(WORD)
         self._memory = memory[(1 + cells) * WORD_BYTES :]
         self._made: dict[int, Slot] = {}  # on first use
@@ -33,7 +34,7 @@ class Cells:
         return self._made.get(cell) or self._made.setdefault(cell, self._make(cell))
 
     def _make(self, cell: int) -> Slot:
-        return Slot(cell, self._memory[cell * BYTES : (cell + 1) * BYTES])
+        return Slot(cell, self._memory[cell * BYTES : (cell + 1) * BYTES], self._ring)
 
     def exchange(self, number: int, other: int) -> None:
         """Exchange the numbers of two slots, and what is wanted of them. `look` waits."""

@@ -17,13 +17,14 @@ The module is long: it is one short method for each event in the life of a worke
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from launcher.board.slot_fields import (
     BYTES,
     FIELDS,
     NAME_BYTES,
+    NEWS,
     OF_AN_EMPTY_SLOT,
     OUTAGE_BYTES,
     PLACE,
@@ -46,8 +47,12 @@ from launcher.board.states import Step, Wait, WorkerState, check
 class Slot:
     """One slot of the board."""
 
-    def __init__(self, cell: int, memory: memoryview) -> None:
-        """:param cell: which memory. :param memory: BYTES bytes of it, shared."""
+    def __init__(self, cell: int, memory: memoryview, ring: Callable[[], object]) -> None:
+        """
+        :param cell: which memory. :param memory: BYTES bytes of it, shared.
+        :param ring: called when a word of NEWS changes, or the deadline becomes earlier.
+        """
+        self._ring = ring
         self.cell = cell
         text, name = WORDS * WORD_BYTES, BYTES - NAME_BYTES
         outage = name - OUTAGE_BYTES
@@ -101,7 +106,11 @@ class Slot:
 
     def put(self, field: str, value: int) -> None:
         """Store the word `field`. Called only by the word's writer."""
-        self._words[PLACE[field]] = value
+        place = PLACE[field]
+        changed = field in NEWS and self._words[place] != value
+        self._words[place] = value
+        if changed:
+            self._ring()
 
     @property
     def state(self) -> WorkerState:
@@ -221,6 +230,7 @@ class Slot:
         yield
         if not away:
             self.put("deadline", deadline)
+            self._ring()
 
     def vacate(self, start_timeout: float, not_before: int) -> None:
         """Empty the slot. Called in the master, when its process is dead, or before the first.

@@ -69,6 +69,11 @@ FIELDS = (
 OF_AN_EMPTY_SLOT = frozenset(
     {"state", "stepped_at", "deadline", "not_before", "wanted", "pause_wanted", "shift"}
 )
+# The master acts on these as soon as they change; else it looks when a deadline has passed.
+NEWS = frozenset(
+    {"state", "left", "waiting", "probe_failing_since", "tasks_failing", "failing_tasks"}
+    | {"stuck_task", "generation", "outage_bytes", "paused"}
+)
 PLACE = {field: place for place, field in enumerate(FIELDS)}
 WORDS = len(FIELDS)
 BYTES = WORDS * WORD_BYTES + TEXT_BYTES + OUTAGE_BYTES + NAME_BYTES

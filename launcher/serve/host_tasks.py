@@ -37,33 +37,35 @@ class HostTasks:
         """Whether a task counts as failing. While the lead is blocked, its host-wide tasks do."""
         return task.failing or (self._lead.blocked and task.host_wide)
 
+    def concerns(self, task: Task) -> bool:
+        """Whether this worker has to do with a task: if it is host-wide, only the lead has. The
+        master wakes the next lead."""
+        return self._lead.held or not task.host_wide or task.started is not None
+
     def is_urgent(self, task: Task) -> bool:
         """Whether the lead runs a task before it is due. Not after a failure: the task would run
         again and again without a pause."""
         return self._lead.held and not task.failing and task.urgent()
 
     def may_start(self, task: Task, now: int) -> bool:
-        """Whether a host-wide task that is due starts here. If so, note that on the board. If not,
-        set the time of the next check."""
+        """Whether a host-wide task that is due starts here, in the lead. If so, note that on the
+        board. If not, set the time of the next check."""
         last = self._board.host_task_started(task.number)
         if self.is_urgent(task):
             last = 0
         if last and last + seconds(task.spec.spacing) > now:
-            # Other workers check a little later, when the lead has started the task.
-            after_the_lead = 0 if self._lead.held else TAKEOVER_LOOK_NS
-            task.due = last + seconds(task.spec.spacing) + after_the_lead
-            return False
-        if not self._lead.held:
-            task.due = now + TAKEOVER_LOOK_NS
-            task.failing = False  # a failure in this worker does not count for the new lead
+            task.due = last + seconds(task.spec.spacing)
             return False
         self._board.note_host_task(task.number, now)
         return True
 
     def next_look(self, now: int) -> int | None:
         """When the loop has to check the other workers again; None: it need not. The lead waits
-        until all workers serve, and an appointed worker until the last lead has released."""
+        until all workers serve, an appointed worker until the last lead has released, and in a
+        stop each worker."""
         if self._lead.awaited and not self._lead.blocked:
             return now + AWAITED_LOOK_NS
         missing = self._lead.held and self._board.serving() < self._board.workers
-        return now + TAKEOVER_LOOK_NS if missing or self._lead.awaited else None
+        # In a stop the master wakes nobody: the next lead is to report until the end.
+        unasked = self._board.stopping and not self._lead.held
+        return now + TAKEOVER_LOOK_NS if missing or unasked or self._lead.awaited else None

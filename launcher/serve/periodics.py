@@ -171,6 +171,9 @@ class PeriodicTasks:
         return self._pause(now)
 
     def _starts(self, task: Task, now: int) -> bool:
+        if not self._host_tasks.concerns(task):
+            task.failing = False  # a failure in this worker does not count for the new lead
+            return False
         if task.due > now and not self._host_tasks.is_urgent(task):
             return False
         return not task.host_wide or self._host_tasks.may_start(task, now)
@@ -230,12 +233,14 @@ class PeriodicTasks:
 
     def _deadline(self, now: int) -> tuple[int, int, int]:
         loop = (now + seconds(self._timing.beat_timeout), 0, now)
-        return min([loop, *((task.deadline, task.number + 1, task.since) for task in self._tasks)])
+        tasks = filter(self._host_tasks.concerns, self._tasks)
+        return min([loop, *((task.deadline, task.number + 1, task.since) for task in tasks)])
 
     def _pause(self, now: int) -> float:
         """Seconds until a task or the next beat is due."""
         beat = now + seconds(self._timing.beat_timeout / BEATS_PER_TIMEOUT)
-        dues = [task.due for task in self._tasks if task.started is None]
+        waiting = (task for task in self._tasks if task.started is None)
+        dues = [task.due for task in waiting if self._host_tasks.concerns(task)]
         # Tasks that run: if the run is not over by then, its end wakes the loop.
         dues += [due for task in self._tasks if (due := task.due_again) > now]
         if look := self._host_tasks.next_look(now):

@@ -95,7 +95,7 @@ class Service:
     def stop(self) -> None:
         """Interrupt the start, or drain as the head of `start_sequence` says."""
         self._stop.set()
-        self._sequence.spare.wake()
+        self.wake_tasks()
         if not self._start_ended.is_set():
             self._hurry.set()
         self._start_ended.wait()

@@ -106,6 +106,7 @@ class Parts:
             conf=conf,
             application=application,
             history=self.history,
+            policy=policy,
         )
         self.monitor = Monitor(
             board,
@@ -116,6 +117,7 @@ class Parts:
             on_hopeless=giving_up.on_hopeless,
             on_change=self._have_lead_look,
             on_round=self._on_round,
+            is_due_soon=self.housekeeping.is_due_soon,
             repair=Repair(self._deaths.accuse),
             resting=self._deaths.resting,
             generation=lambda: configuration.generation,

@@ -11,6 +11,7 @@ from signal import SIGABRT, SIGKILL
 import pytest
 
 from launcher.board.board import NO_LEAD, Board
+from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Step, WorkerState
 from launcher.supervise.policy import Policy
@@ -19,14 +20,18 @@ from launcher.supervise.watch.clock_gaps import (
     RESPITE_SECONDS,
     SLEPT_SECONDS,
 )
-from launcher.supervise.watch.monitor import (
-    EXTENSION_SECONDS,
-    FAST_ROUND_SECONDS,
-    Monitor,
-)
+from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
-from launcher.supervise.watch.pacing import LULL
+from launcher.supervise.watch.pacing import (
+    FAST_ROUND_SECONDS,
+    LENIENCY_SECONDS,
+    LULL,
+    QUIET_ROUND_SECONDS,
+    ROUND_SECONDS,
+)
+from launcher.supervise.watch.pulse import EXTENSION_SECONDS, PINGS_PER_WATCHDOG
 from launcher.supervise.watch.repair import GRACE_SECONDS, OWN_SECONDS, SHOW, Repair
+from tests.support.waiting import wait_until
 
 WATCHDOG_SECONDS = 4.0
 START_SECONDS = 25.0
@@ -136,7 +141,9 @@ class World:
         """Make rounds at the intervals that the monitor asks for."""
         end = self.clock.now + seconds(for_seconds)
         while self.clock.now < end:
-            self.clock.move(self.monitor.round())
+            pause = self.monitor.round()
+            self.monitor._clock_gaps.plan(pause)
+            self.clock.move(pause)
             each()
 
 
@@ -220,7 +227,7 @@ def test_a_stop_is_not_pinged_for(world: World) -> None:
 
 def test_pings_cease_when_one_worker_is_late_and_return_with_it(world: World) -> None:
     world.be_ready()
-    late_from = world.clock.now / 1e9 + 5
+    late_from = world.clock.now / 1e9 + 5 + LENIENCY_SECONDS + RESPITE_SECONDS
     world.board.slot(1).beat(world.clock.now + seconds(5), 1)
     world.go_on(30)
     assert max(world.notifier.times("WATCHDOG=1")) <= late_from
@@ -636,7 +643,101 @@ def test_rounds_are_short_while_somebody_starts(world: World) -> None:
 
     world.be_ready()
 
-    assert world.monitor.round() == WATCHDOG_SECONDS / 8
+    assert world.monitor.round() == WATCHDOG_SECONDS / PINGS_PER_WATCHDOG
+
+
+def test_the_monitor_sleeps_long_while_all_is_well() -> None:
+    world = World(watchdog=0)
+    world.be_ready()
+    assert world.monitor.round() == QUIET_ROUND_SECONDS
+
+    world.board.slot(1).note_probe(succeeded=False)
+
+    assert world.monitor.round() == ROUND_SECONDS
+
+
+def test_the_monitor_looks_soon_after_a_deadline() -> None:
+    world = World(watchdog=0)
+    world.be_ready()
+    world.board.slot(1).beat(world.clock.now + seconds(2), 0)
+
+    assert world.monitor.round() == pytest.approx(2 + LENIENCY_SECONDS)
+
+
+def test_the_monitor_looks_each_second_while_the_board_shows_a_task_that_runs() -> None:
+    """Else a stop of all processes, hidden by its sleep, would count against the task."""
+    world = World(watchdog=0)
+    world.be_ready()
+    now, began = world.clock.now, world.clock.now - seconds(1)
+    world.board.slot(1).beat(now + seconds(20), 3, began)
+    assert world.monitor.round() == ROUND_SECONDS
+
+    world.board.slot(1).beat(now + seconds(20), 3, now + seconds(3))
+
+    assert world.monitor.round() == pytest.approx(3)
+
+
+def ring(world: World) -> bool:
+    """Whether the bell has been rung since the last call."""
+    began = time.monotonic()
+    world.board.bell.wait(0.2)
+    return time.monotonic() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    ("event", "heard"),
+    [
+        (lambda slot: slot.drain(5), True),
+        (lambda slot: slot.note_probe(succeeded=False), True),
+        (lambda slot: slot.note_probe(succeeded=True), False),
+        (lambda slot: slot.put("paused", 1), True),
+        (lambda slot: slot.put("tasks_failing", 0), False),
+        (lambda slot: slot.show_outage("no route"), True),
+        (lambda slot: slot.beat(slot.get("deadline") + 1, 0), False),
+        (lambda slot: slot.beat(slot.get("deadline") - 1, 2), True),
+    ],
+)
+def test_a_worker_rings_for_what_the_master_acts_on(
+    world: World, event: Callable[[Slot], object], heard: bool
+) -> None:
+    world.be_ready()
+    ring(world)
+
+    event(world.board.slot(1))
+
+    assert ring(world) is heard
+
+
+def test_a_ring_ends_the_sleep_of_the_monitor() -> None:
+    world = World(watchdog=0)
+    world.be_ready()
+    ring(world)
+    seen = threading.Semaphore(0)
+    world.monitor._on_round = lambda _: seen.release()
+    thread = threading.Thread(target=world.monitor.run, daemon=True)
+    thread.start()
+    assert seen.acquire(timeout=5)
+
+    world.board.slot(1).note_probe(succeeded=False)
+
+    assert seen.acquire(timeout=QUIET_ROUND_SECONDS / 2)
+    world.monitor.end()
+    thread.join(5)
+
+
+def test_a_request_gets_a_round_that_is_not_old() -> None:
+    world = World(watchdog=0)
+    world.be_ready()
+    thread = threading.Thread(target=world.monitor.run, daemon=True)
+    thread.start()
+    wait_until(lambda: len(world.rounds) == 2, 5, "its first round")
+    world.clock.move(2 * ROUND_SECONDS)
+
+    world.monitor.refresh()
+
+    assert world.monitor.observation.now == world.clock.now
+    world.monitor.end()
+    thread.join(5)
 
 
 def test_the_monitor_rests_for_as_long_as_its_rounds_are_dear(

@@ -18,7 +18,7 @@ from launcher.errors import DatabaseUnavailable
 from launcher.serve import host_tasks, task
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
-from launcher.serve.periodics import PeriodicTasks
+from launcher.serve.periodics import BEATS_PER_TIMEOUT, PeriodicTasks
 from launcher.serve.task import Timing
 from tests.support.waiting import wait_until
 
@@ -407,6 +407,20 @@ def test_waiting_for_the_lead_makes_nobody_late(loops: Loops, board: Board, slot
 
     own.wait_for(10)
     assert slot.get("deadline") > time.monotonic_ns() + seconds(1)
+
+
+def test_a_worker_that_does_not_lead_has_no_looks_at_host_wide_tasks(
+    loops: Loops, board: Board, slot: Slot
+) -> None:
+    board.appoint(1)
+    tasks = loops.make(beat_timeout=3600)
+    tasks.add(0, spec("host_wide", scope="host", timeout=2), Counter())
+    now = time.monotonic_ns()
+
+    assert tasks._round(now) == 3600 / BEATS_PER_TIMEOUT
+    assert slot.get("beats") == 1
+    board.announce_stop()
+    assert tasks._round(now) == pytest.approx(host_tasks.TAKEOVER_LOOK_NS / 1e9)
 
 
 def test_a_loop_that_is_told_to_looks_at_once(loops: Loops, board: Board, slot: Slot) -> None:

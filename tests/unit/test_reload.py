@@ -48,6 +48,9 @@ class World:
             adopt=lambda: self.log.append("adopt"),
         )
 
+    def hurry(self) -> None:
+        """As the monitor: its next round shows the remark."""
+
     @contextmanager
     def turn(self, activity: str, name: str) -> Iterator[Operation]:
         with self._turn:

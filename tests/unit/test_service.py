@@ -20,6 +20,7 @@ def service() -> Any:
     made._tracker = SimpleNamespace(in_hand=list)
     made._slot = SimpleNamespace(drain=lambda seconds: None, put=lambda word, value: None)
     made._sequence = SimpleNamespace(spare=SimpleNamespace(wake=lambda: None))
+    made._tasks = SimpleNamespace(wake=lambda: None)
     made._drain_timeout, made._undo = 60.0, ExitStack()
     return made
 

@@ -101,7 +101,13 @@ class Routes:
             ("GET", "/readyz"): partial(self._tell_probe, self._judge_readiness),
         }
 
+    def _observed(self) -> Observation:
+        """What the monitor saw a moment ago: it looks rarely while all is well."""
+        self._monitor.refresh()
+        return self._monitor.observation
+
     def _tell_status(self, body: dict[str, Any]) -> Answer:
+        self._monitor.refresh()
         return Answer.of(self._status.describe())
 
     def _tell_history(self, query: dict[str, Any]) -> Answer:
@@ -112,7 +118,7 @@ class Routes:
 
     def _tell_health(self, body: dict[str, Any]) -> Answer:
         found = examine(
-            self._monitor.observation,
+            self._observed(),
             service=self._binary,
             version=__version__,
             probe_ttl=self._policy().probe_interval,
@@ -125,7 +131,7 @@ class Routes:
     def _tell_probe(
         self, judge: Callable[[Observation, int], Sequence[probes.Check]], query: dict[str, Any]
     ) -> Answer:
-        checks = judge(self._monitor.observation, time.monotonic_ns())
+        checks = judge(self._observed(), time.monotonic_ns())
         problems = dict.fromkeys(check.problem for check in checks if check.problem)
         found: dict[str, Any] = {
             "status": FAIL if problems else PASS,
@@ -149,7 +155,7 @@ class Routes:
 
         facts = metrics.Facts(
             binary=self._binary,
-            seen=self._monitor.observation,
+            seen=self._observed(),
             counted=self._counters.read(),
             restarts=dict(self._deaths.restarts_by_kind),
             recycled=self._recycling.counts.copy(),

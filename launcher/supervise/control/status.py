@@ -62,7 +62,7 @@ class Status:
 
     def describe(self) -> dict[str, Any]:
         """Return the whole answer."""
-        verdict = self._monitor.verdict
+        verdict = self._monitor.observation.verdict
         late = {suspicion.slot.slot for suspicion in verdict.late}
         return {
             "pid": os.getpid(),

@@ -10,6 +10,7 @@ from launcher.errors import BusLost, DirectoryLost
 from launcher.serve.application import Application
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.operations.touch_file import TouchFile
+from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.instance_lock import Instance, WatchedDirectory
 from launcher.supervise.processes.orphans import Orphans
@@ -41,9 +42,10 @@ class Housekeeping:
         conf: cfg.ConfigOpts,
         application: Application,
         history: History,
+        policy: InForce,
     ) -> None:
         """:raises OptionError: `[health] touch_file` cannot be touched."""
-        self._history, self._changes = history, Changes()
+        self._history, self._changes, self._policy = history, Changes(), policy
         self._touch_file = TouchFile(conf.health.touch_file)
         self._board = board
         self._stop = stop
@@ -93,6 +95,12 @@ class Housekeeping:
             self._stop.fail(BusLost(path=self._bus.path), serves=False)
         else:
             self.mend_sockets()
+
+    def is_due_soon(self) -> bool:
+        """Whether a check is due each second. The others wait for the monitor's next round."""
+        policy = self._policy()
+        followed = policy.recycle.any() or policy.workers_range.most
+        return bool(followed or self._conf.health.touch_file or self._orphans.any())
 
     def _lives(self, now: float) -> bool:
         checks = probes.live(self._monitor().observation, int(now * 1e9))

@@ -130,6 +130,7 @@ class Reload:
         self._spares.keep()
         self._record("reload", remark or "configuration reloaded")
         self._monitor.remark = remark
+        self._monitor.hurry()  # STATUS shows it
         self._notifier.reloaded()
         return error
 

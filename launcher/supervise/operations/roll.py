@@ -71,6 +71,7 @@ class Roll:
             self._await(lambda: self._monitor.was_ready and not self._board.stopping)
             operation = Operation(name, activity)
             self._monitor.activity = activity
+            self._monitor.hurry()
             try:
                 yield operation
             except BaseException as error:

@@ -93,6 +93,10 @@ class Orphans:
                 self._left_alone |= others - {*self._cases}
             self._kill_overdue(now)
 
+    def any(self) -> bool:
+        """Whether an orphan has been told to end, and has not yet."""
+        return bool(self._cases)
+
     def end_all(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop, when all workers are gone: end all orphans.
 

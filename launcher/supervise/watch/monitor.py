@@ -15,21 +15,17 @@ from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot_fields import SlotView, seconds
 from launcher.board.states import WorkerState
 from launcher.supervise.policy import InForce, Policy
-from launcher.supervise.watch import health
+from launcher.supervise.watch import health, pacing
 from launcher.supervise.watch.clock_gaps import ClockGaps
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.watch.observation import Observation
-from launcher.supervise.watch.pacing import pauses
+from launcher.supervise.watch.pulse import Pulse
 from launcher.supervise.watch.repair import Repair
 
 LOG = logging.getLogger(__name__)
 
-ROUND_SECONDS = 1.0
-FAST_ROUND_SECONDS = 0.02  # while a worker starts or stops, or is late
-PINGS_PER_WATCHDOG = 4  # sd_watchdog_enabled(3) asks for two
-EXTENSION_SECONDS = 10.0
+REFRESH_SECONDS = 0.5  # for which a request waits for a round
 UNPROVEN = frozenset({WorkerState.EMPTY, WorkerState.STARTING})
-AT_REST = frozenset({WorkerState.SERVING, WorkerState.SPARE})
 
 
 class _Seen(NamedTuple):
@@ -55,6 +51,7 @@ class Monitor:
         on_hopeless: Callable[[str], None] = lambda _: None,
         on_change: Callable[[int], None] = lambda _: None,
         on_round: Callable[[float], None] = lambda _: None,
+        is_due_soon: Callable[[], bool] = lambda: False,
         repair: Repair | None = None,
         resting: Mapping[int, str] = health.NONE_RESTING,
         generation: Callable[[], int] = lambda: 0,
@@ -71,42 +68,52 @@ class Monitor:
         self.unreported = ""  # the complaint that the row in the database is old
         self.activity = ""  # the operation that runs, such as a reload
         self.changing: frozenset[int] = frozenset()  # slots that it fills or empties just now
-        self._nudge = threading.Event()
-        self._board, self._notifier = board, notifier
-        self._policy = policy
+        self._nudge, self._looked = threading.Event(), threading.Condition()
+        self._quiet = False  # whether the bell ends the pause, too
+        self._board, self._notifier, self._pulse = board, notifier, Pulse(notifier)
+        self._policy, self._generation = policy, generation
         self._resting = resting
-        self._generation = generation
-        self._on_ready = on_ready
+        self._on_ready, self._on_hopeless = on_ready, on_hopeless
         self._on_stuck_start = on_stuck_start
-        self._on_hopeless = on_hopeless
         self._repair = repair or Repair()
         self._clock_gaps = ClockGaps(clock())
-        self._on_change = on_change
-        self._on_round = on_round
+        self._on_change, self._on_round = on_change, on_round
+        self._is_due_soon = is_due_soon
         self._numbers = (0, True, 0)  # wanted, whether all serve, paused, as of the last round
         self._clock, self._ended = clock, False
         self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
         self._lost: frozenset[int] = frozenset()  # slots without a process to end, last round
-        self._last_ping = self._last_extension = 0
 
     def run(self) -> None:
         """Make rounds until `end` is called."""
         while not self._ended:
             begun, pause = time.thread_time(), self.round()
-            lull, pause = pauses(time.thread_time() - begun, pause)
+            with self._looked:
+                self._looked.notify_all()
+            lull, pause = pacing.pauses(time.thread_time() - begun, pause)
             self._clock_gaps.plan(lull + pause)
-            time.sleep(lull)
-            self._nudge.wait(pause)
+            if lull:
+                time.sleep(lull)
+            (self._board.bell if self._quiet else self._nudge).wait(pause)
             self._nudge.clear()
 
     def end(self) -> None:
         """Called from another thread: make no more rounds."""
         self._ended = True
-        self._nudge.set()
+        self.hurry()
 
     def hurry(self) -> None:
         """Called from another thread: begin the next round as soon as possible."""
         self._nudge.set()
+        self._board.bell.ring()
+
+    def refresh(self) -> None:
+        """Called from another thread: if the last round is old, wait for one, but not for long."""
+        with self._looked:
+            before = self._seen
+            if self._clock() - before.now > seconds(pacing.ROUND_SECONDS) and not self._ended:
+                self.hurry()
+                self._looked.wait_for(lambda: self._seen is not before, REFRESH_SECONDS)
 
     def give_up(self, reason: str) -> None:
         """Called from another thread: ask systemd to act, once, and send no more pings."""
@@ -141,9 +148,11 @@ class Monitor:
         self._board.appoint(verdict.lead)
         self._tell_leads(verdict, former)
         self._tell(verdict)
-        self._ping(verdict, now)
+        if self._may_ping(verdict):
+            self._pulse.ping(now)
         self._repair_late(verdict, now)
-        self._extend(verdict, now)
+        if self._may_extend(verdict):
+            self._pulse.extend(now)
         self._on_round(now / 1e9)
         return self._pause(slots, verdict)
 
@@ -169,7 +178,7 @@ class Monitor:
             self.was_ready = True
             self.ready_seconds = (self._clock() - self._made) / 1e9
             self._notifier.ready(verdict.headline)
-            self._last_ping = self._seen.now
+            self._pulse.begin(self._seen.now)
             self._on_ready(verdict)
         self._notifier.status(self.summary)
 
@@ -193,11 +202,6 @@ class Monitor:
         )
 
     @property
-    def verdict(self) -> health.Verdict:
-        """The verdict of the last round. Any thread."""
-        return self._seen.verdict
-
-    @property
     def judged_from(self) -> int:
         """Events before do not count: the master did not run then. Monotonic nanoseconds."""
         return self._clock_gaps.until
@@ -207,14 +211,10 @@ class Monitor:
         """The line that STATUS= shows. Any thread."""
         return self.observation.summary
 
-    def _ping(self, verdict: health.Verdict, now: int) -> None:
-        """Ping when due, but not before READY: a ping arms systemd's timer in any state."""
-        interval = seconds(self._notifier.watchdog_seconds / PINGS_PER_WATCHDOG)
-        due = interval and now - self._last_ping >= interval
+    def _may_ping(self, verdict: health.Verdict) -> bool:
+        """Not before READY: a ping arms systemd's timer in any state."""
         fit = self.was_ready and verdict.healthy and not self._gave_up
-        if due and fit and not self._board.stopping:
-            self._notifier.ping()
-            self._last_ping = now
+        return fit and not self._board.stopping
 
     def _repair_late(self, verdict: health.Verdict, now: int) -> None:
         """End late workers, for cotyledon to fork again.
@@ -234,17 +234,17 @@ class Monitor:
         elif twice and not self._gave_up:
             self._on_hopeless(twice[0].sentence(now))
 
-    def _extend(self, verdict: health.Verdict, now: int) -> None:
-        """Extend systemd's timeout in a stop; in a start or operation if no worker is late."""
-        busy = verdict.healthy and (self.activity or not self.was_ready)
-        due = now - self._last_extension >= seconds(EXTENSION_SECONDS / 4)
-        if due and (busy or self._board.stopping):
-            self._last_extension = now
-            self._notifier.extend_timeout(EXTENSION_SECONDS)
+    def _may_extend(self, verdict: health.Verdict) -> bool:
+        """In a stop; in a start or operation if no worker is late."""
+        under_way = bool(self.activity) or not self.was_ready
+        return self._board.stopping or (under_way and verdict.healthy)
 
     def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
         doubtful = verdict.late or self._seen.now < self._clock_gaps.respite_until
-        if doubtful or any(slot.state not in AT_REST for slot in slots):
-            return FAST_ROUND_SECONDS
-        half_a_ping = self._notifier.watchdog_seconds / (2 * PINGS_PER_WATCHDOG)
-        return min(ROUND_SECONDS, half_a_ping or ROUND_SECONDS)
+        moving = self.activity or self._board.stopping or self._is_due_soon()
+        self._quiet = self.observation.well and not (doubtful or moving)
+        if doubtful:
+            return pacing.FAST_ROUND_SECONDS
+        now = self._seen.now
+        ping_at = self._pulse.next_ping(now)
+        return pacing.until_next_look(slots, now, well=self._quiet, ping_at=ping_at)

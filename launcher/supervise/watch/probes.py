@@ -12,7 +12,7 @@ from launcher.board.slot_fields import SECOND, SlotView
 from launcher.board.states import WorkerState
 from launcher.supervise.watch.observation import Observation
 
-ROUND_LIMIT_SECONDS = 10  # rounds are a second apart, at most
+ROUND_LIMIT_SECONDS = 10  # rounds are half of that apart, at most
 
 
 class Check(NamedTuple):

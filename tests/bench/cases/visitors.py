@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launcher.cli.control_client import ControlClient
 from launcher.directories.locations import CONTROL_SOCKET
-from launcher.supervise.watch.monitor import ROUND_SECONDS
+from launcher.supervise.watch.pacing import ROUND_SECONDS
 from tests.bench.cases import Plan
 from tests.bench.record import Record
 from tests.bench.systems import OURS, Running
