@@ -6,9 +6,13 @@
 # ARGS=... is handed on: `make run ARGS=--debug`, `make unit ARGS='-k board'`.
 # CASE and N pick a part of the bench: `make bench CASE=start N=4`; BASE is an earlier commit that it
 # measures beside this one. ARGS picks a part of the mutants: `make mutants ARGS=health`.
+# `make test JUNIT=DIRECTORY` writes results there, too. ON picks roots,
+# ARGS suites: `make matrix ON=debian-13 ARGS=systemd`.
 
 PYTHON ?=
 ARGS =
+JUNIT =
+ON =
 CASE =
 N =
 BASE =
@@ -24,6 +28,7 @@ BUILT_OF = pyproject.toml constraints.txt launcher/supervise/processes/_immortal
 # share brokers, and takes over some of another worker when it has no more.
 PARALLEL = --numprocesses=2 --dist=worksteal
 SIDES = functional-side systemd-side
+report = $(if $(JUNIT),--junitxml=$(JUNIT)/$1.xml)
 
 # Tests start hundreds of processes: each would compile the sources again.
 export PYTHONDONTWRITEBYTECODE =
@@ -42,29 +47,31 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants pythons lowest lock tree index clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants matrix pythons lowest lock tree index clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
 
 test: $(VENV)/.tested packages ## all tests; installs what is missing
-	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(call report,unit) $(ARGS)
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(SIDES)
 
 functional-side:
-	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples \
+	    $(call report,functional) $(ARGS)
 
 systemd-side:
-	@$(VENV)/bin/pytest --quiet tests/systemd $(ARGS)
+	@$(VENV)/bin/pytest --quiet tests/systemd $(call report,systemd) $(ARGS)
 
 unit: $(VENV)/.tested ## the tests that need nothing but Python
-	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(ARGS)
+	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(call report,unit) $(ARGS)
 
 functional: $(VENV)/.tested packages ## the tests with real processes, RabbitMQ and databases
-	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples $(ARGS)
+	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples \
+	    $(call report,functional) $(ARGS)
 
 systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
-	@$(VENV)/bin/pytest tests/systemd $(ARGS)
+	@$(VENV)/bin/pytest tests/systemd $(call report,systemd) $(ARGS)
 
 programs: $(VENV)/.tested packages ## real programs of OpenStack under the launcher, and a table of it
 	@for name in $(PROJECTS); do \
@@ -130,6 +137,10 @@ pythons: ## unit and functional tests with every supported Python that is here
 	    $(MAKE) --no-print-directory unit functional PYTHON=$$python || failed="$$failed $$python"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed with:$$failed" >&2; exit 1; fi
+
+matrix: $(VENV)/.made ## all suites on bare Debians, and tests/matrix/RESULTS.md anew; as root
+	@tests/setup/debian-packages mmdebstrap debian-archive-keyring git
+	@$(VENV)/bin/python -m tests.matrix $(ON) $(ARGS)
 
 lock: ## write constraints.txt and those of the programs anew; ARGS=--upgrade for later versions
 	@tests/setup/virtual-environment .venv-lock $(PYTHON)
