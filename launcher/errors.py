@@ -70,6 +70,13 @@ class DirectoryFull(LauncherError):
     exit_status = ExitStatus.UNAVAILABLE
 
 
+class NoThreadLeft(LauncherError):
+    """the kernel gives this process no thread; raise what limits them: TasksMax= of the unit,
+    pids.max of the container, or the user's processes (ulimit -u)"""
+
+    exit_status = ExitStatus.UNAVAILABLE
+
+
 class AlreadyRunning(ConfigError):
     """{runtime_path} is in use by {binary} with pid {pid}; stop that one first or set another
     runtime_path"""

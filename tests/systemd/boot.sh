@@ -23,11 +23,22 @@ for unit in systemd-logind systemd-hwdb-update systemd-journal-catalog-update sy
     ln -sfn /dev/null "$machine/root/etc/systemd/system/$unit.service"
 done
 
+# Limits of units inside need these controllers; where version 1 has them there are none.
+for controller in $(cat "${group%/*}/cgroup.controllers"); do
+    case $controller in
+        cpu | memory | pids)
+            echo "+$controller" >"${group%/*}/cgroup.subtree_control" ||
+                echo "units cannot have limits by the controller $controller"
+            ;;
+    esac
+done
 mkdir "$group"
-echo 0 >"$group/cgroup.procs"
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-systemd-nspawn --quiet --directory="$machine/root" --machine="$name" --register=no --keep-unit \
-    --boot --console=pipe --private-network --link-journal=no --resolv-conf=off --timezone=off \
-    </dev/null &
+(
+    echo "$BASHPID" >"$group/cgroup.procs" # and nobody else: groups with limits hold groups only
+    exec systemd-nspawn --quiet --directory="$machine/root" --machine="$name" --register=no \
+        --keep-unit --boot --console=pipe --private-network --link-journal=no --resolv-conf=off \
+        --timezone=off </dev/null
+) &
 cat <&3 >/dev/null &
 wait -n

@@ -11,17 +11,17 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 from tests.support.waiting import wait_until
+from tests.systemd.control_groups import as_root, remove_groups, unified_hierarchy
 
 ROOT = Path(os.environ.get("LAUNCHER_TEST_ROOT", "/"))
 BOOT_SCRIPT = Path(__file__).with_name("boot.sh")
-CGROUPS = Path("/sys/fs/cgroup")
 NAMESPACES = (
     "--mount",
     "--pid",
@@ -160,20 +160,7 @@ def _boot(group: str, name: str, console: IO[bytes]) -> Iterator[subprocess.Pope
     finally:
         process.stdin.close()
         process.wait(TEARDOWN_DEADLINE)
-        _remove_groups(group)
-
-
-def _remove_groups(name: str) -> None:
-    """Ours, and the one that nspawn makes beside it in the hierarchy of systemd's v1."""
-    found = [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]
-    for group in found:
-        remove = ["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]
-        subprocess.run([*as_root(), *remove], check=True)
-
-
-def as_root() -> Sequence[str]:
-    """What goes before a command that needs root."""
-    return [] if os.geteuid() == 0 else ["sudo", "-n"]
+        remove_groups(group)
 
 
 def why_not() -> str | None:
@@ -188,12 +175,6 @@ def why_not() -> str | None:
     if subprocess.run([*as_root(), "true"], capture_output=True, check=False).returncode:
         return "a container with systemd needs root, and sudo asks for a password"
     return None
-
-
-def unified_hierarchy() -> Path:
-    """Where control groups v2 are mounted: alone, or beside those of v1."""
-    hybrid = CGROUPS / "unified"
-    return hybrid if hybrid.is_dir() else CGROUPS
 
 
 def _is_there(tool: Path) -> bool:

@@ -95,3 +95,18 @@ class Noisy(Plain):
             raise ValueError("on purpose")
         except ValueError:
             LOG.exception("an error line")
+
+
+class Hungry(Plain):
+    """Eats memory on request."""
+
+    @expose
+    def eat(self, context: Any) -> int:
+        """The pid of who eats from now on, until the kernel ends it."""
+        threading.Thread(target=self._eat, daemon=True).start()
+        return os.getpid()
+
+    def _eat(self) -> None:
+        eaten = []
+        while True:
+            eaten.append(bytearray(8 << 20))

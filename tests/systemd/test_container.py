@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.systemd.conftest import miss
-from tests.systemd.container import CGROUPS, booted, why_not
+from tests.systemd.container import booted, why_not
+from tests.systemd.control_groups import CGROUPS
 
 NAME = f"launcher-test-of-its-own-{os.getpid()}"
 

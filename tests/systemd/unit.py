@@ -11,7 +11,7 @@ EXTRA_CONFIG = "/etc/compute-launcher/compute-launcher.conf.d"
 RESET = """
 systemctl kill --signal=KILL "$0"
 systemctl stop "$0"
-rm -rf "/run/systemd/system/$0.d" "$1"
+rm -rf "/run/systemd/system/$0.d" "/run/systemd/system.control/$0.d" "$1"
 systemctl daemon-reload
 systemctl reset-failed "$0"
 systemctl clean --what=state --what=runtime "$0"

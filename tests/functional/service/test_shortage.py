@@ -12,9 +12,11 @@ from tests.functional.service.conftest import Start
 from tests.functional.service.faults import commands, with_options, workers
 from tests.support import cgroups
 from tests.support.cgroups import limited
+from tests.support.commands import SCRIPTS
 from tests.support.waiting import elapse, wait_until
 
 LEAKED = 4  # descriptors, by multiprocessing, in the one try that failed; none in those after it
+FEW_TASKS = 4  # not even the master has enough
 ROOM_BYTES = 96 << 20  # for what a worker needs from now on, and not for one that eats
 
 
@@ -64,6 +66,17 @@ def test_a_worker_that_cannot_be_forked_is_forked_when_it_can(start: Start) -> N
         assert psutil.Process(service.pid).num_fds() <= before + LEAKED
         service.signal(signal.SIGTERM)
         assert service.wait() == 0
+
+
+def test_a_start_for_which_there_is_no_thread_ends_with_a_sentence(launch: Launch) -> None:
+    needs("pids")
+    with limited("pids") as group:
+        group.limit(FEW_TASKS)
+        enter = f'echo $$ >"{group.path}/cgroup.procs" && exec "$0" --workers=2'
+        service = launch(command=("sh", "-c", enter, str(SCRIPTS / "compute-launcher")))
+        assert service.wait() == 69
+        assert "Traceback" not in service.output
+        assert "gives this process no thread; raise" in service.output.splitlines()[-1]
 
 
 def test_a_worker_that_cannot_be_forked_for_good_ends_the_service(launch: Launch) -> None:
