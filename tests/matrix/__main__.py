@@ -32,7 +32,7 @@ python3 --version
 systemctl --version 2>/dev/null | sed -n '1s/ (.*//p'
 dpkg-query --show --showformat='${binary:Package} ${Version}\n' rabbitmq-server postgresql \
     mariadb-server-core pgbouncer 2>/dev/null
-echo "Linux $(uname -r)"
+echo "Linux $(uname -r | cut -d- -f1)"
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo 'control groups v2'
 else echo 'control groups v1'; fi
 """
