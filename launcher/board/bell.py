@@ -22,10 +22,13 @@ class Bell:
             with suppress(BlockingIOError):  # 2⁶⁴ rings were not heard: one more says no more
                 os.eventfd_write(self._descriptor, 1)
 
-    def wait(self, seconds: float) -> None:
-        """Called in the master: wait for a ring since the last wait, `seconds` at most."""
-        if self._rung.poll(seconds * 1000):
+    def wait(self, seconds: float) -> bool:
+        """Called in the master: wait for a ring since the last wait, `seconds` at most; return
+        whether there was one."""
+        rung = bool(self._rung.poll(seconds * 1000))
+        if rung:
             os.eventfd_read(self._descriptor)
+        return rung
 
     def detach(self) -> None:
         """Called in a child that a worker has forked: close the descriptor, and ring no more."""
