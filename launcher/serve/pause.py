@@ -31,8 +31,10 @@ class Pause:
         self._obey()
 
     def refuse(self) -> None:
-        """Have the master refuse a pause from now on: calls would be lost. Any thread."""
+        """Have the master refuse a pause from now on, and take back one that it has accepted:
+        calls would be lost. Any thread."""
         self._slot.put("unpausable", 1)
+        self._obey()
 
     def start(self, server: Server, listen: Callable[[Server], object]) -> None:
         """Start a server so that it takes no call if the board wants a pause.
@@ -58,7 +60,8 @@ class Pause:
         with self._lock:
             if self._apply is None:
                 return True  # `govern` will
-            wanted = self._board.wants_pause(self._slot.number)
+            refused = bool(self._slot.get("unpausable"))
+            wanted = self._board.wants_pause(self._slot.number) and not refused
             if not self._apply(wanted):
                 return False
             if wanted is not bool(self._slot.get("paused")):

@@ -158,6 +158,36 @@ def test_a_pause_is_refused_while_a_worker_would_lose_calls_by_it(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pause_that_only_a_later_listener_can_refuse_is_taken_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program was asked before any of its servers listened: none could say that calls would be
+    lost."""
+    tmp_path.chmod(0o700)
+    board, record, servers = Board(2), Mock(), Servers()
+    board.want(2, 10)
+    PauseFile(str(tmp_path)).write(Pauses(everyone=True))  # --persist, before a restart
+    pausing = Pausing(board, Mock(), str(tmp_path), loses_calls=lambda: False, record=record)
+    worker = Pause(board, board.slot(1))
+    worker.govern(servers.set_paused)
+    assert board.slot(1).get("paused") == 1
+    pausing.look()
+    assert board.wants_pause(1)
+
+    worker.refuse()
+
+    assert servers.told == [True, False]
+    assert board.slot(1).get("paused") == 0
+    pausing.look()
+    assert not board.wants_pause(1)
+    assert pausing.describe() is None
+    assert list(tmp_path.iterdir()) == []
+    assert "the pause is taken back: a pause would lose calls" in caplog.text
+    assert record.call_args.args[0] == "resume"
+    with pytest.raises(NotPausable):
+        pausing.pause(None, None, persist=False)
+
+
 @pytest.mark.parametrize(
     ("slots", "line"),
     [

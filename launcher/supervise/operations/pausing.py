@@ -59,7 +59,7 @@ class Pausing:
         :raises LauncherError: there is no such slot, the reason is unusable, a worker has not
             obeyed, or the service stops.
         """
-        if self._loses_calls() or any(slot.get("unpausable") for slot in self._board.slots()):
+        if self._loses_calls() or self._is_refused():
             raise NotPausable
         number = self._checked(slot)
         why = checked_reason(str(reason) if reason is not None else None) or ""
@@ -70,6 +70,25 @@ class Pausing:
             text = f"{_name(number)} paused{f': {why}' if why else ''}"
             self._change(wanted, number, "pause", text)
             return sum(one.paused for one in self._board.look())
+
+    def look(self) -> None:
+        """Called in the monitor's thread: take back a pause that would lose calls. A program has
+        been asked before any of its servers listened, and none could tell."""
+        if self._wanted and self._is_refused() and self._lock.acquire(blocking=False):
+            try:
+                self._take_back()
+            finally:
+                self._lock.release()
+
+    def _is_refused(self) -> bool:
+        return any(slot.get("unpausable") for slot in self._board.slots())
+
+    def _take_back(self) -> None:
+        self._put(Pauses())
+        self._tell()
+        LOG.error("the pause is taken back: %s", NotPausable())
+        self._record("resume", f"the pause is taken back: {NotPausable()}")
+        self._file.write(Pauses())
 
     def resume(self, slot: object) -> int:
         """Return how many workers are still paused. Raises as `pause`."""
@@ -129,6 +148,9 @@ class Pausing:
         while late := self._disobedient(number):
             if self._board.stopping:
                 raise ServiceStopping
+            if self._wanted and self._is_refused():
+                self._take_back()
+                raise NotPausable
             if time.monotonic() >= end:
                 raise NotPaused(workers=", ".join(map(str, late)), seconds=OBEY_SECONDS)
             time.sleep(LOOK_SECONDS)
