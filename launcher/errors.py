@@ -347,6 +347,19 @@ class NotPausable(ConfigError):
     [oslo_messaging_rabbit] amqp_auto_delete is set; unset it, and restart the service"""
 
 
+class DebuggerOff(ConfigError):
+    """the debugger is switched off: whoever may use it can do anything; set
+    [debugger] enabled = true, and reload"""
+
+
+class DebuggerMissing(ConfigError):
+    """debugpy is not installed; install compute-launcher[debug], or use Python 3.14 or later"""
+
+
+class DebuggerFailed(LauncherError):
+    """worker {worker} has no debugger: {reason}"""
+
+
 class PauseUnreadable(ConfigError):
     """{path}, which says what is paused, cannot be read: {reason}; remove it, and pause again if
     need be"""

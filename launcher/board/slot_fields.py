@@ -59,6 +59,10 @@ FIELDS = (
     "reports_wanted",  # written by the master: how many reports it has asked for
     "mutations_wanted",  # written by the master: how often options have changed since the fork
     "looks_wanted",  # written by the master: how often it has asked for a check of the lead
+    "held_until",  # written by the master: no deadline counts until then; see `debugging`
+    "debug_until",  # written by the master: until when a debugger is wanted; 0: none
+    "debugs_wanted",  # written by the master: how often that has changed
+    "debugger",  # what has become of it, see `serve.debugger`
     "spans_wanted",  # written by the master: how often an operation has ended
     "pause_wanted",  # written by the master: 1: this slot is to take no calls
     "pauses_wanted",  # written by the master: how often pauses have changed
@@ -114,6 +118,8 @@ class SlotView(NamedTuple):
     queued_at: int
     waiting: Wait
     outage: str
+    held_until: int
+    debug_until: int
     left: bool
     paused: bool
 

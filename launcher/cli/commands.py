@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[[cfg.ConfigOpts, argparse.Namespace], int]] = {
 
 # Commands that ask the master through its control socket.
 CONTROL: dict[str, Callable[[ControlClient, argparse.Namespace], int]] = {
+    "debug": control_commands.debug,
     "health": control_commands.health,
     "pause": control_commands.pause,
     "reload": control_commands.reload,

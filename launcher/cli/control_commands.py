@@ -1,6 +1,7 @@
 """Commands that ask the master, such as `status`, `reload` and `pause`."""
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -115,6 +116,29 @@ def _pause(client: ControlClient, verb: str, wish: dict[str, Any]) -> str:
     answer = client.command(verb, f"/{verb}", wish)
     number = answer["paused"]
     return f"{answer['result']}; {number or 'no'} worker{'' if number == 1 else 's'} paused"
+
+
+def debug(client: ControlClient, args: "argparse.Namespace") -> int:
+    """Open the debugger of a worker, and say how to connect; or close it.
+
+    :raises CommandFailed: it is switched off or not installed, for instance.
+    """
+    wish = {"off": True} if args.off else {"seconds": args.seconds}
+    answer = client.command(f"debug {args.slot}", f"/workers/{args.slot}/debug", wish)
+    if args.off:
+        print_line(f"worker {args.slot}: debugger closed")
+        return 0
+    print_line(
+        f"worker {args.slot} pid {answer['pid']}: no deadline counts for {answer['seconds']:g} s, "
+        f"or until 'debug {args.slot} --off'"
+    )
+    if path := answer["socket"]:
+        print_line(f"debugpy listens at {path}; connect as its user or root, for instance by")
+        print_line(f"  ssh -N -L 5678:{path} {socket.gethostname()}")
+        print_line("and attach a client of the Debug Adapter Protocol to localhost:5678")
+    if command := answer["command"]:
+        print_line(f"pdb attaches, as root: {command}")
+    return 0
 
 
 def status(client: ControlClient, args: "argparse.Namespace") -> int:

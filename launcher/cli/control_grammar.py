@@ -63,6 +63,20 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     restart.add_argument(
         "slot", type=argument_types.slot, metavar="SLOT", help="its number in 'status'"
     )
+    debug = command("debug", "open a debugger in one worker, and say how to connect")
+    debug.add_argument(
+        "slot", type=argument_types.slot, metavar="SLOT", help="its number in 'status'"
+    )
+    end = debug.add_mutually_exclusive_group()
+    end.add_argument(
+        "--for",
+        dest="seconds",
+        type=argument_types.seconds,
+        default=3600.0,
+        metavar="SECONDS",
+        help="close it after this time; default: 3600",
+    )
+    end.add_argument("--off", action="store_true", help="close it; default: open it")
     pause = command("pause", "take no more calls until 'resume'; calls wait on the bus")
     resume = command("resume", "take calls again after 'pause'")
     for parser in (pause, resume):

@@ -20,6 +20,7 @@ EXAMPLES = {
     "reload": "--wait",
     "scale": "8",
     "restart-worker": "2",
+    "debug": "1 --for 600",
     "pause": '--reason "new disks"',
     "resume": "--slot 2",
     "ping": "--count 10 --timeout 2",

@@ -397,6 +397,16 @@ METRICS_OPTS = [
     ),
 ]
 
+DEBUGGER_OPTS = [
+    cfg.BoolOpt(
+        "enabled",
+        default=False,
+        help="For debugging only: 'debug SLOT' opens a debugger in a worker, on the unix socket "
+        "<runtime_path>/debugger.<slot>, for root and the user of the service. Needs debugpy, or "
+        "Python 3.14.",
+    ),
+]
+
 GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
     None: DEFAULT_OPTS,
     "database": DATABASE_OPTS,
@@ -406,6 +416,7 @@ GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
     "periodic_tasks": PERIODIC_OPTS,
     "rpc": RPC_OPTS,
     "metrics": METRICS_OPTS,
+    "debugger": DEBUGGER_OPTS,
 }
 
 

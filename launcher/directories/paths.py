@@ -127,6 +127,11 @@ def _exposed(option: str, path: Path, reason: str) -> DirectoryExposed:
     return DirectoryExposed(option=option, path=path, reason=reason, uid=os.geteuid())
 
 
+def debugger_name(slot: int) -> str:
+    """The socket in the runtime directory at which a worker's debugger listens."""
+    return f"debugger.{slot}"
+
+
 def report_name(slot: int) -> str:
     """The file in the runtime directory in which a worker leaves its guru meditation report. The
     master reads it and removes it."""

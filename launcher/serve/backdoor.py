@@ -41,8 +41,13 @@ def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any]) -> str:
 def sockets_at(path: str) -> list[int]:
     """Called in a forked child: the descriptors of the console's sockets. manhole does not tell
     them."""
+    return [number for number, name in socket_names().items() if name == path]
+
+
+def socket_names() -> dict[int, object]:
+    """The names of all descriptors of this process that are sockets; None for others."""
     numbers = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208  # no paths
-    return [number for number in numbers if _name_of(number) == path]
+    return {number: _name_of(number) for number in numbers}
 
 
 def _name_of(number: int) -> object:

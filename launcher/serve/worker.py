@@ -30,6 +30,7 @@ from launcher.exception_text import reason
 from launcher.serve import stacks, tracing
 from launcher.serve.application import WorkerService
 from launcher.serve.backoff import Stopped
+from launcher.serve.debugger import Debugger, untraced
 from launcher.serve.forked_children import ForkedChildren, ignore_signals
 from launcher.writing import log, outlet
 from launcher.writing.crash_relay import CrashRelay
@@ -84,6 +85,7 @@ class Worker(cotyledon.Service):
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = slot
+        self._debugger = Debugger(slot, inheritance.conf.runtime_path)
         self._binary = inheritance.conf.prog
         self._runtime_path = inheritance.conf.runtime_path
         self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
@@ -104,6 +106,7 @@ class Worker(cotyledon.Service):
         """Called before any code of the manager runs."""
         children, slot = ForkedChildren(), self._slot
         children.close_in_child(self._service.descriptors)
+        children.close_in_child(self._debugger.descriptors)
         children.call_in_child(
             lambda: log.name_actor(f"child of worker={slot.number} pid={os.getpid()}")
         )
@@ -124,6 +127,7 @@ class Worker(cotyledon.Service):
             "reports_wanted": self._report,
             "looks_wanted": self._service.wake_tasks,
             "pauses_wanted": self._service.follow_pause,
+            "debugs_wanted": self._debugger.follow,
             "spans_wanted": partial(tracing.tell_operations, self._board.ended_operations),
         }
         for word, action in actions.items():
@@ -131,7 +135,8 @@ class Worker(cotyledon.Service):
             self._done[word] = wanted
             if wanted != done:
                 # In a thread: the code that the signal interrupted may hold a lock.
-                threading.Thread(target=action, name="call-of-the-master", daemon=True).start()
+                name = "call-of-the-master"
+                untraced(threading.Thread(target=action, name=name, daemon=True)).start()
 
     def _report(self) -> None:
         """Write a guru meditation report to the file for which the master waits. The rename makes
@@ -171,6 +176,7 @@ class Worker(cotyledon.Service):
         """Drain. cotyledon ends the process with status 0 when this returns."""
         if not self._board.stopping:
             self._slot.explain("stopped by a SIGTERM of its own, not by the master")
+        self._debugger.close()  # threads that it has stopped go on
         with self._explained(), tracing.draining(self._slot):
             self._service.stop()
 

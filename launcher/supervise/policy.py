@@ -68,6 +68,7 @@ class Policy(NamedTuple):
     :ivar kill_children: whether processes that a dead worker has started are ended.
     :ivar surge: whether a reload first starts a worker in addition.
     :ivar spares: how many started workers wait to replace one that dies.
+    :ivar debugger: whether `debug` may open one in a worker.
     :ivar tasks: names of the workers' periodic tasks, by their number. Those of a program are
         only known when its workers have found them.
     """
@@ -80,6 +81,7 @@ class Policy(NamedTuple):
     kill_children: bool = True
     surge: bool = True
     spares: int = 0
+    debugger: bool = False
     tasks: Sequence[str] = ()
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
     recycle: RecycleLimits = RecycleLimits()
@@ -103,6 +105,7 @@ class Policy(NamedTuple):
             kill_children=supervision.kill_children,
             surge=supervision.surge,
             spares=supervision.spares,
+            debugger=conf.debugger.enabled,
             tasks=tasks,
             budget=Budget(
                 limit=supervision.restart_limit,

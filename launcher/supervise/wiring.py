@@ -18,6 +18,7 @@ from launcher.serve.tracing import configured
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.debugging import Debugging
 from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.giving_up import GivingUp
 from launcher.supervise.operations.housekeeping import Housekeeping
@@ -153,6 +154,9 @@ class Parts:
             loses_calls=partial(queues_end_with_consumers, conf),
             record=record,
         )
+        self.housekeeping.take_pause_back = self._pausing.look
+        debugging = Debugging(board, self.monitor, policy, conf.runtime_path, record)
+        self.housekeeping.close_debuggers = debugging.look
         # control: answers to requests
         status = Status(
             board,
@@ -181,6 +185,7 @@ class Parts:
             reload=self.reload,
             scaling=self.scaling,
             pausing=self._pausing,
+            debugging=debugging,
             meditation=self.meditation,
             takeovers=lambda: self.spares.takeovers,
             history=self.history,

@@ -48,6 +48,8 @@ def slot(number: int, state: WorkerState = SERVING, **fields: Any) -> SlotView:
         "queued_at": 0,
         "waiting": Wait.NONE,
         "outage": "",
+        "held_until": 0,
+        "debug_until": 0,
         "left": False,
         "paused": False,
     }

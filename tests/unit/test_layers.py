@@ -38,7 +38,7 @@ LAYERS = (
     launcher.serve.slow_calls
     launcher.serve.lead
     launcher.serve.backoff launcher.serve.backdoor launcher.serve.profiling
-    launcher.serve.tracing launcher.serve.tracing_provider
+    launcher.serve.tracing launcher.serve.tracing_provider launcher.serve.debugger
     launcher.serve.invalid_calls launcher.serve.hooks
     """,
     "launcher.serve.manager launcher.serve.rpc_server launcher.serve.redelivery",

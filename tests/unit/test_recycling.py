@@ -131,6 +131,15 @@ def test_two_at_their_limit_go_one_after_the_other(board: Board, make: Make, rol
     assert roll.recycled == [0, 1]
 
 
+def test_one_that_is_soon_at_its_limit_again_does_not_keep_others_from_their_turn(
+    board: Board, make: Make, roll: Roll
+) -> None:
+    serve(board, 0, pid=1, since=1, calls=1000)
+    serve(board, 1, pid=2, since=10, calls=1000)
+    look(make(max_calls=1000))
+    assert roll.recycled == [1]
+
+
 @pytest.mark.parametrize(("draw", "goes"), [(0.0, False), (1.0, True)])
 def test_a_worker_may_go_earlier_by_its_draw(
     board: Board, make: Make, roll: Roll, draw: float, *, goes: bool

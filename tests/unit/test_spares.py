@@ -231,7 +231,7 @@ def test_a_late_or_wedged_spare_is_found(board: Board) -> None:
     other = board.slot(0)
     other.put("probe_ok_since", now - seconds(30))
     other.put("probe_ok_at", now)
-    assert wedged_since(spare.view(), board.look(), 10, 0) == now
+    assert wedged_since(spare.view(), board.look(), now, 10, 0) == now
 
 
 @pytest.fixture

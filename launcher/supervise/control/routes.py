@@ -13,6 +13,7 @@ from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.debugging import Debugging
 from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
 from launcher.supervise.operations.reload import Reload
@@ -49,6 +50,7 @@ class Routes:
         scaling: Scaling,
         recycling: Recycling,
         pausing: Pausing,
+        debugging: Debugging,
         meditation: Meditation,
         takeovers: Callable[[], int],
         history: History,
@@ -68,6 +70,7 @@ class Routes:
         self._scaling = scaling
         self._recycling = recycling
         self._pausing = pausing
+        self._debugging = debugging
         self._meditation = meditation
         self._takeovers = takeovers
         self._history = history
@@ -84,6 +87,7 @@ class Routes:
             ("POST", "/pause"): self._have_paused,
             ("POST", "/resume"): self._have_resumed,
             ("POST", r"/workers/(\d{1,4})/restart"): self._have_replaced,
+            ("POST", r"/workers/(\d{1,4})/debug"): self._have_debugged,
             ("GET", r"/workers/(\d{1,4})/report"): SlowRequest(self._tell_report),
             **self.metrics_routes(),
             **self.probe_routes(),
@@ -193,3 +197,11 @@ class Routes:
         self._scaling.restart(int(slot))
         pid = self._board.slot(int(slot)).get("pid")
         return Answer.of({"result": "replaced", "pid": pid})
+
+    def _have_debugged(self, body: dict[str, Any], slot: str) -> Answer:
+        if body.get("off") is True:
+            self._debugging.close(int(slot))
+            return Answer.of({"result": "closed"})
+        return Answer.of(
+            {"result": "open", **self._debugging.open(int(slot), body.get("seconds"))}
+        )

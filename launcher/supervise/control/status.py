@@ -13,6 +13,7 @@ from launcher.board.counters import CALL, EDGES, TASK, WAIT, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
+from launcher.supervise.operations.debugging import seconds_left
 from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.pausing import Pausing
@@ -117,6 +118,7 @@ class Status:
             "wanted": slot.wanted.label,
             "late": late,
             "paused": slot.paused,
+            "debugger": seconds_left(slot.debug_until),
             "step": slot.step.label,
             "last_task": task_name(slot.last_task, self._policy().tasks) or None,
             "age": _ago(slot.served_since if serves else slot.stepped_at),

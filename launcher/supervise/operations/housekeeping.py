@@ -61,6 +61,8 @@ class Housekeeping:
         self.mend_sockets: Callable[[], object] = lambda: None  # set when the sockets are open
         self.follow_demand: Callable[[float], object] = lambda now: None  # scales, if it is due
         self.recycle: Callable[[float], object] = lambda now: None  # looks for a worker to recycle
+        self.take_pause_back: Callable[[], object] = lambda: None  # one that would lose calls
+        self.close_debuggers: Callable[[int], object] = lambda now: None  # whose time is over
         self.forward_stacks: Callable[[], object] = lambda: None  # of workers that have crashed
 
     def on_ready(self, verdict: Verdict) -> None:
@@ -88,6 +90,8 @@ class Housekeeping:
         self._check_report_age(now)
         self.recycle(now)
         self.follow_demand(now)
+        self.close_debuggers(int(now * 1e9))
+        self.take_pause_back()
         # Every round: if workers die because files were deleted, the error must name that cause.
         if self._instance.lost():
             self._stop.fail(DirectoryLost(runtime_path=self._conf.runtime_path), serves=False)

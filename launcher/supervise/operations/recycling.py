@@ -23,6 +23,7 @@ from launcher.supervise.policy import InForce, RecycleLimits
 from launcher.supervise.processes.memory_notes import MIB, resident_memory
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.suspicion import is_held
 
 LOG = logging.getLogger(__name__)
 
@@ -74,13 +75,14 @@ class Recycling:
         return sum(count for (one, _), count in self.counts.copy().items() if one == slot)
 
     def look(self, now: float) -> None:
-        """Begin to recycle the first worker that has reached a limit. `now`: monotonic seconds."""
+        """Begin to recycle the oldest worker that has reached a limit: of those that reach it soon
+        again, each has its turn. `now`: monotonic seconds."""
         limits = self._policy().recycle
         if self._running or now < self._not_before or not limits.any() or not self._may():
             return
-        for slot in self._monitor.observation.slots:
-            if self._board.is_spare(slot.slot):
-                return  # they come last
+        for slot in sorted(self._monitor.observation.slots, key=lambda slot: slot.served_since):
+            if self._board.is_spare(slot.slot) or is_held(slot, int(now * 1e9)):
+                continue
             if reason := self._reason(slot, limits, now):
                 self._begin(slot, reason)
                 return

@@ -43,7 +43,7 @@ def headline(
     """Return the whole line for a service that is not stopping."""
     paused = [slot.slot for slot in slots if slot.state is WorkerState.SERVING and slot.paused]
     taking = max(0, serving - len(paused))
-    more = f"{_spares(slots)}{_saturation(slots)}{_pause(paused)}"
+    more = f"{_spares(slots)}{_saturation(slots)}{_pause(paused)}{_debuggers(slots)}"
     summary = f"{taking}/{wanted} workers serving{more}"
     if not found:
         return summary
@@ -56,6 +56,11 @@ def _pause(paused: Sequence[int]) -> str:
     if len(paused) == 1:
         return f", worker {paused[0]} paused"
     return f", {len(paused)} paused" if paused else ""
+
+
+def _debuggers(slots: Sequence[SlotView]) -> str:
+    numbers = [str(slot.slot) for slot in slots if slot.debug_until]
+    return f", debugger open in worker {', '.join(numbers)}" if numbers else ""
 
 
 def _spares(slots: Sequence[SlotView]) -> str:

@@ -64,7 +64,9 @@ def assess(
     :param generation: of the configuration in force; 0: a reload is changing it.
     """
     failing = [slot for slot in slots if slot.probe_failing_since]
-    wedged = {slot.slot: wedged_since(slot, slots, wedged_after, judged_from) for slot in failing}
+    wedged = {
+        slot.slot: wedged_since(slot, slots, now, wedged_after, judged_from) for slot in failing
+    }
     late = tuple(suspicions(slots, now, tasks, wedged))
     found = remarks(
         slots, now, late, changing=changing, resting=resting, tasks=tasks, generation=generation
@@ -84,14 +86,19 @@ def assess(
 
 
 def choose_lead(slots: Sequence[SlotView], late: Container[int]) -> int:
-    """Return the lowest serving slot that is not late, or else the lowest draining one.
+    """Return the lowest serving slot that is not late, or else the lowest draining one. One with
+    a debugger comes last: a breakpoint stops its reports.
 
     A draining lead is needed in a stop, where reports go on until the end. Slots whose worker has
     left are skipped: in a stop the master does not clear them.
     """
     for state in (WorkerState.SERVING, WorkerState.STOPPING):
-        for slot in slots:
-            leads = slot.state is state and slot.step is not Step.SPARE
-            if leads and not slot.left and slot.slot not in late:
-                return slot.slot
+        fit = [
+            (bool(slot.debug_until), slot.slot)
+            for slot in slots
+            if slot.state is state and slot.step is not Step.SPARE
+            if not slot.left and slot.slot not in late
+        ]
+        if fit:
+            return min(fit)[1]
     return NO_LEAD

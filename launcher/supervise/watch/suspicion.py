@@ -23,22 +23,28 @@ class Suspicion(NamedTuple):
 
 
 def is_late(slot: SlotView, now: int) -> bool:
-    """Whether its deadline has passed. A deadline of 0 never passes."""
-    return 0 < slot.deadline < now
+    """Whether its deadline has passed. A deadline of 0 never passes. With a debugger, only the
+    deadline of a drain counts: the debugger is closed then."""
+    return 0 < slot.deadline < now and not is_held(slot, now)
+
+
+def is_held(slot: SlotView, now: int) -> bool:
+    """Whether a debugger may have stopped its threads."""
+    return now < slot.held_until and slot.state is not WorkerState.STOPPING
 
 
 def wedged_since(
-    slot: SlotView, siblings: Sequence[SlotView], patience: float, judged_from: float
+    slot: SlotView, siblings: Sequence[SlotView], now: int, patience: float, judged_from: float
 ) -> int:
     """Return when a worker with a running loop was found unreachable through the bus; 0: never.
 
     Its round trips must have failed for `patience` seconds in which all those of another worker
     succeeded. So no worker is blamed while the bus is down, or has just come back.
 
-    :param judged_from: monotonic nanoseconds; see `health.assess`.
+    :param now: and `judged_from`: monotonic nanoseconds; see `health.assess`.
     """
     proven = slot.state in {WorkerState.SERVING, WorkerState.SPARE}
-    if not (proven and slot.probe_failing_since):
+    if not (proven and slot.probe_failing_since) or is_held(slot, now):
         return 0
     if slot.waiting in {Wait.REFUSED, Wait.NODE_LOST}:  # so it would be with another worker
         return 0
