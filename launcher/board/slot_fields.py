@@ -76,7 +76,7 @@ OF_AN_EMPTY_SLOT = frozenset(
 # The master acts on these as soon as they change; else it looks when a deadline has passed.
 NEWS = frozenset(
     {"state", "left", "waiting", "probe_failing_since", "tasks_failing", "failing_tasks"}
-    | {"stuck_task", "generation", "outage_bytes", "paused"}
+    | {"stuck_task", "generation", "outage_bytes", "paused", "unpausable"}
 )
 PLACE = {field: place for place, field in enumerate(FIELDS)}
 WORDS = len(FIELDS)

@@ -18,6 +18,7 @@ from launcher.supervise.operations import debugging
 from launcher.supervise.operations.debugging import Debugging
 from launcher.supervise.policy import Policy
 from launcher.supervise.watch import health
+from launcher.supervise.watch.pacing import until_next_look
 from tests.unit.test_health import NOW, slot
 
 PID = 2**22 + 1  # no process has it
@@ -155,3 +156,10 @@ def test_what_cannot_be_opened_is_logged_and_noted(
     assert board.slot(0).get("debugger") == FAILED
     assert "the debugger cannot be opened" in caplog.text
     assert debugger.descriptors() == []
+
+
+def test_the_master_looks_again_when_the_hold_or_the_time_is_over() -> None:
+    held = slot(0, deadline=NOW - SECOND, held_until=NOW + 4 * SECOND)
+    assert until_next_look([held], NOW, well=True, ping_at=0) == pytest.approx(4.5)
+    open_ = slot(0, deadline=0, debug_until=NOW + 2 * SECOND)
+    assert until_next_look([open_], NOW, well=True, ping_at=0) == pytest.approx(2)

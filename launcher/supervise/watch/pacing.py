@@ -48,7 +48,9 @@ def _moments(slots: Sequence[SlotView], now: int) -> Iterator[int]:
     """
     for slot in slots:
         if slot.deadline:
-            yield slot.deadline + seconds(LENIENCY_SECONDS)
+            yield max(slot.deadline, slot.held_until) + seconds(LENIENCY_SECONDS)
+        if slot.debug_until:
+            yield slot.debug_until
         if slot.deadline_task:
             yield max(slot.deadline_since, now + seconds(ROUND_SECONDS))
 

@@ -70,9 +70,12 @@ def test_status_as_json_is_what_the_manual_promises(service: Launcher) -> None:
     promised = MANUAL.partition("\\fBstatus --json\\fR has ")[2].partition("Ages are")[0]
     assert promised
     names = set(re.findall(r"\\fB(\w+)\\fR", promised))
+    assert service.run_command("call", "echo", "value=1").status == 0
+    wait_until(lambda: status(service)["queues"], SOON, "a worker has looked at its queues")
     found = status(service)
     (worker, _) = found["workers"]
-    assert names == set(found) | set(worker) | set(worker["calls"])
+    nested = worker["calls"], found["queues"], found["waits"]["echo"]
+    assert names == set(found).union(worker, *nested)
     assert worker["memory"] > 1_000_000
     assert worker["cpu_seconds"] > 0
 
