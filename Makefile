@@ -47,7 +47,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb lint types man coverage mutants matrix pythons lowest lock tree index clean help packages $(SIDES)
+.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb image lint types man coverage mutants matrix pythons lowest lock tree index clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -100,6 +100,12 @@ dist: $(VENV)/.installed ## source distribution and wheel into dist/; the same e
 deb: dist ## a Debian package into dist/, for the Debian and the Python of this machine
 	@tests/setup/debian-packages $(PACKAGING)
 	@tests/setup/debian-package dist
+
+image: dist $(VENV)/.tested ## a container image into dist/, without a daemon, and its tests; as root
+	@tests/setup/debian-packages mmdebstrap debian-archive-keyring crun
+	@$(VENV)/bin/python -m tests.image "$$(ls -t dist/compute_launcher-*.tar.gz | head -n 1)" \
+	    dist/compute-launcher.oci.tar
+	@$(VENV)/bin/pytest tests/image $(ARGS)
 
 lint: $(VENV)/.tested ## ruff: mistakes and formatting
 	@$(VENV)/bin/ruff check --quiet
