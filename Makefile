@@ -33,10 +33,10 @@ report = $(if $(JUNIT),--junitxml=$(JUNIT)/$1.xml)
 # Tests start hundreds of processes: each would compile the sources again.
 export PYTHONDONTWRITEBYTECODE =
 
-PACKAGING = dpkg-dev debhelper python3-dev python3-venv
+PACKAGING = build-essential dpkg-dev debhelper python3-dev python3-venv
 DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
-    systemd-container python3-systemd openssl curl groff-base mmdebstrap debian-archive-keyring \
-    $(PACKAGING) lintian
+    systemd-sysv systemd-container python3-systemd openssl curl groff-base mmdebstrap \
+    debian-archive-keyring $(PACKAGING) lintian
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13 python3.14
 PROJECTS = nova barbican octavia
