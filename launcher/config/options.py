@@ -271,6 +271,7 @@ SUPERVISION_OPTS = [
         "workers_wait",
         default=1,
         min=0.005,
+        max=29,  # a wait of 30 s counts like any longer one
         mutable=True,
         help="Seconds. There are too few workers if more than 5 % of the calls of a minute had "
         "waited for longer. On RabbitMQ see launcher_call_wait_seconds in compute-launcher(7) for "

@@ -98,6 +98,7 @@ class ThreadLauncher(Launcher):
             super().launch_service(service, workers)
             return
         self._started.append(service)
+        service.backdoor_port = self.backdoor_port  # as oslo.service says
         start = partial(self._start, service)
         threading.Thread(target=start, name=NESTED, daemon=True).start()
 

@@ -15,6 +15,7 @@ class Question:
     """Made, and answered, in the connection's thread.
 
     :ivar answered: the queue is there, or may be declared.
+    :ivar asked_at: when it was asked last, monotonic seconds.
     :ivar closed: the broker has refused, and closed the channel.
     :ivar messages: how many wait in the queue; None: not known.
     """
@@ -33,7 +34,7 @@ class Question:
 
     def ask(self) -> None:
         """Ask once more."""
-        self.answered = False
+        self.answered, self.asked_at = False, time.monotonic()
         arguments = (0, self._queue, True, False, False, False, False, None)
         self.channel.send_method(spec.Queue.Declare, DECLARE, arguments)
 

@@ -6,10 +6,13 @@ closes that channel only. Nobody waits for the answers.
 Uses private names of the AMQP driver: see `consumer`.
 """
 
+import time
 from typing import Any
 
 from launcher.listening.depths import Depths
 from launcher.rabbit.question import Question
+
+SILENCE_SECONDS = 10.0  # of the broker, after which its last answer no longer counts
 
 
 class QueueDepths:
@@ -34,11 +37,16 @@ class QueueDepths:
                 question.ask()
 
     def read(self, held: int) -> Depths | None:
-        """What the broker has said last; None: nothing yet, or a queue is not there. Any thread.
+        """What the broker has said last; None: nothing, for a while, or a queue is not there. Any
+        thread.
 
         :param held: see `Depths`.
         """
-        found = [question.messages for question in self._questions]
+        asked = self._questions
+        latest = time.monotonic() - SILENCE_SECONDS
+        if any(not question.answered and question.asked_at < latest for question in asked):
+            return None
+        found = [question.messages for question in asked]
         if len(found) < len(self._queues) or None in found:
             return None
         topic, host = (number or 0 for number in found)

@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 
 REQUEST_CHARACTERS = 100  # of a request's ID, which the client chose
 SKEW_SECONDS = 1.0  # between two clocks: from there on it is worth a warning
+MOST_WAIT_SECONDS = 86400.0  # the time of sending is what a client or a broker says
 REMINDER_SECONDS = 10.0  # between two log lines of a drain
 
 
@@ -110,7 +111,8 @@ class Tracker:
             self._told_of_clocks = True
             text = "a call was sent %.3f s from now, by the clock of another host: no wait"
             LOG.log(logging.WARNING if waited <= -SKEW_SECONDS else logging.INFO, text, -waited)
-        self.counters.count_wait(method, max(0.0, waited))
+        if waited < MOST_WAIT_SECONDS:  # else no clock says such a thing
+            self.counters.count_wait(method, max(0.0, waited))
 
     def end(self, key: object, outcome: str | None = None) -> None:
         """The work is done. :param outcome: the word of the slot that counts it."""

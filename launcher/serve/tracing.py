@@ -127,10 +127,13 @@ def draining(slot: Slot) -> Iterator[None]:
         problem = reason(error)
         raise
     finally:
-        _make_span("drain", began, time.time_ns(), problem, {"launcher.slot": slot.number})
-        deadline = slot.get("deadline")
-        left = (deadline - time.monotonic_ns()) / 2e9 if deadline else FLUSH_SECONDS
-        flush(max(0.0, min(FLUSH_SECONDS, left)))
+        try:
+            _make_span("drain", began, time.time_ns(), problem, {"launcher.slot": slot.number})
+            deadline = slot.get("deadline")
+            left = (deadline - time.monotonic_ns()) / 2e9 if deadline else FLUSH_SECONDS
+            flush(max(0.0, min(FLUSH_SECONDS, left)))
+        except Exception as error:  # noqa: BLE001  # the drain itself has gone well
+            LOG.warning("spans are lost: %s", reason(error))
 
 
 def tell_operations(operations: EndedOperations) -> None:

@@ -173,7 +173,11 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         for inbox in self._inboxes:
             if inbox.mend(self._epoll):
                 LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
-        waiting = [inbox.count() for inbox in self._by_address if inbox.is_shared]
+        try:
+            waiting = [inbox.count() for inbox in self._by_address if inbox.is_shared]
+        except OSError as error:  # they can be counted again, and the listener is well
+            LOG.debug("waiting messages cannot be counted: %s", error)
+            waiting = []
         self.depths = Depths(*waiting) if len(waiting) == len(Depths._fields) - 1 else None
 
     def _look_again(self) -> None:

@@ -21,6 +21,8 @@ from launcher.serve.calls_in_hand import Reminder, TrackedEndpoint, Tracker, des
 from launcher.serve.rpc import awaited, expose, sent_at, skip_tracking
 from tests.support.waiting import wait_until
 
+DAY = 86400 * SECOND
+
 
 @pytest.fixture
 def slot() -> Slot:
@@ -110,6 +112,15 @@ def test_a_skipped_method_is_called_and_not_counted(slot: Slot, tracker: Tracker
     with pytest.raises(RuntimeError, match="cancel raised CancelledError"):
         endpoint.cancel({})
     assert slot.get("calls_failed") == 1
+
+
+@pytest.mark.parametrize(("days", "runs"), [(0.5, 1), (400_000, 0)])
+def test_a_wait_that_no_clock_can_mean_does_not_count(slot: Slot, days: float, runs: int) -> None:
+    """The time of sending comes with the message."""
+    counters = Counters(1)
+    Tracker(slot, counters.of(0)).count_wait("resize", time.monotonic_ns() - int(days * DAY))
+    found = counters.read().get(("wait", "resize"))
+    assert (found.runs if found else 0) == runs
 
 
 def test_how_long_calls_take_is_counted_and_how_many_fail(

@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
+from launcher.board.states import WorkerState
 from launcher.config import loader
 from launcher.errors import OptionError
 from launcher.supervise.operations.demand import Demand
@@ -175,3 +176,15 @@ def test_half_a_range_is_refused(tmp_path: Path, options: dict[str, int], words:
     file.write_text(f"[DEFAULT]\nhost = node-1\n[supervision]\n{lines}\n")
     with pytest.raises(OptionError, match=words):
         loader.load(cfg.ConfigOpts(), "compute-launcher", [f"--config-file={file}"])
+
+
+def test_a_spare_has_no_threads_yet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number counts when it has a slot."""
+    any_slot = world.board.look()[0]
+    seen = [
+        any_slot._replace(state=WorkerState.SERVING, call_threads=64),
+        any_slot._replace(state=WorkerState.SPARE, call_threads=0),
+    ]
+    monkeypatch.setattr(world.demand, "_seen", lambda: seen)
+
+    assert world.demand._minute(world.now).threads == 64

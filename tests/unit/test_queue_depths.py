@@ -12,7 +12,7 @@ from amqp import spec
 from launcher.board.slot_fields import SECOND
 from launcher.listening.depths import Depths
 from launcher.rabbit import amqp_message
-from launcher.rabbit.queue_depths import QueueDepths
+from launcher.rabbit.queue_depths import SILENCE_SECONDS, QueueDepths
 from launcher.unixbus.call_pipes import PACKETS
 from launcher.unixbus.spool import packets_in
 from tests.unit.test_own_queue import ABSENT, Channel, Line
@@ -60,6 +60,23 @@ def test_the_same_channels_ask_again_but_not_before_an_answer(broker: Broker) ->
     broker.depths.ask()
     assert len(broker.line.opened) == 2
     assert len(broker.asked()) == 4
+
+
+def test_an_old_answer_does_not_count_while_the_broker_is_silent(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its leader may be away, and the connection be well."""
+    broker.depths.ask()
+    for channel in broker.line.opened:
+        broker.answer(channel, 1)
+    broker.depths.ask()
+    assert broker.depths.read(0) == Depths(1, 1)
+    later = time.monotonic() + SILENCE_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert broker.depths.read(0) is None
+    for channel in broker.line.opened:
+        broker.answer(channel, 2)
+    assert broker.depths.read(0) == Depths(2, 2)
 
 
 def test_a_queue_that_is_gone_has_no_depth_and_is_asked_for_anew(broker: Broker) -> None:

@@ -121,3 +121,17 @@ def test_without_tracing_or_a_name_nothing_is_kept() -> None:
     OperationSpans(board, lambda: False).tell(Operation("reload", "reloading"))
     OperationSpans(board, lambda: True).tell(Operation("", "worker 1 is recycled"))
     assert board.ended_operations.take() == []
+
+
+@pytest.mark.parametrize("name", ["_make_span", "flush"])
+def test_a_drain_that_went_well_does_not_fail_for_its_span(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(tracing, name, fail)
+    board = Board(1)
+    with tracing.draining(board.slot(0)):
+        pass
+    assert "spans are lost: " in caplog.text

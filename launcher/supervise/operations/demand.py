@@ -7,6 +7,7 @@ from collections import deque
 from launcher.board.board import Board
 from launcher.board.counters import WAIT, Counters, Sample
 from launcher.board.slot_fields import SECOND, SlotView
+from launcher.board.states import WorkerState
 from launcher.errors import LauncherError
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
@@ -95,7 +96,10 @@ class Demand:
             begun=waits.runs,
             p95=waits.percentile(0.95) or 0.0,
             peak=self._peak,
-            threads=min(one.call_threads for one in seen),
+            # A spare says its number only when it has a slot.
+            threads=min(
+                (one.call_threads for one in seen if one.state is WorkerState.SERVING), default=0
+            ),
             queued=newest.queued_topic + newest.queued_host if fresh else 0,
         )
 

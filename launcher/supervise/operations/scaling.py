@@ -44,8 +44,8 @@ class Scaling:
             return
         number = _checked(workers)
         with self._roll.turn(f"scaling to {number}", "scale"):
-            self.held = True
             self._scale(number)
+            self.held = True
 
     def follow(self, workers: int, reason: str) -> bool:
         """Have one worker more or fewer, as the demand is; return whether that was done: another
@@ -94,8 +94,8 @@ class Scaling:
                 with self._lock:
                     wanted, self._wanted = self._wanted, None
                 if wanted is not None:  # None: an earlier thread has scaled for all signals
-                    self.held = True
                     self._scale(wanted)
+                    self.held = True
         except LauncherError as error:
             LOG.error("scaling failed: %s", error)
         except Exception:

@@ -114,6 +114,11 @@ class Notifier:
         """Start, reload or stop may take `seconds` more, from now."""
         self._offer(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
+    @property
+    def waits(self) -> bool:
+        """Whether a message is to be sent again."""
+        return bool(self._unsent)
+
     def flush(self) -> None:
         """Send again what a full receiver queue refused; called in each round of the monitor."""
         with self._lock:

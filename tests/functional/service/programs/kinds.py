@@ -20,6 +20,11 @@ class Second(oslo_program.Service):
 
     topic = "second"
 
+    def start(self) -> None:
+        """Say what oslo.service has set."""
+        assert self.backdoor_port is None
+        super().start()
+
 
 class SecondOfCotyledon(cotyledon_program.Service):
     """Likewise."""
