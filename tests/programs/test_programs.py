@@ -142,17 +142,16 @@ def test_a_worker_that_is_killed_is_replaced(
     service = start(program, f"--workers={program.workers}")
     service.wait_ready(START_SECONDS)
     victim = workers(service)[-1]["pid"]
+
+    def replaced() -> bool:
+        found = workers(service)  # of one moment
+        states = [worker["state"] for worker in found]
+        return states == ["serving"] * program.workers and found[-1]["pid"] != victim
+
     with calls() as callers:
         wait_for_calls(service)
         os.kill(victim, signal.SIGKILL)
-        wait_until(
-            lambda: (
-                [worker["state"] for worker in workers(service)] == ["serving"] * program.workers
-                and workers(service)[-1]["pid"] != victim
-            ),
-            START_SECONDS,
-            "it is replaced",
-        )
+        wait_until(replaced, START_SECONDS, "it is replaced")
         wait_for_calls(service)
         tally = callers.end()
     results.note(program, "kill -9", told(tally))
