@@ -183,8 +183,16 @@ class Recording:
         self.thread_launcher = type("ThreadLauncher", (ThreadLauncher,), {"recording": self})
         self.manager = type("ServiceManager", (ServiceManager,), {"recording": self})
 
-    def launch(self, conf: Any, service: Any, workers: int | None = 1, **options: Any) -> Any:
+    def launch(
+        self,
+        conf: Any,
+        service: Any,
+        workers: int | None = 1,
+        restart_method: str = "reload",
+        no_fork: bool = False,  # oslo.service has them in this order
+        **options: Any,
+    ) -> Any:
         """In place of oslo_service.service.launch."""
-        launcher = self.launcher(conf, **options)
+        launcher = self.launcher(conf, no_fork=no_fork)
         launcher.launch_service(service, workers=workers)
         return launcher
