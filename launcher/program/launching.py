@@ -1,8 +1,12 @@
 """Starts the services of a program in a thread: a start may block for ever while the broker is
-away, and nothing can interrupt it."""
+away, and nothing can interrupt it.
+
+A service may wait in its start function for the end of one of its looping calls, for as long as it
+serves. It has started then.
+"""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from launcher.board.slot import Slot
 from launcher.board.states import Wait
@@ -17,13 +21,16 @@ class Launching:
 
     :ivar done: set when all services have started.
     :ivar thread: the identifier of the thread that starts them.
+    :ivar on_crash: called when a service raises that has waited in its start function.
     """
 
     def __init__(self, hosted: Sequence[Hosted], connecting: Connecting) -> None:
         self.done = threading.Event()
         self.thread: int | None = None
+        self.on_crash: Callable[[BaseException], object]
         self._ended = threading.Event()
         self._hosted = hosted
+        self._rest: Iterator[Hosted] = iter(())
         self._connecting = connecting
         self._raised: list[BaseException] = []
 
@@ -37,9 +44,8 @@ class Launching:
         :raises LauncherError: the time is over, and the bus is the reason.
         :raises BaseException: what a service raised.
         """
-        thread = threading.Thread(target=self._run, name="launch", daemon=True)
-        thread.start()
-        self.thread = thread.ident
+        self._rest = iter(self._hosted)
+        self._begin()
         for _ in range(int(timeout / LOOK_SECONDS)):
             if self._ended.wait(LOOK_SECONDS):
                 break
@@ -54,11 +60,27 @@ class Launching:
             raise self._raised[0]
         self.done.set()
 
+    def go_on(self) -> None:
+        """Start the other services in another thread. Called in any thread; nothing happens if it
+        is not the one that starts them."""
+        if self.thread == threading.get_ident():
+            self._begin()
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name="launch", daemon=True)
+        self.thread = None
+        thread.start()
+
     def _run(self) -> None:
+        ours = self.thread = threading.get_ident()
         try:
-            for hosted in self._hosted:
+            for hosted in self._rest:
                 hosted.start()
+                if self.thread != ours:  # it waited in its start function
+                    return
         except BaseException as error:  # noqa: BLE001  # raised again by `run`
+            if self.thread != ours:
+                self.on_crash(error)
+                return
             self._raised.append(error)
-        finally:
-            self._ended.set()
+        self._ended.set()

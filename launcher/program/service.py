@@ -96,6 +96,7 @@ class ProgramService:
         self._launches: list[Launch] = []
         self._hosted: list[Hosted] = []
         self._launching = Launching(self._hosted, self._connecting)
+        self._timers.await_end = self._launching.go_on
         self._serving = Serving(
             slot, timers, servers, self._tracker, self._stop, limits=times.serving
         )
@@ -166,7 +167,7 @@ class ProgramService:
 
     def _host(self) -> None:
         number, on_crash = self._slot.number, partial(end_process, self._slot)
-        self._imported.recording.on_crash = on_crash
+        self._imported.recording.on_crash = self._launching.on_crash = on_crash
         self._hosted += [host(launch, number, on_crash) for launch in self._launches]
         for hosted in self._hosted:
             self._board.service_names.number(hosted.name)

@@ -10,7 +10,7 @@ from launcher.program.library_names import Name
 
 LOOPING_CALLS = "oslo_service.backend._threading.loopingcall"
 THREAD_GROUPS = "oslo_service.backend._threading.threadgroup"
-LOOPS = ("_start", "_run_loop")
+LOOPS = ("_start", "_run_loop", "wait")
 MAKERS = ("_create_fixed_timer", "_create_dynamic_timer")
 
 NAMES = (
@@ -29,6 +29,10 @@ class TimerObserver(Protocol):
 
     def launches(self) -> bool:
         """Whether this thread launches the services of the program."""
+
+    def await_end(self) -> None:
+        """This thread begins to wait for the end of a looping call that was begun while the
+        services were launched."""
 
     def add(self, name: str, first_in: float) -> Any:
         """A looping call begins, and runs in `first_in` seconds. Returns its timer."""
@@ -58,13 +62,13 @@ def _observe_looping_calls(observer: TimerObserver) -> None:
     loops: Any = importlib.import_module(LOOPING_CALLS).LoopingCallBase
     done = importlib.import_module(LOOPING_CALLS).LoopingCallDone
     groups: Any = importlib.import_module(THREAD_GROUPS).ThreadGroup
-    start, run_loop = (getattr(loops, name) for name in LOOPS)
+    start, run_loop = loops._start, loops._run_loop
 
     def start_observed(
         self: Any, idle_for: Any, initial_delay: Any = None, stop_on_exception: bool = True
     ) -> Any:
         if getattr(self, "_in_a_group", False) or observer.launches():
-            self._observed = True
+            self._observed = self._launched = True
         return start(self, idle_for, initial_delay, stop_on_exception)
 
     def run_loop_observed(
@@ -90,8 +94,21 @@ def _observe_looping_calls(observer: TimerObserver) -> None:
         return idle
 
     loops._start, loops._run_loop = start_observed, run_loop_observed
+    loops.wait = _waiting(loops.wait, observer)
     for name in MAKERS:
         setattr(groups, name, _marking(getattr(groups, name)))
+
+
+def _waiting(wait: Callable[..., Any], observer: TimerObserver) -> Callable[..., Any]:
+    """Have the observer know who waits for a looping call."""
+
+    @wraps(wait)
+    def wait_observed(self: Any) -> Any:
+        if getattr(self, "_launched", False):
+            observer.await_end()
+        return wait(self)
+
+    return wait_observed
 
 
 def _marking(make: Callable[..., Any]) -> Callable[..., Any]:

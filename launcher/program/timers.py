@@ -69,9 +69,12 @@ class Timers:
     """Made in the master; `begin` is called in each worker. Any thread.
 
     Implements `timer_seam.TimerObserver`.
+
+    :ivar await_end: called in a thread that waits for the end of a timer.
     """
 
     def __init__(self) -> None:
+        self.await_end: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._timers: list[Timer] = []
         self._named: dict[tuple[int, str], Timer] = {}

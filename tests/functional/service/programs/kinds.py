@@ -9,7 +9,7 @@ from typing import Any
 import cotyledon
 import oslo_messaging
 from cotyledon import oslo_config_glue
-from oslo_service import service
+from oslo_service import loopingcall, service
 
 from tests.functional.service.programs import common, cotyledon_program, oslo_program
 from tests.functional.service.programs.common import CONF
@@ -58,6 +58,26 @@ class Outer(oslo_program.Service):
         super().wait()
 
 
+class Waiting(oslo_program.Service):
+    """Waits in its start function as long as it serves."""
+
+    def start(self) -> None:
+        """Wait for a looping call that never ends."""
+        super().start()
+        call = loopingcall.FixedIntervalLoopingCall(threading.active_count)
+        call.start(interval=0.1)
+        call.wait()
+
+
+def waiting_in_start() -> None:
+    """Such a service, and another one."""
+    common.configure(sys.argv)
+    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
+    launcher.launch_service(Waiting(), workers=CONF.workers)
+    launcher.launch_service(Second(), workers=1)
+    launcher.wait()
+
+
 def nested() -> None:
     """A service within a service."""
     common.configure(sys.argv)
@@ -93,13 +113,13 @@ def base_launcher() -> None:
 def at_once() -> None:
     """In one line."""
     common.configure(sys.argv)
-    service.launch(CONF, oslo_program.Service(), CONF.workers, restart_method="mutate").wait()
+    service.launch(CONF, oslo_program.Service(), CONF.workers, "mutate").wait()
 
 
 def without_a_fork() -> None:
     """`launch` waits for the service."""
     common.configure(sys.argv)
-    service.launch(CONF, oslo_program.Service(), no_fork=True)
+    service.launch(CONF, oslo_program.Service(), 1, "mutate", True)
 
 
 def two_of_cotyledon() -> None:
