@@ -306,6 +306,14 @@ class ReloadFailed(LauncherError):
     """reload failed, {reason}"""
 
 
+class CanaryFailed(LauncherError):
+    """the canary has failed: {verdict}"""
+
+
+class CanaryRuns(LauncherError):
+    """{activity}; ask again then"""
+
+
 class NotReloaded(WorkerGaveUp):
     """the old configuration stays in force: {reason}"""
 

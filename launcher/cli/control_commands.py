@@ -22,6 +22,7 @@ from launcher.errors import (
     NotRunning,
     ReloadFailed,
     ServiceStopping,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -39,15 +40,19 @@ SYSTEMD_SECONDS = 2.0  # within which systemd's SIGTERM follows the one to the m
 def reload(client: ControlClient, args: "argparse.Namespace") -> int:
     """Reload the configuration. Return when that is done.
 
+    :raises UsageError: `--slots` without `--canary`.
     :raises ReloadFailed: the old configuration stays in force, or some workers keep it.
     """
+    if args.slots and not args.canary:
+        raise UsageError(problem="--slots is for --canary SECONDS")
     by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())  # systemd.exec(5)
     if by_systemd:
         import signal  # noqa: PLC0415  # for this alone
 
         signal.signal(signal.SIGTERM, _end_with_the_unit)
     try:
-        status, answer = client.post("/reload")
+        wish = {"canary": args.canary, "slots": args.slots} if args.canary else None
+        status, answer = client.post("/reload", wish)
         if status != 200:
             raise ReloadFailed(reason=error_text(status, answer))
     except (NotRunning, NotAnswering, ReloadFailed) as error:
@@ -55,6 +60,8 @@ def reload(client: ControlClient, args: "argparse.Namespace") -> int:
         if by_systemd and (not answered or str(ServiceStopping()) in str(error)):
             time.sleep(SYSTEMD_SECONDS)  # the unit is stopped: wait for our own SIGTERM
         raise
+    if answer.get("verdict"):
+        print_line(f"the canary has held: {answer['verdict']}")
     print_line("reloaded")
     return 0
 

@@ -51,6 +51,19 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     reload.add_argument(
         "--wait", action="store_true", help="the default: return when it is done, with the verdict"
     )
+    reload.add_argument(
+        "--canary",
+        type=argument_types.seconds,
+        metavar="SECONDS",
+        help="first have some workers with the new configuration, and watch them for so long "
+        "beside the others; they go back if they do worse ([canary]); default: no watch",
+    )
+    reload.add_argument(
+        "--slots",
+        type=argument_types.count,
+        metavar="K",
+        help="with --canary: how many workers; default: 1",
+    )
     scale = command("scale", "change the number of workers until the next stop")
     scale.add_argument(
         "number",

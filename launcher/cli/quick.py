@@ -83,7 +83,7 @@ def _arguments(words: list[str]) -> Any:
         case ["status", "--json"]:
             return SimpleNamespace(json=True, watch=False, report=None)
         case ["reload"] | ["reload", "--wait"]:
-            return SimpleNamespace()
+            return SimpleNamespace(canary=None, slots=None)
         case ["scale", number] if number.isdecimal() and int(number):
             return SimpleNamespace(number=int(number))
         case ["restart-worker", number] if number.isdecimal():

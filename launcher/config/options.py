@@ -359,6 +359,52 @@ RECYCLE_OPTS = [
     ),
 ]
 
+CANARY_OPTS = [
+    cfg.IntOpt(
+        "min_calls",
+        default=20,
+        min=0,
+        mutable=True,
+        help="How many calls the canaries of `reload --canary` have to answer while they are "
+        "watched, or else there are too few to judge. All options of this section are those in "
+        "force before the reload.",
+    ),
+    cfg.StrOpt(
+        "few_calls",
+        default="go-back",
+        choices=["go-back", "go-on"],
+        mutable=True,
+        help="What is done when there were too few calls to judge: the canaries get the old "
+        "configuration again, or the other workers get the new one.",
+    ),
+    cfg.FloatOpt(
+        "failure_rate",
+        default=0.01,
+        min=0,
+        max=1,
+        mutable=True,
+        help="By how much the part of the canaries' calls that raise an error may be higher than "
+        "that of the other workers: 0.01 is one call in a hundred.",
+    ),
+    cfg.FloatOpt(
+        "latency_factor",
+        default=1.5,
+        min=1,
+        mutable=True,
+        help="How many times longer 95 % of the canaries' calls may take than those of the other "
+        "workers. Times below 5 ms count as 5 ms. Not compared if the others had fewer than "
+        "min_calls.",
+    ),
+    cfg.IntOpt(
+        "failing_tasks",
+        default=0,
+        min=0,
+        mutable=True,
+        help="How many periodic tasks may fail in canaries that fail in no other worker. A canary "
+        "that is late or dies fails in any case.",
+    ),
+]
+
 PERIODIC_OPTS = [
     cfg.DictOpt(
         "spacing",
@@ -414,6 +460,7 @@ GROUPS: dict[str | None, Sequence[cfg.Opt]] = {
     "health": HEALTH_OPTS,
     "supervision": SUPERVISION_OPTS,
     "recycle": RECYCLE_OPTS,
+    "canary": CANARY_OPTS,
     "periodic_tasks": PERIODIC_OPTS,
     "rpc": RPC_OPTS,
     "metrics": METRICS_OPTS,

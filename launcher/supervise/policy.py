@@ -44,6 +44,22 @@ class RecycleLimits(NamedTuple):
         return bool(self.max_age or self.max_calls or self.max_memory)
 
 
+class CanaryLimits(NamedTuple):
+    """What canaries may do, beside the other workers.
+
+    :ivar min_calls: fewer calls are too few to judge. :ivar few_calls: what is done then.
+    :ivar failure_rate: 0 … 1, by which the part of calls that fail may be higher.
+    :ivar latency_factor: how many times longer calls may take.
+    :ivar failing_tasks: how many tasks may fail that fail in no other worker.
+    """
+
+    min_calls: int = 20
+    few_calls: str = "go-back"
+    failure_rate: float = 0.01
+    latency_factor: float = 1.5
+    failing_tasks: int = 0
+
+
 class Range(NamedTuple):
     """How many workers there may be. `most` 0: the number is left alone.
 
@@ -86,6 +102,7 @@ class Policy(NamedTuple):
     budget: Budget = Budget(limit=5, window=120.0, stable_after=30.0)
     recycle: RecycleLimits = RecycleLimits()
     workers_range: Range = Range()
+    canary: CanaryLimits = CanaryLimits()
 
     @property
     def proof_limit(self) -> float:
@@ -125,6 +142,13 @@ class Policy(NamedTuple):
                 most=supervision.workers_max,
                 wait=supervision.workers_wait,
                 calm=supervision.workers_calm,
+            ),
+            canary=CanaryLimits(
+                min_calls=conf.canary.min_calls,
+                few_calls=conf.canary.few_calls,
+                failure_rate=conf.canary.failure_rate,
+                latency_factor=conf.canary.latency_factor,
+                failing_tasks=conf.canary.failing_tasks,
             ),
         )
 

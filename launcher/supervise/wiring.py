@@ -18,6 +18,7 @@ from launcher.serve.tracing import configured
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.canary import Canary
 from launcher.supervise.operations.debugging import Debugging
 from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.giving_up import GivingUp
@@ -132,6 +133,7 @@ class Parts:
             on_end=OperationSpans(board, partial(configured, conf)).tell,
         )
         record = self.history.record
+        canary = Canary(board, counters, self.monitor, lives, policy, record=record)
         self.spares = Spares(board, lives, self.forking, roll, policy)
         self.reload = Reload(
             *(notifier, self.monitor, board, roll, self.spares),
@@ -171,6 +173,7 @@ class Parts:
             pausing=self._pausing,
             scaling=self.scaling,
             demand=demand,
+            canary=canary,
         )
         self.meditation = Meditation(board, binary, conf.runtime_path, status.describe)
         self.routes = Routes(
@@ -183,6 +186,7 @@ class Parts:
             status=status,
             recycling=recycling,
             reload=self.reload,
+            canary=canary,
             scaling=self.scaling,
             pausing=self._pausing,
             debugging=debugging,

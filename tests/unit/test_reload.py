@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ class World:
             raise self.error
         return self.needed
 
-    def replace_all(self) -> None:
+    def replace_all(self, trial: Any = None) -> None:
         self.log.append("roll")
         self.board.note_scouted(self.in_program)
 

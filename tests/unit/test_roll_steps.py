@@ -13,7 +13,13 @@ import pytest
 
 from launcher.board.board import Board
 from launcher.board.states import Wanted
-from launcher.errors import ReplacementFailed, ServiceStopping, WrongNumber
+from launcher.errors import (
+    CanaryFailed,
+    CanaryRuns,
+    ReplacementFailed,
+    ServiceStopping,
+    WrongNumber,
+)
 from launcher.supervise.operations import roll
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.policy import Policy
@@ -27,6 +33,7 @@ SOON = 10.0
 # No kernel gives such pids: a thread that outlives its test, as one that fails, signals nobody.
 ABSENT = 2**30
 LEFT = Death(0.0, 0, 1.0)
+KILLED = Death(0.0, -9, 1.0)
 BROKEN = Death(0.0, 1, 0.0, reason="no luck", place="init_host")
 
 
@@ -105,7 +112,7 @@ class Master:
         if self.tries_again and self.board.wants(number):
             self.fork(number)
 
-    def do(self, operation: Callable[..., None], *arguments: int) -> None:
+    def do(self, operation: Callable[..., None], *arguments: Any) -> None:
         with self.roll.turn("testing"):
             operation(*arguments)
 
@@ -397,3 +404,69 @@ def test_whoever_is_left_in_a_stop_keeps_the_slot(master: Master) -> None:
         master.do(master.roll.replace_all)
 
     assert in_use(master.board) == 3
+
+
+class Trial:
+    """Two canaries: the surge, which is slot 2, and slot 1."""
+
+    slots = 2
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self._meanwhile = meanwhile
+        self.watched: list[int] = []
+
+    def check(self, workers: int) -> None:
+        assert workers == 2
+
+    def watch(self, canaries: list[int]) -> None:
+        self.watched = canaries
+        self._meanwhile()
+
+    def fail(self, reason: str) -> None:
+        raise CanaryFailed(verdict=reason)
+
+
+def test_canaries_are_watched_before_the_others_follow(master: Master) -> None:
+    trial = Trial(lambda: master.forks.append("watched"))
+    master.do(master.roll.replace_all, trial)
+    assert trial.watched == [1, 2]
+    assert master.forks == ["2 new", "1 new", "watched", "0 new"]
+    assert master.left == [1, 0, 2]
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
+def test_canaries_go_back_beside_a_surge_with_the_old_configuration(master: Master) -> None:
+    """Also if they died: the new surge is not taken for the one that did, whose slot it has."""
+
+    def die() -> None:
+        for number in (1, 2):
+            master.bury(number, KILLED)
+        raise CanaryFailed(verdict="worker 1 died")
+
+    with pytest.raises(CanaryFailed, match="worker 1 died"):
+        master.do(master.roll.replace_all, Trial(die))
+    assert master.forks == ["2 new", "1 new", "1 new", "2 new", "2 old", "1 old"]
+    assert master.left == [1, 2, 1, 2]
+    assert {slot.get("wanted") for slot in master.board.slots()} == {Wanted.WORKER}
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
+def test_a_canary_that_does_not_become_ready_has_failed(master: Master) -> None:
+    master.spoilt = {1}
+    trial = Trial()
+    with pytest.raises(CanaryFailed, match="worker 1 does not become ready"):
+        master.do(master.roll.replace_all, trial)
+    assert not trial.watched
+    assert master.forks == ["2 new", "1 new", "1 old"]
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
+def test_no_other_operation_waits_for_the_end_of_a_watch(master: Master) -> None:
+    def ask() -> None:
+        master.monitor.activity = "canary: worker 2 watched for 9 s more"
+        with pytest.raises(CanaryRuns, match="worker 2 watched for 9 s more; ask again then"):
+            master.do(master.roll.scale, 3)
+
+    master.do(master.roll.replace_all, Trial(ask))
+    master.do(master.roll.scale, 3)
+    assert master.board.serving() == 3

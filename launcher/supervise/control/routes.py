@@ -13,6 +13,7 @@ from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
 from launcher.supervise.control.status import Status
+from launcher.supervise.operations.canary import Canary
 from launcher.supervise.operations.debugging import Debugging
 from launcher.supervise.operations.pausing import Pausing
 from launcher.supervise.operations.recycling import Recycling
@@ -47,6 +48,7 @@ class Routes:
         heap: SharedHeap,
         status: Status,
         reload: Reload,
+        canary: Canary,
         scaling: Scaling,
         recycling: Recycling,
         pausing: Pausing,
@@ -67,6 +69,7 @@ class Routes:
         self._heap = heap
         self._status = status
         self._reload = reload
+        self._canary = canary
         self._scaling = scaling
         self._recycling = recycling
         self._pausing = pausing
@@ -177,9 +180,12 @@ class Routes:
         return Answer.of({"report": self._meditation.of_worker(int(slot))})
 
     def _have_reloaded(self, body: dict[str, Any]) -> Answer:
-        if error := self._reload.request().result():
+        wanted = body.get("canary")
+        trial = None if wanted is None else self._canary.trial(wanted, body.get("slots"))
+        if error := self._reload.request(trial).result():
             raise error
-        return Answer.of({"result": "reloaded"})
+        verdict = trial.verdict.text if trial and trial.verdict else None
+        return Answer.of({"result": "reloaded", "verdict": verdict})
 
     def _have_scaled(self, body: dict[str, Any]) -> Answer:
         self._scaling.scale(body.get("workers"))

@@ -13,6 +13,7 @@ from launcher.board.counters import CALL, EDGES, TASK, WAIT, Counters, Sample
 from launcher.board.slot_fields import SlotView
 from launcher.board.states import WorkerState
 from launcher.serve.application import Application
+from launcher.supervise.operations.canary import Canary
 from launcher.supervise.operations.debugging import seconds_left
 from launcher.supervise.operations.demand import Demand
 from launcher.supervise.operations.in_force import Configuration
@@ -47,7 +48,9 @@ class Status:
         pausing: Pausing,
         scaling: Scaling,
         demand: Demand,
+        canary: Canary,
     ) -> None:
+        self._canary = canary
         self._scaling = scaling
         self._demand = demand
         self._pausing = pausing
@@ -76,6 +79,7 @@ class Status:
             "paused": self._pausing.describe(),
             "configuration": self._configuration.generation,
             "immortal_objects": self._heap.immortal,
+            "canary": self._canary.last,
             "scaling": self._describe_scaling(),
             "queues": _queues(self._board.look()),
             "waits": _waits(self._counters.read()),

@@ -11,6 +11,7 @@ from contextlib import suppress
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
 from launcher.errors import (
+    CanaryRuns,
     LauncherError,
     NotReloaded,
     NotScaled,
@@ -18,6 +19,7 @@ from launcher.errors import (
     ReplacementFailed,
     ServiceStopping,
 )
+from launcher.supervise.operations.canary import Trial
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.operations.spares import Spares
@@ -59,18 +61,23 @@ class Reload:
         self._lock = threading.Lock()
         self._next: Future[LauncherError | None] | None = None
 
-    def request(self) -> "Future[LauncherError | None]":
-        """Request a reload. Any thread. The future's result is the error, or None."""
+    def request(self, trial: Trial | None = None) -> "Future[LauncherError | None]":
+        """Request a reload. Any thread. The future's result is the error, or None.
+
+        :param trial: of canaries; then no other request shares this reload.
+        """
         with self._lock:
-            if self._next is None:
+            if self._next is None or trial is not None:
                 future: Future[LauncherError | None] = Future()
-                run = threading.Thread(target=self._run, args=(future,), daemon=True)
+                run = threading.Thread(target=self._run, args=(future, trial), daemon=True)
                 run.name = "reload"
                 try:
                     run.start()
                 except RuntimeError as error:
                     LOG.error("no reload: %s", error)
                     future.set_result(LauncherError(reason=error))
+                    return future
+                if trial is not None:
                     return future
                 self._next = future
             return self._next
@@ -79,16 +86,19 @@ class Reload:
         """Called in the signal thread, which must not wait. The log and STATUS show the result."""
         self.request()
 
-    def _run(self, future: "Future[LauncherError | None]") -> None:
+    def _run(self, future: "Future[LauncherError | None]", trial: Trial | None) -> None:
         error: LauncherError | None = None
         try:
             with self._roll.turn("reloading", "reload") as operation:
                 with self._lock:  # later requests share the next reload
-                    self._next = None
-                error = self._reload()
+                    self._next = self._next if trial else None
+                error = self._reload(trial)
                 operation.problem = str(error or "")
         except ServiceStopping as stopping:
             error = stopping
+        except CanaryRuns as refusal:
+            LOG.warning("no reload now: %s", refusal)
+            error = refusal
         except Exception as bug:
             LOG.exception("reload failed")
             error = LauncherError(reason=repr(bug))
@@ -98,20 +108,21 @@ class Reload:
                     self._next = None
             future.set_result(error)
 
-    def _reload(self) -> LauncherError | None:
+    def _reload(self, trial: Trial | None) -> LauncherError | None:
         """Reload; return the error, or None.
 
         systemd has no message for a failed reload (systemd.service(5), Type=notify-reload). It
         gets READY=1 either way, and STATUS says what happened.
         """
-        LOG.info("reloading the configuration")
-        self._record("reload", "reloading the configuration")
+        what = f"reloading the configuration{f', with {trial}' if trial else ''}"
+        LOG.info("%s", what)
+        self._record("reload", what)
         self._notifier.reloading()
         error: LauncherError | None = None
         remark = ""
         try:
             self._applied_workers = self._applied_workers or self._wanted()
-            self._apply()
+            self._apply(trial)
             self._scale_as_configured()
             LOG.info("configuration reloaded")
         except ServiceStopping:  # systemd got STOPPING=1, and expects no READY=1
@@ -146,10 +157,10 @@ class Reload:
         usual = {0, self._configuration.generation}
         return [slot.slot for slot in self._board.look() if slot.generation not in usual]
 
-    def _apply(self) -> None:
-        if self._configuration.check() or self._configured_otherwise():
+    def _apply(self, trial: Trial | None) -> None:
+        if self._configuration.check() or trial or self._configured_otherwise():
             self._spares.dismiss()
-            self._roll.replace_all()
+            self._roll.replace_all(trial)
             self._configuration.take()
         else:
             self._configuration.mutate()

@@ -20,7 +20,14 @@ from functools import partial
 
 from launcher.board.board import Board
 from launcher.board.states import Wait, Wanted, WorkerState
-from launcher.errors import ReplacementFailed, ServiceStopping, WrongNumber
+from launcher.errors import (
+    CanaryFailed,
+    CanaryRuns,
+    ReplacementFailed,
+    ServiceStopping,
+    WrongNumber,
+)
+from launcher.supervise.operations.canary import Trial
 from launcher.supervise.operations.operation_spans import Operation
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.forking import ForkingManager
@@ -60,13 +67,17 @@ class Roll:
         self._lives = lives
         self._policy = policy
         self._turn = threading.Lock()
+        self._watching = False  # canaries
 
     @contextmanager
     def turn(self, activity: str, name: str = "") -> Iterator[Operation]:
         """Run an operation alone, once the service is ready. STATUS shows `activity`.
 
         :param name: of its span; "": it has none.
+        :raises CanaryRuns: canaries are being watched, which takes its time.
         """
+        if self._watching:
+            raise CanaryRuns(activity=self._monitor.activity)
         with self._turn:
             self._await(lambda: self._monitor.was_ready and not self._board.stopping)
             operation = Operation(name, activity)
@@ -99,21 +110,50 @@ class Roll:
         """Whether all workers serve, and nothing is wrong with them."""
         return self._monitor.observation.is_whole
 
-    def replace_all(self) -> None:
+    def replace_all(self, trial: Trial | None = None) -> None:
         """Add the surge, replace each worker, drop the surge: all get the new configuration.
 
         Without a surge, each worker leaves before its successor starts.
 
+        :param trial: watches the surge and the slots that are replaced first, before the rest is.
+        :raises CanaryFailed: they do not do well. They have the old configuration again.
         :raises ReplacementFailed: a worker does not become ready. Its slot gets a worker with the
             old configuration; the slots before it keep the new one.
         """
-        workers = self._board.workers
-        with self._surge(Wanted.CANDIDATE) as surge:
-            for slot in range(workers):
-                self._monitor.activity = f"reloading: {slot}/{workers} workers replaced"
-                self._mark_changing(slot, *([] if surge is None else [surge]))
-                self._await_all(workers, surge)
-                self._renew(slot, of=workers)
+        workers, canaries = self._board.workers, list[int]()
+        try:
+            with self._surge(Wanted.CANDIDATE) as surge:
+                if trial is not None:
+                    self._try_out(trial, canaries, surge)
+                rest = (slot for slot in range(workers) if slot not in canaries)
+                for done, slot in enumerate(rest, len(canaries)):
+                    self._monitor.activity = f"reloading: {done}/{workers} workers replaced"
+                    self._renew(slot, surge, of=workers)
+        except CanaryFailed:
+            for done, slot in enumerate(canaries):
+                self._monitor.activity = f"going back: {done}/{len(canaries)} workers replaced"
+                self.recycle(slot)
+            raise
+
+    def _try_out(self, trial: Trial, canaries: list[int], surge: int | None) -> None:
+        """Have the surge and the last slots watched: the lead, which is the first, is none.
+
+        :param canaries: gets these slots, without the surge, as they are replaced.
+        """
+        workers, added = self._board.workers, [] if surge is None else [surge]
+        trial.check(workers)
+        for slot in range(workers - trial.slots + len(added), workers):
+            try:
+                self._renew(slot, surge, of=workers)
+            except ReplacementFailed as error:
+                trial.fail(str(error))
+            canaries.append(slot)
+        self._mark_changing(*canaries, *added)
+        self._watching = True
+        try:
+            trial.watch([*canaries, *added])
+        finally:
+            self._watching = False
 
     def recycle(self, slot: int) -> None:
         """As `replace`, while a surge serves, and with the configuration in force.
@@ -141,6 +181,7 @@ class Roll:
 
     def _add(self, surge: int, wanted: Wanted) -> None:
         self._mark_changing(surge)
+        self._lives.forget_ends([surge])  # of a surge before, in the same operation
         self._board.want_surge(self._policy().start_timeout, wanted)
         self._forking.adjust()
         self._await_serving(surge, "the worker in addition")
@@ -163,17 +204,24 @@ class Roll:
             reason = self._lives.cause_of_end(surge) or "it has gone"
             raise ReplacementFailed(worker="the worker in addition", reason=reason)
 
-    def _renew(self, slot: int, of: int) -> None:
+    def _renew(self, slot: int, surge: int | None, of: int) -> None:
         """Replace a worker: with the new configuration or, if that fails, with the old one."""
+        self._mark_changing(slot, *([] if surge is None else [surge]))
+        self._await_all(of, surge)
         self._retire(Wanted.RENEWAL, slot)
         try:
             self._await_serving(slot, f"worker {slot}")
         except ReplacementFailed as error:
             self._lives.forget_ends([slot])
             self._await_serving(slot, f"worker {slot}")  # forked again, with the old one
-            if slot:
-                LOG.warning("%d of %d workers have the new configuration already", slot, of)
+            if renewed := self._renewed(of):
+                LOG.warning("%d of %d workers have the new configuration already", renewed, of)
             raise error
+
+    def _renewed(self, workers: int) -> int:
+        """How many of the slots have a candidate that has proven itself."""
+        wanted = (self._board.slot(number).get("wanted") for number in range(workers))
+        return sum(one == Wanted.CANDIDATE for one in wanted)
 
     def replace(self, slot: int) -> None:
         """Have the worker drain, and a successor serve in its slot.

@@ -171,6 +171,30 @@ class Picky(Working):
         return int(self.context.conf.service_down_time)
 
 
+class Experimental(Working):
+    """Has a fault that is known by the configured service_down_time."""
+
+    SLOW, FAILING, DEADLY, UNPERIODIC = range(101, 105)
+
+    @expose
+    @idempotent
+    def work(
+        self, context: Any, key: str, seconds: float = 0.02, slow_slot: int | None = None
+    ) -> str:
+        """The key again, after a while."""
+        fault = self.context.conf.service_down_time
+        if fault == self.FAILING:
+            raise LookupError(key)
+        if fault == self.DEADLY and Path(self.context.state_path, "die").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._work(key, seconds * (20 if fault == self.SLOW else 1))
+
+    @periodic_task(spacing=0.2)
+    def look(self, context: Any) -> None:
+        if self.context.conf.service_down_time == self.UNPERIODIC:
+            raise LookupError("there is nothing to look at")
+
+
 class Held(Traced):
     """Worker 1 hangs in post_start_hook until there is a file `go`."""
 
