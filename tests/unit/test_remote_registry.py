@@ -277,7 +277,8 @@ def test_an_outage_is_shown_with_its_reason_until_an_answer_comes(
         remote.get_service("h", "b")
 
     assert shown.reasons == ["connection refused", ""]
-    (began, ended) = [record.getMessage() for record in caplog.records]
+    told = [each for each in caplog.records if each.name == "launcher.registry.outage"]
+    (began, ended) = [record.getMessage() for record in told]
     assert began == str(AWAY)
     assert ended.startswith("database through a conductor answers again, after ")
 
