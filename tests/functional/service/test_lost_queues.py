@@ -124,10 +124,15 @@ def reload(service: Launcher) -> None:
 def test_a_bus_that_cannot_be_mended_is_warned_of(start: Start) -> None:
     service = start("Traced", "--workers=2", config=FAST)
     service.wait_ready()
-    remove("queues")(service)
     queues = service.runtime_path / "bus" / "queues"
-    queues.write_text("not a directory")
 
+    def replaced() -> bool:
+        with suppress(OSError):  # a worker makes it anew meanwhile
+            shutil.rmtree(queues)
+            queues.write_text("not a directory")
+        return queues.is_file()
+
+    wait_until(replaced, SOON, "a file is in its place")
     told = "degraded: 2/2 workers serving; the bus does not answer"
     wait_until(lambda: status(service)["headline"] == told, SOON, "STATUS says so")
     assert service.run_command("health").stdout == f"warn: {told}\n"
