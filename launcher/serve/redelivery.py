@@ -14,8 +14,6 @@ may be delivered to another host, the second worker acknowledges before it execu
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import oslo_messaging
@@ -24,6 +22,7 @@ from oslo_messaging.rpc.server import RPCServer
 from launcher.board.last_tries import LastTries
 from launcher.exception_text import reason
 from launcher.serve import invalid_calls
+from launcher.serve.call_threads import CallThreads
 from launcher.serve.rpc import MethodFinder, awaited, is_idempotent, sent_at, speaks_amqp
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
         self._find = MethodFinder(endpoints)
         # Idle threads of oslo.messaging's own executor wake every second, and a stop waits for
         # the last of them.
-        self._executor_cls = partial(ThreadPoolExecutor, thread_name_prefix="call")
+        self._executor_cls = CallThreads
         self.paused = False  # whether the listener begins with a pause
 
     def _create_listener(self) -> Any:

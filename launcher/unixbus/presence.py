@@ -37,7 +37,7 @@ class Presence:
     def is_there(self) -> bool:
         """False: the entry was removed, probably with the whole bus."""
         # By its path: below a directory that was moved away it would still be found.
-        return os.path.lexists(self._path)
+        return os.access(self._path, os.F_OK)
 
     def mend(self) -> bool:
         """Make our entry again if it was removed or replaced; returns whether it was.

@@ -152,7 +152,7 @@ def decode_body(body: bytes) -> tuple[Any, str | None]:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:  # no JSON or no text; nested too deeply
         raise Garbage(f"no JSON: {error}") from error
     if not isinstance(value, dict):

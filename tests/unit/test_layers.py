@@ -35,7 +35,7 @@ LAYERS = (
     "launcher.conductor.encoding launcher.conductor.remote_registry",
     """
     launcher.serve.rpc launcher.serve.forked_children launcher.serve.calls_in_hand
-    launcher.serve.slow_calls
+    launcher.serve.slow_calls launcher.serve.call_threads
     launcher.serve.lead
     launcher.serve.backoff launcher.serve.backdoor launcher.serve.profiling
     launcher.serve.tracing launcher.serve.tracing_provider launcher.serve.debugger

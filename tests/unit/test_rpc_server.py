@@ -3,7 +3,6 @@
 import logging
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -19,6 +18,7 @@ from oslo_messaging.rpc.server import RPCServer
 from launcher.board.last_tries import LastTries
 from launcher.rabbit.amqp_message import AmqpMessage
 from launcher.serve import rpc
+from launcher.serve.call_threads import CallThreads
 from launcher.serve.calls_in_hand import TrackedEndpoint
 from launcher.serve.invalid_calls import Dispatcher, Parameters, argument_problem
 from launcher.serve.manager import expected_exceptions
@@ -262,7 +262,7 @@ def test_the_hooks_of_oslo_messaging_are_there(server: CallServer) -> None:
     server._create_listener = _Listener  # type: ignore[method-assign]
     server.start()
     try:
-        assert isinstance(server._work_executor, ThreadPoolExecutor)
+        assert isinstance(server._work_executor, CallThreads)
     finally:
         server.stop()
         server.wait()

@@ -1,0 +1,80 @@
+"""The threads of a worker that execute calls."""
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+LOG = logging.getLogger(__name__)
+
+Work = tuple[Callable[..., object], tuple[object, ...]]
+
+
+class CallThreads:
+    """An executor as oslo.messaging's server uses it. A thread starts when work comes and none is
+    idle, up to a limit; all stay until the end.
+
+    The executor of concurrent.futures makes a future with its condition for each call, though
+    nobody asks for it: that takes more time than the rest of the way to the thread.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        """:param max_workers: the limit."""
+        self._limit = max_workers
+        self._work: SimpleQueue[Work | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0  # threads that wait, less the work that waits
+        self._threads: list[threading.Thread] = []
+        self._over = False
+
+    def submit(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have a thread call the function. Any thread.
+
+        :raises RuntimeError: after `shutdown`; or no thread can be started, and there is none.
+        """
+        with self._lock:
+            if self._over:
+                raise RuntimeError("no calls are executed after the end")
+            if self._idle > 0 or len(self._threads) >= self._limit or not self._start():
+                self._idle -= 1
+            self._work.put((function, arguments))
+
+    def _start(self) -> bool:
+        """Start a thread, which has the new work; returns whether there is one more."""
+        name = f"call_{len(self._threads)}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the work waits for one of those that there are
+            if not self._threads:
+                raise
+            LOG.warning("no further thread for calls: %s", error)
+            return False
+        self._threads.append(thread)
+        return True
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Take no more work. :param wait: until all work is done, and the threads have ended."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                for _ in self._threads:
+                    self._work.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            _do(*work)
+            del work  # it may be large
+            with self._lock:
+                self._idle += 1
+
+
+def _do(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        function(*arguments)
+    except BaseException:  # what oslo.messaging's server does not catch; the thread goes on
+        LOG.exception("a call was not executed to its end")

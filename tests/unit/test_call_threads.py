@@ -1,0 +1,104 @@
+"""Calls are executed by threads that start when they are needed, up to a limit."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from launcher.serve.call_threads import CallThreads
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+LIMIT = 2
+
+
+class Calls:
+    """Calls that last until they are released, and who has executed which."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+        self.threads: set[str] = set()
+        self.released = threading.Event()
+
+    def execute(self, number: int) -> None:
+        self.begun.append(number)
+        self.threads.add(threading.current_thread().name)
+        assert self.released.wait(SOON)
+        self.ended.append(number)
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def threads(calls: Calls) -> Iterator[CallThreads]:
+    threads = CallThreads(LIMIT)
+    yield threads
+    calls.released.set()
+    threads.shutdown()
+
+
+def test_calls_beyond_the_limit_wait_for_a_thread(threads: CallThreads, calls: Calls) -> None:
+    for number in range(5):
+        threads.submit(calls.execute, number)
+    wait_until(lambda: calls.begun == [0, 1], SOON, "two are in hand")
+    calls.released.set()
+    wait_until(lambda: len(calls.ended) == 5, SOON, "all are executed")
+    assert calls.threads == {"call_0", "call_1"}
+
+
+def test_an_idle_thread_has_the_next_call(threads: CallThreads, calls: Calls) -> None:
+    calls.released.set()
+    for number in range(3):
+        threads.submit(calls.execute, number)
+        wait_until(lambda: threads._idle == len(threads._threads), SOON, "all are idle")
+    assert calls.threads == {"call_0"}
+    assert len(threads._threads) == 1
+
+
+def test_a_call_that_raises_is_told_and_takes_no_thread_with_it(
+    threads: CallThreads, calls: Calls, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls.released.set()
+    for _ in range(LIMIT):
+        threads.submit(divmod, 1, 0)
+    threads.submit(calls.execute, 1)
+    wait_until(lambda: calls.ended == [1], SOON, "the next one is executed")
+    assert "a call was not executed to its end" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_end_waits_for_all_calls_and_takes_no_more(threads: CallThreads, calls: Calls) -> None:
+    for number in range(3):
+        threads.submit(calls.execute, number)
+    threads.shutdown(wait=False)
+    with pytest.raises(RuntimeError):
+        threads.submit(calls.execute, 3)
+    calls.released.set()
+    threads.shutdown()
+    assert sorted(calls.ended) == [0, 1, 2]
+    assert not any(thread.is_alive() for thread in threads._threads)
+
+
+def test_without_another_thread_a_call_waits_for_one_of_those_that_are_there(
+    threads: CallThreads, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError):
+        threads.submit(calls.execute, 0)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    threads.submit(calls.execute, 1)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    threads.submit(calls.execute, 2)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    threads.submit(calls.execute, 3)
+    wait_until(lambda: calls.begun == [1, 2], SOON, "a further thread is started later")
+    calls.released.set()
+    wait_until(lambda: sorted(calls.ended) == [1, 2, 3], SOON, "all are executed")
