@@ -112,6 +112,11 @@ class Board:
         """How many workers are wanted."""
         return self._read("workers")
 
+    @property
+    def wanted(self) -> int:
+        """How many slots should have a worker."""
+        return self._read("workers") + self._read("surge") + self._read("spares")
+
     def wants(self, slot: int) -> bool:
         """Whether the slot should have a worker: 0 … workers-1, the surge, and the spares."""
         if self.is_spare(slot):
@@ -265,4 +270,4 @@ class Board:
 
     def serving(self) -> int:
         """Return how many workers serve; with a surge possibly one more than wanted."""
-        return sum(slot.state is WorkerState.SERVING for slot in self.slots())
+        return sum(slot.get("state") == WorkerState.SERVING for slot in self.slots())

@@ -202,11 +202,12 @@ class Parts:
         next spare."""
         slot = self._board.cell(cell)
         number, pid = slot.number, slot.get("pid")
+        led = number == self._board.lead
         if self._deaths.on_dead_worker(number, status):
             self.spares.take_over(number)
         self.orphans.end_left_by(number, pid)
         self.forking.forget(number)
-        self.monitor.hurry()  # the lead may have to move
+        self.monitor.hurry(urgent=led)  # another one has to lead then
 
     def _on_round(self, now: float) -> None:
         """Called in the monitor's thread."""

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import cotyledon
 import pytest
@@ -44,6 +45,43 @@ def test_cotyledon_still_forks_by_the_method_that_is_overridden() -> None:
     ]
     assert set(callers) == {"_child_supervisor_thread", "_adjust_workers"}
     assert "self.mp_context" in inspect.getsource(overridden)
+
+
+def test_cotyledon_still_waits_for_no_more_than_the_events_that_are_replaced() -> None:
+    """For each worker of multiprocessing's, five mappings would be copied by each later fork."""
+    assert "mp_context.Event()" in inspect.getsource(cotyledon.ServiceManager._start_worker)
+    stop = inspect.getsource(cotyledon.ServiceManager._shutdown)
+    assert stop.count("started_event.") == 1
+    before = Path("/proc/self/maps").read_text().count("\n")
+    event = forking._Context(lambda _: None, threading.Lock()).Event()
+    event.set()
+    assert event.wait(timeout=1)
+    assert Path("/proc/self/maps").read_text().count("\n") <= before
+
+
+def test_a_death_is_seen_though_another_worker_is_forked_first() -> None:
+    """multiprocessing would wait for the dead one then, and no child would seem to have ended."""
+    context = forking._Context(lambda _: None, threading.Lock())
+    dead, next_one = (context.Process(target=time.sleep, args=(0,)) for _ in range(2))
+    dead.start()
+    os.waitid(os.P_PID, dead.pid or 0, os.WEXITED | os.WNOWAIT)
+
+    next_one.start()
+
+    assert forking._a_child_has_ended()
+    for process in (dead, next_one):
+        process.join(10)
+        assert process.exitcode == 0
+
+
+def test_cotyledon_looks_for_the_dead_only_if_a_child_has_ended(
+    manager: ForkingManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cotyledon.ServiceManager, "_get_last_worker_died", lambda _: "found")
+    monkeypatch.setattr(forking, "_a_child_has_ended", lambda: False)
+    assert manager._get_last_worker_died() is None
+    monkeypatch.setattr(forking, "_a_child_has_ended", lambda: True)
+    assert manager._get_last_worker_died() == "found"
 
 
 def test_cotyledon_still_takes_its_signals_from_the_pipe_that_is_written_to() -> None:

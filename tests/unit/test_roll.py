@@ -50,7 +50,7 @@ class Monitor:
     def look(self) -> None:
         self.observation = SimpleNamespace(now=time.monotonic_ns())
 
-    def hurry(self) -> None:
+    def hurry(self, *, urgent: bool = True) -> None:
         if not self.busy:
             looking = threading.Timer(0, self.look)
             looking.daemon = True

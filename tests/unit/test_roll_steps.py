@@ -53,7 +53,7 @@ class Monitor:
     def observation(self) -> SimpleNamespace:
         return SimpleNamespace(now=time.monotonic_ns())
 
-    def hurry(self) -> None:
+    def hurry(self, *, urgent: bool = True) -> None:
         """The round is over already."""
 
 

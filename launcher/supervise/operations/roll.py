@@ -192,12 +192,15 @@ class Roll:
         wanted = workers if surge is None else workers + 1
 
         def enough() -> bool:
+            serving = self._board.serving()
+            if serving >= wanted:
+                return True
             idle = sum(
                 slot.number in self._resting or slot.get("waiting") == Wait.REFUSED
                 for slot in self._board.slots()
                 if slot.number in range(workers) and slot.state is not WorkerState.SERVING
             )
-            return self._board.serving() + idle >= wanted
+            return serving + idle >= wanted
 
         self._await(lambda: enough() or not (surge is None or self._board.wants(surge)))
         if surge is not None and not self._board.wants(surge):
@@ -341,4 +344,4 @@ class Roll:
         """
         self._lives.forget_ends(set(slots) - self._monitor.changing)
         self._monitor.changing = frozenset(slots)
-        self._monitor.hurry()
+        self._monitor.hurry(urgent=False)

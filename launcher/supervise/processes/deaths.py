@@ -131,21 +131,22 @@ class Deaths:
 
     def _all_fail_alike(self) -> bool:
         """Whether the service was never ready, and all workers fail in the same way."""
+        if self._was_ready():
+            return False
         wanted = range(self._board.workers)
-        deaths = [self._deaths.get(number, ()) for number in wanted]
-        return not self._was_ready() and restarts.all_fail_alike(deaths)
+        return restarts.all_fail_alike([self._deaths.get(number, ()) for number in wanted])
 
     def _others_go_on(self, number: int) -> bool:
         """Whether another wanted slot serves, or has not spent its limit."""
-        now = time.monotonic_ns()
-        others = [slot for slot in self._board.look() if slot.slot != number]
-        wanted = [slot for slot in others if slot.slot < self._board.capacity]
-        wanted = [slot for slot in wanted if self._board.wants(slot.slot)]
-        return self._board.is_spare(number) or any(
-            slot.slot not in self.resting
-            or (slot.state is WorkerState.SERVING and not is_late(slot, now))
-            for slot in wanted
-        )
+        if self._board.is_spare(number):
+            return True
+        numbers = [slot.number for slot in self._board.slots()]
+        wanted = {one for one in numbers if self._board.wants(one)} - {number}
+        wanted = {one for one in wanted if not self._board.is_spare(one)}
+        if wanted - self.resting.keys():
+            return True
+        now, views = time.monotonic_ns(), [self._board.slot(one).view() for one in wanted]
+        return any(one.state is WorkerState.SERVING and not is_late(one, now) for one in views)
 
     def _note_rest(self, number: int, rests: int) -> None:
         self._rests[number] = rests

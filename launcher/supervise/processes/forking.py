@@ -1,6 +1,7 @@
 """cotyledon's manager, extended: all code that depends on its internals.
 
-It overrides one private name, `_start_worker`; tests/unit/test_forking.py fails when that changes.
+It overrides two private names of it, `_start_worker` and `_get_last_worker_died`, and uses one of
+multiprocessing, `_children`; tests/unit/test_forking.py fails when those change.
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
+from multiprocessing import process
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
@@ -83,8 +85,7 @@ class ForkingManager(cotyledon.ServiceManager):
         """
         with self._lock:
             # An operation may want another one already, in place of the one that has ended.
-            wanted = sum(self._board.wants(slot.number) for slot in self._board.slots())
-            self._count = max(wanted, self._count - (not self._board.wants(number)))
+            self._count = max(self._board.wanted, self._count - (not self._board.wants(number)))
             self.reconfigure(self._service, self._count)
 
     def begin_stop(self) -> None:
@@ -115,6 +116,11 @@ class ForkingManager(cotyledon.ServiceManager):
             self._fork(partial(super()._start_worker, service_id, WorkerId(slot.cell)))
         finally:
             self.slot = NO_SLOT
+
+    def _get_last_worker_died(self) -> Any:
+        """Called in cotyledon's supervisor thread. cotyledon asks for the state of each worker,
+        again after each death: the square of their number."""
+        return super()._get_last_worker_died() if _a_child_has_ended() else None
 
     def _misses(self, slot: Slot) -> bool:
         """Whether a slot is to get a process now. That of a spare comes after its pause only."""
@@ -163,6 +169,26 @@ class ForkingManager(cotyledon.ServiceManager):
         self._board.slot(self.slot).put("pid", pid)
 
 
+def _a_child_has_ended() -> bool:
+    """Whether any child has ended and was not waited for; an orphan counts, too."""
+    with suppress(ChildProcessError):  # there is none
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
+
+
+class _Started:
+    """cotyledon's stop waits until a worker has set its event, lest SIGTERM come too early. That
+    cannot be: SIGTERM is blocked until the worker handles it. An event of multiprocessing would be
+    five mappings in the master, which each later fork copies."""
+
+    def set(self) -> None:
+        """Called in the worker."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Called in the stop."""
+        return True
+
+
 class _Process(ForkProcess):
     def __init__(
         self, forked: Callable[[int], None], forking: threading.Lock, **kwargs: Any
@@ -174,6 +200,8 @@ class _Process(ForkProcess):
     def start(self) -> None:
         with self._forking:
             super().start()
+            # cotyledon waits for it. multiprocessing would, too, each time that it forks: for all.
+            process._children.discard(self)  # type: ignore[attr-defined]
             self._forked(self.pid or 0)
 
 
@@ -184,6 +212,10 @@ class _Context(ForkContext):
         super().__init__()
         self._forked = forked
         self._forking = forking
+
+    def Event(self) -> _Started:  # type: ignore[override]
+        """An event that nobody needs."""
+        return _Started()
 
     def Process(self, **kwargs: Any) -> _Process:  # type: ignore[override]
         """A process that passes its pid to `forked` when it has started."""

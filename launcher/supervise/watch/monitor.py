@@ -69,16 +69,13 @@ class Monitor:
         self.activity = ""  # the operation that runs, such as a reload
         self.changing: frozenset[int] = frozenset()  # slots that it fills or empties just now
         self._nudge, self._looked = threading.Event(), threading.Condition()
-        self._quiet = False  # whether the bell ends the pause, too
+        self._quiet = self._often = False  # the bell ends the pause, too; the pause is short
         self._board, self._notifier, self._pulse = board, notifier, Pulse(notifier)
-        self._policy, self._generation = policy, generation
-        self._resting = resting
+        self._policy, self._generation, self._resting = policy, generation, resting
         self._on_ready, self._on_hopeless = on_ready, on_hopeless
-        self._on_stuck_start = on_stuck_start
-        self._repair = repair or Repair()
-        self._clock_gaps = ClockGaps(clock())
+        self._on_stuck_start, self._is_due_soon = on_stuck_start, is_due_soon
+        self._repair, self._clock_gaps = repair or Repair(), ClockGaps(clock())
         self._on_change, self._on_round = on_change, on_round
-        self._is_due_soon = is_due_soon
         self._numbers = (0, True, 0)  # wanted, whether all serve, paused, as of the last round
         self._clock, self._ended = clock, False
         self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
@@ -90,6 +87,7 @@ class Monitor:
             begun, pause = time.thread_time(), self.round()
             with self._looked:
                 self._looked.notify_all()
+            self._often = pause <= pacing.FAST_ROUND_SECONDS
             lull, pause = pacing.pauses(time.thread_time() - begun, pause)
             self._clock_gaps.plan(lull + pause)
             if lull:
@@ -102,10 +100,12 @@ class Monitor:
         self._ended = True
         self.hurry()
 
-    def hurry(self) -> None:
-        """Called from another thread: begin the next round as soon as possible."""
-        self._nudge.set()
-        self._board.bell.ring()
+    def hurry(self, *, urgent: bool = True) -> None:
+        """Called from another thread: begin the next round as soon as possible. What is not urgent
+        waits for it where rounds come often anyway."""
+        if urgent or not self._often:
+            self._nudge.set()
+            self._board.bell.ring()
 
     def refresh(self) -> None:
         """Called from another thread: if the last round is old, wait for one, but not for long."""
