@@ -188,6 +188,27 @@ def test_a_pause_that_only_a_later_listener_can_refuse_is_taken_back(
         pausing.pause(None, None, persist=False)
 
 
+def test_a_pause_is_taken_back_though_its_file_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error would end the monitor's thread, and so the service."""
+    state = tmp_path / "state"
+    state.mkdir(0o700)
+    board = Board(1)
+    board.want(1, 10)
+    PauseFile(str(state)).write(Pauses(everyone=True))
+    pausing = Pausing(board, Mock(), str(state), loses_calls=lambda: False, record=Mock())
+    Pause(board, board.slot(0)).refuse()
+    state.rename(tmp_path / "elsewhere")
+
+    pausing.look()
+
+    assert not board.wants_pause(0)
+    assert "a pause that persists cannot be removed" in caplog.text
+    with pytest.raises(PauseUnwritable, match=str(state)):
+        PauseFile(str(state)).write(Pauses())
+
+
 @pytest.mark.parametrize(
     ("slots", "line"),
     [

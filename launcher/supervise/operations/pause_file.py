@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from typing import NamedTuple, Self
 
 from launcher.directories.beneath import Beneath
@@ -53,9 +54,9 @@ class PauseFile:
 
         :raises PauseUnreadable: the file is damaged, or belongs to another user.
         """
-        directory = Beneath.open_path(self._directory)
         try:
-            text = directory.read(FILE, MOST_BYTES, frozenset({os.geteuid()}))
+            with closing(Beneath.open_path(self._directory)) as directory:
+                text = directory.read(FILE, MOST_BYTES, frozenset({os.geteuid()}))
             found = json.loads(text)
             slots = frozenset(int(slot) for slot in found["slots"])
             return Pauses(bool(found["everyone"]), slots, str(found["reason"]))
@@ -64,22 +65,18 @@ class PauseFile:
         except (OSError, ValueError, KeyError, TypeError) as error:
             path = f"{self._directory}/{FILE}"
             raise PauseUnreadable(path=path, reason=str(error)) from error
-        finally:
-            directory.close()
 
     def write(self, pauses: Pauses) -> None:
         """Keep these, and no others. Raises PauseUnwritable."""
-        directory, draft = Beneath.open_path(self._directory), f".{FILE}"
+        draft, found = f".{FILE}", pauses._asdict() | {"slots": sorted(pauses.slots)}
         try:
-            directory.remove(draft)  # left by one that was killed
-            if not pauses:
-                directory.remove(FILE)
-                return
-            found = pauses._asdict() | {"slots": sorted(pauses.slots)}
-            directory.write_new(draft, json.dumps(found).encode("ascii"))
-            directory.rename(draft, FILE)
+            with closing(Beneath.open_path(self._directory)) as directory:
+                directory.remove(draft)  # left by one that was killed
+                if not pauses:
+                    directory.remove(FILE)
+                    return
+                directory.write_new(draft, json.dumps(found).encode("ascii"))
+                directory.rename(draft, FILE)
         except OSError as error:
             path = f"{self._directory}/{FILE}"
             raise PauseUnwritable(path=path, reason=error.strerror) from error
-        finally:
-            directory.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.board.board import Board
 from launcher.board.states import WorkerState
-from launcher.errors import NotPausable, NotPaused, ServiceStopping, WrongNumber
+from launcher.errors import LauncherError, NotPausable, NotPaused, ServiceStopping, WrongNumber
 from launcher.registry.records import checked_reason
 from launcher.supervise.operations.pause_file import PauseFile, Pauses
 from launcher.supervise.watch.history import Record
@@ -88,7 +88,10 @@ class Pausing:
         self._tell()
         LOG.error("the pause is taken back: %s", NotPausable())
         self._record("resume", f"the pause is taken back: {NotPausable()}")
-        self._file.write(Pauses())
+        try:
+            self._file.write(Pauses())
+        except (LauncherError, OSError) as error:  # nobody above: it may be the monitor's thread
+            LOG.error("a pause that persists cannot be removed: %s", error)
 
     def resume(self, slot: object) -> int:
         """Return how many workers are still paused. Raises as `pause`."""
