@@ -4,6 +4,7 @@ user of each connection, and accepts only root and the service's own."""
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,25 @@ def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any]) -> str:
 def sockets_at(path: str) -> list[int]:
     """Called in a forked child: the descriptors of the console's sockets. manhole does not tell
     them."""
-    return [number for number, name in socket_names().items() if name == path]
+    names = ask_sockets(socket.socket.getsockname)
+    return [number for number, name in names.items() if name == path]
 
 
-def socket_names() -> dict[int, object]:
-    """The names of all descriptors of this process that are sockets; None for others."""
+def ask_sockets(question: Callable[[socket.socket], object]) -> dict[int, object]:
+    """The answers of all descriptors of this process that are sockets; None for others, and for
+    an OSError."""
     numbers = map(int, os.listdir("/proc/self/fd"))  # noqa: PTH208  # no paths
-    return {number: _name_of(number) for number in numbers}
+    return {number: _ask(number, question) for number in numbers}
 
 
-def _name_of(number: int) -> object:
+def _ask(number: int, question: Callable[[socket.socket], object]) -> object:
     try:
         found = socket.socket(fileno=number)
     except OSError:  # no socket
         return None
     try:
-        return found.getsockname()
-    except OSError:  # its kind has no name
+        return question(found)
+    except OSError:  # its kind has no name, or it is not connected
         return None
     finally:
         found.detach()

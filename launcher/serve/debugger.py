@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 from launcher import peer_credentials
@@ -22,13 +22,14 @@ from launcher.board.slot import Slot
 from launcher.directories import paths
 from launcher.directories.beneath import Beneath
 from launcher.exception_text import reason
-from launcher.serve.backdoor import socket_names
+from launcher.serve.backdoor import ask_sockets
 
 LOG = logging.getLogger(__name__)
 
 CLOSED, OPEN, FAILED = 0, 1, 2  # the word `debugger` of a slot
 CONNECT_SECONDS = 10.0  # for debugpy, to connect to its own process
 LOOK_SECONDS = 0.02
+RETRY_SECONDS = 1.0  # after a client that could not be accepted
 BLOCK_BYTES = 65536
 LOCALHOST = "127.0.0.1"
 
@@ -42,6 +43,7 @@ class Debugger:
         self._lock = threading.Lock()
         self._name = ""  # of the socket's file
         self._listener: socket.socket | None = None
+        self._closed = threading.Event()
         self._connections: set[socket.socket] = set()
 
     def follow(self) -> None:
@@ -60,7 +62,8 @@ class Debugger:
                 self._close()
 
     def close(self) -> None:
-        """Any thread: let no client in, and have all threads go on. For a drain."""
+        """Any thread: let no client in, and have all threads go on. For a drain. It logs a file
+        that cannot be removed."""
         with self._lock:
             self._close()
 
@@ -79,19 +82,19 @@ class Debugger:
         main.update({"__pydevd_main_thread": True, "pydev_do_not_trace": True})
         self._name = paths.debugger_name(self._slot.number)
         listener = socket.socket(socket.AF_UNIX)
-        os.fchmod(listener.fileno(), 0o600)  # the file's mode, from its first moment
-        directory = Beneath.open_path(self._runtime_path)
         try:
-            directory.remove(self._name)  # left by a worker that was killed
-            directory.give_name(self._name, listener)
+            os.fchmod(listener.fileno(), 0o600)  # the file's mode, from its first moment
+            with closing(Beneath.open_path(self._runtime_path)) as directory:
+                directory.remove(self._name)  # left by a worker that was killed
+                directory.give_name(self._name, listener)
+            listener.listen()
+            self._closed.clear()
+            self._listener = listener
+            _start("debugger", partial(self._serve, listener, debugpy.connect))
         except BaseException:
+            self._listener = None
             listener.close()
             raise
-        finally:
-            directory.close()
-        listener.listen()
-        self._listener = listener
-        _start("debugger", partial(self._serve, listener, debugpy.connect))
         LOG.warning("debugger open: a client may stop all threads of this worker")
 
     def _close(self) -> None:
@@ -99,14 +102,16 @@ class Debugger:
         if listener is None:
             self._slot.put("debugger", CLOSED)
             return
-        directory = Beneath.open_path(self._runtime_path)
-        try:
-            directory.remove(self._name)
-        finally:
-            directory.close()
+        self._closed.set()
         for one in (listener, *self._connections):
             _shut(one)
-        self._slot.put("debugger", CLOSED)
+        try:
+            with closing(Beneath.open_path(self._runtime_path)) as directory:
+                directory.remove(self._name)
+        except OSError as error:
+            LOG.warning("the debugger's socket %s stays: %s", self._name, reason(error))
+        finally:
+            self._slot.put("debugger", CLOSED)  # the file has gone by then
         LOG.info("debugger closed")
 
     def _serve(self, listener: socket.socket, connect: Callable[..., object]) -> None:
@@ -115,14 +120,18 @@ class Debugger:
             while self._listener is listener:
                 try:
                     client, _ = listener.accept()
-                except OSError:  # closed
-                    return
+                except OSError as error:
+                    if self._listener is listener:  # else it was closed
+                        LOG.warning("the debugger lets no client in: %s", reason(error))
+                        self._closed.wait(RETRY_SECONDS)
+                    continue
                 with client:
-                    if _is_allowed(client):
-                        self._let_debug(client, connect)
+                    self._let_debug(client, connect)
 
     def _let_debug(self, client: socket.socket, connect: Callable[..., object]) -> None:
         try:
+            if not _is_allowed(client):
+                return
             self._await_rest()
             with self._connected(connect) as own, self._known(client), self._known(own):
                 LOG.warning("a debugger's client has connected")
@@ -131,6 +140,8 @@ class Debugger:
                 back.join()
         except OSError as error:
             LOG.error("the debugger does not answer: %s", reason(error))
+        except Exception:  # a third party's, or no further thread can be started
+            LOG.exception("the debugger fails")
         else:
             LOG.info("the debugger's client has gone")
 
@@ -149,15 +160,11 @@ class Debugger:
     @contextmanager
     def _connected(self, connect: Callable[..., object]) -> Iterator[socket.socket]:
         """A connection to debugpy in this process."""
-        with ExitStack() as undo:
-            with socket.create_server((LOCALHOST, 0)) as listener:
-                listener.settimeout(CONNECT_SECONDS)
-                # It returns when the client has configured it.
-                _start("debugger-connect", partial(_attach, connect, listener.getsockname()))
-                while True:
-                    own = undo.enter_context(listener.accept()[0])
-                    if own.getpeername() in socket_names().values():
-                        break  # else a stranger was quicker
+        with socket.create_server((LOCALHOST, 0)) as listener:
+            # It returns when the client has configured it.
+            _start("debugger-connect", partial(_attach, connect, listener.getsockname()))
+            own = _accept_own(listener)
+        with own:
             own.settimeout(None)
             yield own
 
@@ -191,6 +198,24 @@ def _attach(connect: Callable[..., object], address: tuple[str, int]) -> None:
         connect(address)
     except Exception as error:  # noqa: BLE001  # a third party's
         LOG.error("debugpy cannot connect: %s", reason(error))
+
+
+def _accept_own(listener: socket.socket) -> socket.socket:
+    """The connection whose other end is in this process. A stranger may be quicker."""
+    end = time.monotonic() + CONNECT_SECONDS
+    while (left := end - time.monotonic()) > 0:
+        listener.settimeout(left)
+        own = listener.accept()[0]
+        with suppress(OSError):  # a stranger has gone already
+            here, there = _ends(own)
+            if (there, here) in ask_sockets(_ends).values():
+                return own
+        own.close()
+    raise TimeoutError("debugpy has not connected")
+
+
+def _ends(connection: socket.socket) -> tuple[object, object]:
+    return connection.getsockname(), connection.getpeername()
 
 
 def _is_allowed(client: socket.socket) -> bool:

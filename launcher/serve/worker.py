@@ -176,7 +176,10 @@ class Worker(cotyledon.Service):
         """Drain. cotyledon ends the process with status 0 when this returns."""
         if not self._board.stopping:
             self._slot.explain("stopped by a SIGTERM of its own, not by the master")
-        self._debugger.close()  # threads that it has stopped go on
+        try:
+            self._debugger.close()  # threads that it has stopped go on
+        except Exception:  # nothing may prevent the drain
+            LOG.exception("the debugger cannot be closed")
         with self._explained(), tracing.draining(self._slot):
             self._service.stop()
 
