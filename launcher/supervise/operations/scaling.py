@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
-from launcher.errors import LauncherError, WrongNumber
+from launcher.errors import CanaryRuns, LauncherError, WrongNumber
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.watch.history import Record, nothing
 
@@ -96,6 +96,10 @@ class Scaling:
                 if wanted is not None:  # None: an earlier thread has scaled for all signals
                     self._scale(wanted)
                     self.held = True
+        except CanaryRuns as refusal:
+            with self._lock:  # else the next signal would ask for this step, too
+                self._wanted = None
+            LOG.warning("no scaling now: %s", refusal)
         except LauncherError as error:
             LOG.error("scaling failed: %s", error)
         except Exception:

@@ -1,0 +1,47 @@
+"""Numbers of workers that signals ask for."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launcher.board.board import Board
+from launcher.errors import CanaryRuns
+from launcher.supervise.operations.scaling import Scaling
+from tests.support.waiting import wait_until
+
+SOON = 10.0
+
+
+def test_signals_that_were_refused_add_nothing_to_later_ones(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    board, watched, scaled = Board(8), threading.Event(), list[int]()
+    board.want(2, 90)
+    watched.set()
+
+    @contextmanager
+    def turn(activity: str, name: str) -> Iterator[None]:
+        if watched.is_set():
+            raise CanaryRuns(activity="canary: worker 2 watched for 9 s more")
+        yield
+
+    roll: Any = SimpleNamespace(turn=turn, scale=scaled.append)
+    scaling = Scaling(board, roll)
+    refusal = "no scaling now: canary: worker 2 watched for 9 s more; ask again then"
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            caplog.clear()
+            scaling.on_signal(signal.SIGTTIN)
+            wait_until(lambda: caplog.messages == [refusal], SOON, "it is refused")
+
+    watched.clear()
+    scaling.on_signal(signal.SIGTTIN)
+
+    wait_until(lambda: scaled, SOON, "it is scaled")
+    assert scaled == [3]
