@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from launcher.board.board import Board
 from launcher.board.counters import CALL, TASK, Counters, Sample
+from launcher.board.states import WorkerState
 from launcher.config.options import MOST_WORKERS
 from launcher.errors import CanaryFailed, ServiceStopping, WrongNumber
 from launcher.supervise.policy import InForce
@@ -14,6 +15,7 @@ from launcher.supervise.processes.lives import Lives
 from launcher.supervise.watch.canary_verdict import Group, Verdict, judge
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.suspicion import task_name
 
 LOG = logging.getLogger(__name__)
 
@@ -104,7 +106,8 @@ class Trial:
             if canary.board.stopping:
                 raise ServiceStopping
             now = time.monotonic()
-            ended, over = self._ended(canaries), now >= until
+            over = now >= until
+            ended = self._ended(canaries) or (self._absent(canaries) if over else "")
             if ended or over or now - counted_at >= COUNT_SECONDS:
                 counted_at = now
                 groups = self._group(canaries, before[0]), self._group(others, before[1])
@@ -146,6 +149,12 @@ class Trial:
                 return suspicion.sentence(time.monotonic_ns())
         return ""
 
+    def _absent(self, canaries: Sequence[int]) -> str:
+        """Who does not serve at the end of the watch, such as one that leaves; "": all do."""
+        board = self._canary.board
+        away = [one for one in canaries if board.slot(one).state is not WorkerState.SERVING]
+        return f"{_named(away)} {'does' if len(away) == 1 else 'do'} not serve" if away else ""
+
     def _show(self, canaries: Sequence[int], left: float, group: Group) -> None:
         text = f"canary: {_named(canaries)} watched for {max(0.0, left):.0f} s more: {group}"
         self._canary.monitor.activity = text
@@ -154,8 +163,8 @@ class Trial:
         board = self._canary.board
         return self._canary.counters.read([board.slot(number).cell for number in slots])
 
-    def _group(self, slots: Iterable[int], before: Counted) -> Group:
-        calls, failing = Sample(), set()
+    def _group(self, slots: Sequence[int], before: Counted) -> Group:
+        calls, failing = Sample(), self._failing(slots)
         for key, sample in self._read(slots).items():
             sample.add(before.get(key, Sample()), -1)
             if key[0] == CALL:
@@ -163,6 +172,15 @@ class Trial:
             elif key[0] == TASK and sample.failed:
                 failing.add(key[1])
         return Group(calls.runs, calls.failed, calls.percentile(0.95), frozenset(failing))
+
+    def _failing(self, slots: Iterable[int]) -> set[str]:
+        """The tasks of which the last run has raised, be it before the watch: one that runs once
+        an hour fails in a canary, which has just started, and not in the others meanwhile."""
+        board, tasks = self._canary.board, self._canary.policy().tasks
+        bits = 0
+        for number in slots:
+            bits |= board.slot(number).get("failing_tasks")
+        return {task_name(n + 1, tasks) for n in range(bits.bit_length()) if bits >> n & 1} - {""}
 
 
 def _named(slots: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ class Group(NamedTuple):
     """What some workers have done in the time of the watch.
 
     :ivar p95: seconds within which 95 % of the calls were answered; None: there were none.
-    :ivar failing: tasks of which a run has raised.
+    :ivar failing: tasks of which a run has raised, then, or the last run before.
     """
 
     calls: int = 0
