@@ -64,7 +64,8 @@ ALLOWED = (
     ("supervise.processes.orphans", "read_text", "/proc"),
     ("supervise.processes.memory_notes", "read_bytes", "/proc"),
     ("serve.invalid_calls", "bind", "arguments, to a signature"),
-    ("supervise.operations.scaling", "replace", "a worker, by another one"),
+    ("supervise.operations.roll", "replace", "a worker, by another one"),
+    ("supervise.operations.scaling", "replace", "likewise"),
     ("supervise.operations.touch_file", "os.open os.utime",
      "a file that the operator names, which lies elsewhere; no link at its end is followed"),
 )  # fmt: skip

@@ -75,6 +75,7 @@ class Master:
         self.forks: list[str] = []
         self.left: list[int] = []
         self.seen: list[tuple[str, set[int]]] = []  # what STATUS says, and who is in hand
+        self.on_fork: Callable[[], None] = lambda: None
         forking: Any = self
         monitor: Any = self.monitor
         self.policy = Policy()
@@ -94,6 +95,7 @@ class Master:
         new = self.board.slot(number).get("wanted") == Wanted.CANDIDATE
         self.forks.append(f"{number} new" if new else f"{number} old")
         self.seen.append((self.monitor.activity, set(self.monitor.changing)))
+        self.on_fork()
         self.board.slot(number).occupy(ABSENT + number, 90)
         if number in self.broken or (new and number in self.spoilt):
             self.bury(number, BROKEN)
@@ -415,6 +417,9 @@ class Trial:
         self._meanwhile = meanwhile
         self.watched: list[int] = []
 
+    def __str__(self) -> str:
+        return "two canaries"
+
     def check(self, workers: int) -> None:
         assert workers == 2
 
@@ -470,3 +475,105 @@ def test_no_other_operation_waits_for_the_end_of_a_watch(master: Master) -> None
     master.do(master.roll.replace_all, Trial(ask))
     master.do(master.roll.scale, 3)
     assert master.board.serving() == 3
+
+
+class Asker:
+    """Asks for another operation, in a thread of its own.
+
+    :ivar refusal: what it was told; "": nothing yet.
+    """
+
+    def __init__(self, master: Master) -> None:
+        self.refusal = ""
+        self.thread = threading.Thread(target=self._ask, args=(master,), daemon=True)
+        self.thread.start()
+
+    def _ask(self, master: Master) -> None:
+        try:
+            master.do(master.roll.scale, 3)
+        except CanaryRuns as refusal:
+            self.refusal = str(refusal)
+
+
+def test_no_other_operation_waits_from_the_first_canary_until_all_are_back(
+    master: Master,
+) -> None:
+    """A reload that waited would have all get the configuration that the canaries rejected."""
+    refusals: list[str] = []
+
+    def ask() -> None:
+        asker = Asker(master)
+        asker.thread.join(SOON)
+        refusals.append(asker.refusal)
+
+    def fail() -> None:
+        raise CanaryFailed(verdict="no luck")
+
+    master.on_fork = ask
+    with pytest.raises(CanaryFailed):
+        master.do(master.roll.replace_all, Trial(fail))
+    assert master.forks == ["2 new", "1 new", "2 old", "1 old"]
+    assert refusals == [
+        *["reloading, with two canaries; ask again then"] * 2,
+        *["going back: 0/1 workers replaced; ask again then"] * 2,
+    ]
+    master.on_fork = lambda: None
+    master.do(master.roll.scale, 3)
+    assert master.board.serving() == 3
+
+
+def test_who_waits_already_is_refused_when_canaries_begin(master: Master) -> None:
+    def reload() -> None:
+        asker = Asker(master)
+        asker.thread.join(0.1)
+        assert asker.thread.is_alive(), "it waits for its turn"
+
+        def be_refused() -> None:
+            asker.thread.join(SOON)
+            assert asker.refusal
+
+        trial: Any = Trial(be_refused)
+        master.roll.replace_all(trial)
+
+    master.do(reload)
+    assert master.board.serving() == 2
+
+
+def test_a_canary_goes_back_even_if_nobody_can_serve_in_addition(
+    master: Master, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        master.broken.add(2)
+        raise CanaryFailed(verdict="no calls")
+
+    with pytest.raises(CanaryFailed, match=r"no calls$"):
+        master.do(master.roll.replace_all, Trial(fail))
+    assert master.forks == ["2 new", "1 new", "2 old", "1 old"]
+    assert "worker 1 is replaced without one in addition: the worker in addition" in caplog.text
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
+def test_a_slot_that_fails_on_the_way_back_keeps_no_other_from_it(master: Master) -> None:
+    def fail() -> None:
+        master.broken.add(0)
+        raise CanaryFailed(verdict="no calls")
+
+    master.policy = Policy(surge=False)
+    told = "no calls; going back: worker 0 does not become ready: no luck"
+    with pytest.raises(CanaryFailed, match=f"has failed: {told}"):
+        master.do(master.roll.replace_all, Trial(fail))
+    assert master.forks == ["0 new", "1 new", "0 old", "0 old", "1 old"]
+    assert master.board.serving() == 2
+
+
+def test_a_canary_that_dies_before_the_watch_is_not_forgotten(master: Master) -> None:
+    def obey(number: int) -> None:
+        if number == 1:
+            master.bury(0, KILLED)  # the first canary
+        master.bury(number, LEFT)
+
+    causes: list[str | None] = []
+    master.policy, master.obey = Policy(surge=False), obey
+    trial = Trial(lambda: causes.extend(map(master.lives.cause_of_end, (0, 1))))
+    master.do(master.roll.replace_all, trial)
+    assert causes == ["killed by SIGKILL", None]

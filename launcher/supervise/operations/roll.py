@@ -38,6 +38,7 @@ from launcher.supervise.watch.monitor import Monitor
 LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.01
+TURN_SECONDS = 0.1  # between two looks of one who waits for the turn
 
 
 class Roll:
@@ -67,18 +68,17 @@ class Roll:
         self._lives = lives
         self._policy = policy
         self._turn = threading.Lock()
-        self._watching = False  # canaries
+        self._watching = False  # canaries, from their start until they have held or gone back
 
     @contextmanager
     def turn(self, activity: str, name: str = "") -> Iterator[Operation]:
         """Run an operation alone, once the service is ready. STATUS shows `activity`.
 
         :param name: of its span; "": it has none.
-        :raises CanaryRuns: canaries are being watched, which takes its time.
+        :raises CanaryRuns: canaries are being watched, which takes its time, or were while this
+            operation waited for its turn: a reload would have all get what they have rejected.
         """
-        if self._watching:
-            raise CanaryRuns(activity=self._monitor.activity)
-        with self._turn:
+        with self._alone():
             self._await(lambda: self._monitor.was_ready and not self._board.stopping)
             operation = Operation(name, activity)
             self._monitor.activity = activity
@@ -92,6 +92,18 @@ class Roll:
                 with suppress(ServiceStopping):
                     self._end_turn()
                 self._on_end(operation)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        taken = False
+        while not taken:
+            if self._watching:
+                raise CanaryRuns(activity=self._monitor.activity)
+            taken = self._turn.acquire(timeout=TURN_SECONDS)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _end_turn(self) -> None:
         """Return only when the monitor has seen the result: a `status` right after shows it."""
@@ -121,19 +133,46 @@ class Roll:
             old configuration; the slots before it keep the new one.
         """
         workers, canaries = self._board.workers, list[int]()
+        if trial is not None:
+            self._monitor.activity = f"reloading, with {trial}"
+            self._watching = True
         try:
             with self._surge(Wanted.CANDIDATE) as surge:
                 if trial is not None:
                     self._try_out(trial, canaries, surge)
+                    self._watching = False
                 rest = (slot for slot in range(workers) if slot not in canaries)
                 for done, slot in enumerate(rest, len(canaries)):
                     self._monitor.activity = f"reloading: {done}/{workers} workers replaced"
                     self._renew(slot, surge, of=workers)
-        except CanaryFailed:
-            for done, slot in enumerate(canaries):
-                self._monitor.activity = f"going back: {done}/{len(canaries)} workers replaced"
-                self.recycle(slot)
+        except CanaryFailed as failed:
+            if problems := self._go_back(canaries):
+                raise CanaryFailed.said("; ".join([str(failed), *problems])) from failed
             raise
+        finally:
+            self._watching = False
+
+    def _go_back(self, canaries: Sequence[int]) -> list[str]:
+        """Have workers with the configuration in force in all of these slots, and return what
+        failed: such a slot is restarted as usual, and with that configuration."""
+        problems = list[str]()
+        for done, slot in enumerate(canaries):
+            self._monitor.activity = f"going back: {done}/{len(canaries)} workers replaced"
+            self._lives.forget_ends([slot])
+            try:
+                self._recycle_or_replace(slot)
+            except ReplacementFailed as error:
+                problems.append(f"going back: {error}")
+        return problems
+
+    def _recycle_or_replace(self, slot: int) -> None:
+        try:
+            self.recycle(slot)
+        except ReplacementFailed as error:
+            if self._lives.cause_of_end(slot) is not None:  # the successor, not the surge
+                raise
+            LOG.warning("worker %d is replaced without one in addition: %s", slot, error)
+            self.replace(slot)
 
     def _try_out(self, trial: Trial, canaries: list[int], surge: int | None) -> None:
         """Have the surge and the last slots watched: the lead, which is the first, is none.
@@ -148,12 +187,9 @@ class Roll:
             except ReplacementFailed as error:
                 trial.fail(str(error))
             canaries.append(slot)
-        self._mark_changing(*canaries, *added)
-        self._watching = True
-        try:
-            trial.watch([*canaries, *added])
-        finally:
-            self._watching = False
+        # Not `_mark_changing`: one that has died already has failed.
+        self._monitor.changing = frozenset([*canaries, *added])
+        trial.watch([*canaries, *added])
 
     def recycle(self, slot: int) -> None:
         """As `replace`, while a surge serves, and with the configuration in force.
