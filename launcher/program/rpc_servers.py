@@ -154,6 +154,10 @@ class RpcServers:
             self._call.failed = True
             raise RuntimeError(f"the method raised {reason(error)}") from error
 
+    def made(self) -> int:
+        """How many servers have listened so far. Any thread."""
+        return len(self._servers)
+
     def listening(self) -> list[_Server]:
         """The servers that take calls. Any thread."""
         with self._lock:

@@ -95,8 +95,8 @@ class ProgramService:
         self.follow_pause = self._pause.follow
         self._launches: list[Launch] = []
         self._hosted: list[Hosted] = []
-        self._launching = Launching(self._hosted, self._connecting)
-        self._timers.await_end = self._launching.go_on
+        self._launching = Launching(self._hosted, self._connecting, servers.made)
+        self._timers.awaiting_end = self._launching.awaiting_end
         self._serving = Serving(
             slot, timers, servers, self._tracker, self._stop, limits=times.serving
         )

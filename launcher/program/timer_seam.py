@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
 from typing import Any, Protocol
 
@@ -10,11 +11,11 @@ from launcher.program.library_names import Name
 
 LOOPING_CALLS = "oslo_service.backend._threading.loopingcall"
 THREAD_GROUPS = "oslo_service.backend._threading.threadgroup"
-LOOPS = ("_start", "_run_loop", "wait")
+LOOPS = ("LoopingCallBase._start", "LoopingCallBase._run_loop", "FutureEvent.wait")
 MAKERS = ("_create_fixed_timer", "_create_dynamic_timer")
 
 NAMES = (
-    *(Name("oslo.service", LOOPING_CALLS, f"LoopingCallBase.{name}") for name in LOOPS),
+    *(Name("oslo.service", LOOPING_CALLS, name) for name in LOOPS),
     Name("oslo.service", LOOPING_CALLS, "LoopingCallDone"),
     *(Name("oslo.service", THREAD_GROUPS, f"ThreadGroup.{name}") for name in MAKERS),
     Name("oslo.service", "oslo_service.periodic_task", "PeriodicTasks.run_periodic_tasks"),
@@ -30,9 +31,9 @@ class TimerObserver(Protocol):
     def launches(self) -> bool:
         """Whether this thread launches the services of the program."""
 
-    def await_end(self) -> None:
-        """This thread begins to wait for the end of a looping call that was begun while the
-        services were launched."""
+    def awaiting_end(self) -> AbstractContextManager[None]:
+        """This thread waits, within the context, for the end of a looping call that was begun
+        while the services were launched."""
 
     def add(self, name: str, first_in: float) -> Any:
         """A looping call begins, and runs in `first_in` seconds. Returns its timer."""
@@ -59,17 +60,19 @@ def observe(observer: TimerObserver) -> None:
 
 
 def _observe_looping_calls(observer: TimerObserver) -> None:
-    loops: Any = importlib.import_module(LOOPING_CALLS).LoopingCallBase
-    done = importlib.import_module(LOOPING_CALLS).LoopingCallDone
+    module: Any = importlib.import_module(LOOPING_CALLS)
+    loops, done, event = module.LoopingCallBase, module.LoopingCallDone, module.FutureEvent
     groups: Any = importlib.import_module(THREAD_GROUPS).ThreadGroup
     start, run_loop = loops._start, loops._run_loop
 
     def start_observed(
         self: Any, idle_for: Any, initial_delay: Any = None, stop_on_exception: bool = True
     ) -> Any:
-        if getattr(self, "_in_a_group", False) or observer.launches():
-            self._observed = self._launched = True
-        return start(self, idle_for, initial_delay, stop_on_exception)
+        if launched := getattr(self, "_in_a_group", False) or observer.launches():
+            self._observed = True
+        ended = start(self, idle_for, initial_delay, stop_on_exception)
+        ended._launched = launched
+        return ended
 
     def run_loop_observed(
         self: Any, idle_for: Any, initial_delay: Any = None, stop_on_exception: bool = True
@@ -94,19 +97,20 @@ def _observe_looping_calls(observer: TimerObserver) -> None:
         return idle
 
     loops._start, loops._run_loop = start_observed, run_loop_observed
-    loops.wait = _waiting(loops.wait, observer)
+    event.wait = _waiting(event.wait, observer)
     for name in MAKERS:
         setattr(groups, name, _marking(getattr(groups, name)))
 
 
 def _waiting(wait: Callable[..., Any], observer: TimerObserver) -> Callable[..., Any]:
-    """Have the observer know who waits for a looping call."""
+    """Have the observer know who waits for a looping call, by its method or by what its start has
+    returned."""
 
     @wraps(wait)
-    def wait_observed(self: Any) -> Any:
-        if getattr(self, "_launched", False):
-            observer.await_end()
-        return wait(self)
+    def wait_observed(self: Any, timeout: float | None = None) -> Any:
+        launched = getattr(self, "_launched", False)
+        with observer.awaiting_end() if launched else nullcontext():
+            return wait(self, timeout)
 
     return wait_observed
 

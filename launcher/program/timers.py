@@ -11,6 +11,7 @@ outer one is not judged, so the stuck one is named by its own name.
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from launcher.board.board import Board
@@ -70,11 +71,11 @@ class Timers:
 
     Implements `timer_seam.TimerObserver`.
 
-    :ivar await_end: called in a thread that waits for the end of a timer.
+    :ivar awaiting_end: a thread waits for the end of a timer within this context.
     """
 
     def __init__(self) -> None:
-        self.await_end: Callable[[], None] = lambda: None
+        self.awaiting_end: Callable[[], AbstractContextManager[None]] = nullcontext
         self._lock = threading.Lock()
         self._timers: list[Timer] = []
         self._named: dict[tuple[int, str], Timer] = {}

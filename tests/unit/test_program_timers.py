@@ -4,6 +4,7 @@ import importlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -158,8 +159,9 @@ def looping_calls(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
         importlib.import_module(name)
         for name in (timer_seam.LOOPING_CALLS, timer_seam.THREAD_GROUPS)
     )
-    for name in timer_seam.LOOPS:
-        monkeypatch.setattr(module.LoopingCallBase, name, getattr(module.LoopingCallBase, name))
+    for owner, name in (path.split(".") for path in timer_seam.LOOPS):
+        of = getattr(module, owner)
+        monkeypatch.setattr(of, name, getattr(of, name))
     for name in timer_seam.MAKERS:
         monkeypatch.setattr(groups.ThreadGroup, name, getattr(groups.ThreadGroup, name))
     monkeypatch.setattr(world.timers, "launches", lambda: True)
@@ -175,6 +177,30 @@ def test_a_start_that_is_refused_leaves_no_timer(world: World, looping_calls: An
     call.stop()
     call.wait()
     wait_until(lambda: world.timers.describe() == "none", 60, "the timer has ended")
+
+
+@pytest.mark.parametrize("launched", [True, False])
+@pytest.mark.parametrize("by", ["the call", "what its start returned"])
+def test_a_wait_for_the_end_of_a_looping_call_is_known_while_it_lasts(
+    world: World, looping_calls: Any, monkeypatch: pytest.MonkeyPatch, by: str, *, launched: bool
+) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def awaiting_end() -> Iterator[None]:
+        seen.append("waits")
+        yield
+        seen.append("goes on")
+
+    def end() -> None:
+        raise looping_calls.LoopingCallDone(7)
+
+    world.timers.awaiting_end = awaiting_end
+    monkeypatch.setattr(world.timers, "launches", lambda: launched)
+    call = looping_calls.FixedIntervalLoopingCall(end)
+    ended = call.start(0.01)
+    assert (call if by == "the call" else ended).wait() == 7
+    assert seen == (["waits", "goes on"] if launched else [])
 
 
 class Poller:

@@ -23,6 +23,7 @@ KINDS = {
     "kinds:without_a_fork": ["Service"],
     "kinds:two_of_cotyledon": ["SecondOfCotyledon", "Service"],
     "kinds:nested": ["Outer"],  # the other one is its own affair
+    "kinds:waiting_briefly": ["AfterBriefly", "Briefly"],
     "kinds:waiting_in_start": ["Second", "Waiting"],
     "kinds:own_manager": ["Service"],
     "kinds:cleaning_up": ["Service"],

@@ -58,6 +58,39 @@ class Outer(oslo_program.Service):
         super().wait()
 
 
+class Briefly(oslo_program.Service):
+    """Waits in its start function for something, before and after it has its RPC server."""
+
+    started = False
+
+    def start(self) -> None:
+        """Be a while without a server, and then with one."""
+        self._wait_for_something()
+        super().start()
+        self._wait_for_something()
+        Briefly.started = True
+
+    def _wait_for_something(self) -> None:
+        looks = iter(range(3))
+
+        def look() -> None:
+            if next(looks, None) is None:
+                raise loopingcall.LoopingCallDone
+
+        call = loopingcall.FixedIntervalLoopingCall(look)
+        call.start(interval=0.2)
+        call.wait()
+
+
+class AfterBriefly(Second):
+    """Is not started before that one has."""
+
+    def start(self) -> None:
+        """Look at it."""
+        assert Briefly.started
+        super().start()
+
+
 class Waiting(oslo_program.Service):
     """Waits in its start function as long as it serves."""
 
@@ -75,6 +108,15 @@ def waiting_in_start() -> None:
     launcher = service.ProcessLauncher(CONF, restart_method="mutate")
     launcher.launch_service(Waiting(), workers=CONF.workers)
     launcher.launch_service(Second(), workers=1)
+    launcher.wait()
+
+
+def waiting_briefly() -> None:
+    """One that goes on by itself, and another one."""
+    common.configure(sys.argv)
+    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
+    launcher.launch_service(Briefly(), workers=CONF.workers)
+    launcher.launch_service(AfterBriefly(), workers=1)
     launcher.wait()
 
 
