@@ -14,12 +14,13 @@ from oslo_config import cfg
 
 from launcher.cli.output import print_block, print_json, print_line
 from launcher.serve import loading, rpc
+from launcher.serve.base_rpcapi import BaseRPCAPI
 
 
 def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     """Print the methods as text, as JSON, or their names alone."""
     manager = loading.manager_class(conf.manager, conf.prog)
-    found = [*describe(manager), *describe(rpc.BaseRPCAPI)]
+    found = [*describe(manager), *describe(BaseRPCAPI)]
     if args.json:
         print_json(found)
     elif args.names:

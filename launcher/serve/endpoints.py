@@ -9,10 +9,11 @@ from oslo_config import cfg
 from launcher.errors import ManagerUnfit
 from launcher.rpc_results import Limits, double_encoded
 from launcher.serve import profiling
+from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
 from launcher.serve.manager import Manager
 from launcher.serve.manager_checks import fault_of_endpoint
-from launcher.serve.rpc import BaseRPCAPI, speaks_amqp
+from launcher.serve.rpc import speaks_amqp
 from launcher.serve.settings import Settings
 from launcher.unixbus.driver_options import read_settings
 

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import oslo_messaging
 from oslo_config import cfg
@@ -226,29 +226,3 @@ def speaks_amqp(conf: Any) -> bool:
 def queues_end_with_consumers(conf: Any) -> bool:
     """Whether RabbitMQ deletes a queue, with the calls in it, when its last consumer ends."""
     return speaks_amqp(conf) and bool(conf.oslo_messaging_rabbit.amqp_auto_delete)
-
-
-class BaseRPCAPI:
-    """The methods that every worker answers, with any manager: namespace `baseapi`."""
-
-    target: ClassVar[oslo_messaging.Target] = oslo_messaging.Target(
-        namespace=BASE_NAMESPACE, version="1.1"
-    )
-
-    def __init__(self, identity: dict[str, Any], backdoor: str | None = None) -> None:
-        self._identity = identity
-        self._backdoor = backdoor
-
-    @expose
-    @idempotent
-    @skip_tracking
-    def ping(self, context: dict[str, Any], arg: Any = None) -> dict[str, Any]:
-        """The worker that answered (service, host, slot, pid) and the argument `arg`."""
-        return {**self._identity, "arg": arg}
-
-    @expose
-    @idempotent
-    @skip_tracking
-    def get_backdoor_port(self, context: dict[str, Any]) -> str | None:
-        """The path of this worker's debug console, a unix socket; None if `backdoor` is off."""
-        return self._backdoor

@@ -40,9 +40,10 @@ from launcher.listening.depths import Depths
 from launcher.registry.interface import Registry
 from launcher.registry.outage import Outage
 from launcher.registry.records import ServiceRecord
-from launcher.serve import profiling, rpc, tracing
+from launcher.serve import profiling, tracing
 from launcher.serve.backdoor import open_backdoor, sockets_at
 from launcher.serve.backoff import JUDGED_LATER_SECONDS, Backoff
+from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.bus_wait import BusWait
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.endpoints import identity, make_endpoints
@@ -230,7 +231,7 @@ class StartSequence:
     def _endpoints(self, manager: Manager) -> list[object]:
         settings, slot = self._settings, self._slot.number
         console = self._open_backdoor(manager) if settings.backdoor else None
-        base_api = rpc.BaseRPCAPI(identity(settings, slot), console)
+        base_api = BaseRPCAPI(identity(settings, slot), console)
         return make_endpoints(self._conf, manager, self.tracker, base_api)
 
     def _open_backdoor(self, manager: Manager) -> str:

@@ -12,6 +12,7 @@ from launcher.board.slot import Slot
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
 from launcher.serve import rpc
+from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.endpoints import identity
 from launcher.serve.main_and_alt_servers import Servers
 from launcher.serve.rpc_server import Server
@@ -64,7 +65,7 @@ class WorkerBus:
     def make_spare_server(self, settings: Settings, slot: Slot) -> Server:
         """Make the server of a spare; `make_servers` has the others share its connection."""
         target = rpc.spare_target(settings.topic, settings.host, slot.cell)
-        base_api = rpc.BaseRPCAPI(identity(settings, slot.number))
+        base_api = BaseRPCAPI(identity(settings, slot.number))
         self._spare = Server(self.transport, target, [base_api], spare=True)
         return self._spare
 

@@ -13,8 +13,9 @@ import select
 from collections.abc import Iterator
 from contextlib import suppress
 
+from launcher.unixbus.fifo_contents import bytes_in
 from launcher.unixbus.message_name import MessageName, parse_name
-from launcher.unixbus.spool import Spool, bytes_in
+from launcher.unixbus.spool import Spool
 from launcher.unixbus.wire import PACKET_BYTES, Garbage, decode_packet, encode_packet
 
 MOST_KEPT = 32  # descriptors

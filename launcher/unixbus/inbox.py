@@ -1,14 +1,19 @@
 """A listener's view of one queue: its FIFOs in an epoll, and the names listed so far."""
 
 import errno
+import logging
 import os
 import select
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from launcher.listening.depths import Depths
+from launcher.unixbus.fifo_contents import packets_in
 from launcher.unixbus.journal import Held, Journal
-from launcher.unixbus.spool import Spool, packets_in
+from launcher.unixbus.spool import Spool
+
+LOG = logging.getLogger(__name__)
 
 TRIES = 5  # of making a queue that a sibling removes
 HINTS = 4096  # bytes read from the FIFO at once; the rest wakes us again
@@ -161,6 +166,18 @@ class Inbox:
             if path is not None:
                 return path, name
         return None
+
+
+def depths_of(inboxes: Sequence[Inbox]) -> Depths | None:
+    """How many messages wait in the queues of a topic and of its host; None: not known."""
+    try:
+        topic, host = (inbox.count() for inbox in inboxes)
+    except ValueError:  # others than these two
+        return None
+    except OSError as error:  # it can be tried again, and the listener is well
+        LOG.debug("waiting messages cannot be counted: %s", error)
+        return None
+    return Depths(topic, host)
 
 
 def open_all(queues: Iterable[tuple[Spool, Journal | None]]) -> list[Inbox]:

@@ -20,7 +20,7 @@ from launcher.listening.capacity import Capacity, ring
 from launcher.listening.check import Check
 from launcher.listening.depths import Depths
 from launcher.listening.hold import Hold
-from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.inbox import Inbox, depths_of
 from launcher.unixbus.journal import Journal
 from launcher.unixbus.message_reader import MessageReader
 from launcher.unixbus.peer_deaths import Deaths, Suspects
@@ -56,17 +56,13 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self._inboxes = inboxes  # the next one to look at comes first
         self._by_address = tuple(inboxes)  # topic, host, fanout
         self.depths: Depths | None = None  # at the last check
-        self._reader = reader
-        self._journal = journal
-        self._suspects = suspects
-        self._close = close
+        self._reader, self._journal, self._close = reader, journal, close
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._capacity = Capacity(limit, self._bell)
         self._epoll = select.epoll()
         self._epoll.register(self._bell, select.EPOLLIN)
-        self._deaths = deaths
-        self._hearing = False  # of deaths
-        self._stopped = self._closed = False
+        self._deaths, self._suspects = deaths, suspects
+        self._hearing = self._stopped = self._closed = False  # hearing: of deaths
         self._trouble = Recurring()
         self._check = Check(lambda: ring(self._bell))
         self.hold = Hold(self._ring)
@@ -173,12 +169,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         for inbox in self._inboxes:
             if inbox.mend(self._epoll):
                 LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
-        try:
-            waiting = [inbox.count() for inbox in self._by_address if inbox.is_shared]
-        except OSError as error:  # they can be counted again, and the listener is well
-            LOG.debug("waiting messages cannot be counted: %s", error)
-            waiting = []
-        self.depths = Depths(*waiting) if len(waiting) == len(Depths._fields) - 1 else None
+        self.depths = depths_of([one for one in self._by_address if one.is_shared])
 
     def _look_again(self) -> None:
         for inbox in self._inboxes:

@@ -14,21 +14,17 @@ another after a while.
 Calls have a short way, without a file: the FIFO `calls` (see `call_pipes`).
 """
 
-import array
 import errno
-import fcntl
 import os
 import secrets
 import stat
-import termios
 from collections.abc import Iterator
 from contextlib import suppress
 
-from launcher.directories.system_calls import copy_packets
 from launcher.unixbus.directory import BusDirectory
+from launcher.unixbus.fifo_contents import bytes_in
 from launcher.unixbus.message_name import MessageName
 
-PIPE_BYTES = 65536  # what a pipe holds by default, and more than one packet
 NOBODY_LISTENS = {errno.ENXIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EPERM}
 
 
@@ -237,33 +233,6 @@ class Spool:
             for entry in self.directory.names(self._new):
                 if entry.startswith("."):
                     yield f"{self._new}/{entry}", entry[1:]
-
-
-def bytes_in(fifo: int) -> int:
-    """How much can be read from an open FIFO."""
-    found = array.array("i", [0])
-    fcntl.ioctl(fifo, termios.FIONREAD, found)
-    return found[0]
-
-
-def packets_in(fifo: int) -> int:
-    """How many packets wait in an open FIFO: copies of them are counted (tee(2)), none is taken.
-
-    :raises OSError: there is no descriptor free.
-    """
-    if not bytes_in(fifo):
-        return 0
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK | os.O_DIRECT)
-    try:
-        copy_packets(fifo, writer)
-        count = 0
-        with suppress(BlockingIOError):
-            while os.read(reader, PIPE_BYTES):
-                count += 1
-        return count
-    finally:
-        os.close(reader)
-        os.close(writer)
 
 
 def _is_ours(facts: os.stat_result) -> bool:

@@ -20,6 +20,7 @@ import pytest
 from launcher.unixbus.call_pipes import CallPipe, CallPipes
 from launcher.unixbus.calls import Call
 from launcher.unixbus.driver_options import Settings
+from launcher.unixbus.fifo_contents import bytes_in
 from launcher.unixbus.journal import PAGES, Journal, reclaim
 from launcher.unixbus.listener import UnixListener
 from launcher.unixbus.member import Member
@@ -27,7 +28,7 @@ from launcher.unixbus.message_name import CALL, MessageName, new_name
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.replies import MOST_KEPT, Replies
-from launcher.unixbus.spool import Spool, bytes_in
+from launcher.unixbus.spool import Spool
 from launcher.unixbus.wire import REPLY, Message, decode_packet, encode_message, encode_packet
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until

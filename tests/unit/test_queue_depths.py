@@ -14,7 +14,7 @@ from launcher.listening.depths import Depths
 from launcher.rabbit import amqp_message
 from launcher.rabbit.queue_depths import SILENCE_SECONDS, QueueDepths
 from launcher.unixbus.call_pipes import PACKETS
-from launcher.unixbus.spool import packets_in
+from launcher.unixbus.fifo_contents import packets_in
 from tests.unit.test_own_queue import ABSENT, Channel, Line
 
 

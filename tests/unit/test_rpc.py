@@ -12,8 +12,9 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.board.slot import Slot
 from launcher.serve import rpc
+from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
-from launcher.serve.rpc import BaseRPCAPI, expose
+from launcher.serve.rpc import expose
 from launcher.serve.rpc_server import Server
 from tests.support.waiting import wait_until
 

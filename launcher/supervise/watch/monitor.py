@@ -242,8 +242,7 @@ class Monitor:
     def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:
         doubtful = verdict.late or self._seen.now < self._clock_gaps.respite_until
         moving = self.activity or self._board.stopping or self._is_due_soon()
-        moving = moving or self._notifier.waits
-        self._quiet = self.observation.well and not (doubtful or moving)
+        self._quiet = self.observation.well and not (doubtful or moving or self._notifier.waits)
         if doubtful:
             return pacing.FAST_ROUND_SECONDS
         now = self._seen.now

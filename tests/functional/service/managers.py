@@ -19,9 +19,9 @@ from launcher.board.board import CAPACITY
 from launcher.compute.compute_manager import ComputeManager
 from launcher.registry.records import ServiceRecord
 from launcher.serve import servicegroup
+from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.manager import Manager, ManagerContext, expose, idempotent, periodic_task
 from launcher.serve.periodics import PeriodicTasks
-from launcher.serve.rpc import BaseRPCAPI
 
 LOG = logging.getLogger(__name__)
 
