@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import which
+from shutil import copyfile, which
 
 import pytest
 
@@ -53,7 +53,8 @@ def package(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
     (found,) = directory.glob("*.deb")
     for other in kept.parent.iterdir():
         other.unlink()
-    return found.rename(kept)
+    part = copyfile(found, kept.with_suffix(".part"))  # /tmp may be another file system
+    return part.rename(kept)
 
 
 @pytest.fixture(scope="module")
