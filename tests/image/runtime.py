@@ -64,9 +64,8 @@ class Running:
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """A command beside PID 1, as its user, with the image's variables."""
         words = [*CRUN, "exec", "--no-new-privs", f"--user={self._user}", self.name, *command]
-        return subprocess.run(
-            words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+        # From a pipe: crun 1.8.1 gives a standard input to the user by chown, also /dev/null.
+        return subprocess.run(words, capture_output=True, text=True, check=False, input="")
 
     def signal(self, name: str) -> None:
         """To PID 1."""
