@@ -71,7 +71,8 @@ def test_two_services_of_one_name_both_say_so(database: Database, start: Start) 
         health = json.loads(service.run_command("health", "--json").stdout)
         assert told in health["checks"]["service:row"][0]["output"]
         assert health["status"] == "warn"
-        assert service.output.count(told) == 1
+        # By each lead once: in a start the first worker that serves leads, then the lowest slot.
+        assert service.output.count(told) in {1, 2}
 
     first.signal(signal.SIGTERM)
     assert first.wait() == 0

@@ -172,6 +172,10 @@ def test_one_that_cannot_be_kept_rests_while_its_sibling_serves(
     service = start("Faulty", config=config, notify=notify, watchdog_seconds=watchdog)
     service.wait_ready()
     sibling, victim = (worker["pid"] for worker in workers(service))
+    # No report is written while the files change: the next one is due in ten seconds.
+    wait_until(
+        lambda: " up " in service.run_command("services", "list").stdout, 30, "all are reported"
+    )
     for file in service.state_path.glob("launcher.sqlite*"):
         file.write_bytes(b"rubbish" * 1000)
 
