@@ -84,7 +84,8 @@ class AlreadyRunning(ConfigError):
 
 class DirectoryExposed(ConfigError):
     """{option} = {path}: {reason}; make the directory and its parents belong to uid {uid} or root
-    and writable by no other user (chmod go-w), or set {option} to another one"""
+    and writable by no other user (chmod go-w; for a parent that is shared, chmod +t), or set
+    {option} to another one"""
 
 
 class DirectoryLost(LauncherError):

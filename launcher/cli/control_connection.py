@@ -78,7 +78,7 @@ def _check_directory(path: "Path | str", reached: ownership.Reached) -> None:
     if ownership.is_open(reached.mode, reached.gid):
         raise MasterUntrusted(path=path, reason=f"others may write there ({reached.mode:04o})")
     if strangers := reached.rulers - {user or reached.uid}:
-        names = ownership.names_of(frozenset(strangers))
+        names = ownership.names_of(frozenset(strangers), reached.steps)
         raise MasterUntrusted(path=path, reason=f"{names} could have put the directory there")
 
 

@@ -9,10 +9,12 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 ANYBODY = -1  # stands for every user, among the rulers
@@ -84,7 +86,8 @@ def why_not_ours(reached: Reached, user: int | None = None) -> str | None:
     if reached.uid != user:
         return f"it belongs to {name_of(reached.uid)}"
     if strangers := reached.rulers - {user}:
-        return f"{names_of(strangers)} could put another directory in its place"
+        names = names_of(strangers, reached.steps)
+        return f"{names} could put another directory in its place"
     if is_open(reached.mode, reached.gid):
         return f"others may write to it (mode {reached.mode:04o})"
     return None
@@ -129,9 +132,36 @@ def name_of(uid: int) -> str:
         return f"uid {uid}"
 
 
-def names_of(users: frozenset[int]) -> str:
-    """Several users, joined by "and"."""
-    return " and ".join(name_of(user) for user in sorted(users))
+def names_of(users: frozenset[int], way: "Iterable[Step]" = ()) -> str:
+    """Several users, joined by "and".
+
+    :param way: the directories on the way to what they could replace; then those that anybody may
+        write to are named.
+    """
+    shared = [
+        f"{step.path} (mode {stat.S_IMODE(step.facts.st_mode):04o})"
+        for step in way
+        if ANYBODY in users and _anybody_may_replace(step.facts)
+    ]
+    names = {user: name_of(user) for user in sorted(users)}
+    if shared:
+        names[ANYBODY] = f"anybody who may write to {' and '.join(shared)}"
+    return " and ".join(names.values())
+
+
+def way_to(path: str) -> list[Step]:
+    """The directories on the way to a path, as far as there are any."""
+    walk = _Walk()
+    with suppress(OSError):  # the rest of the way does not exist
+        walk.go(path)
+    os.close(walk.descriptor)
+    return walk.steps
+
+
+def _anybody_may_replace(directory: os.stat_result) -> bool:
+    """Whether any user may replace what is in the directory: chmod(2) on the sticky bit."""
+    mode = directory.st_mode
+    return is_open(mode, directory.st_gid) and not mode & stat.S_ISVTX
 
 
 @cache

@@ -27,7 +27,7 @@ def prepare(option: str, path: Path) -> None:
     """
     with _told(option, path):
         if strangers := make_missing(path):
-            names = ownership.names_of(strangers)
+            names = ownership.names_of(strangers, ownership.way_to(str(path)))
             raise _exposed(option, path, f"{names} could put another directory in its place")
         check_private(option, path)
         directory = Beneath.open_path(str(path))

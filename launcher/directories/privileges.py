@@ -31,10 +31,9 @@ def become_owner(path: Path, *others: Path) -> int:
     if os.geteuid() != 0:
         return reached.uid
     if strangers := reached.rulers - {reached.uid}:
-        reason = (
-            f"it belongs to {name_of(reached.uid)}, and {names_of(strangers)} could have put it"
-        )
-        raise PlaceUntrusted(path=place, reason=f"{reason} there")
+        names = names_of(strangers, reached.steps)
+        reason = f"it belongs to {name_of(reached.uid)}, and {names} could have put it there"
+        raise PlaceUntrusted(path=place, reason=reason)
     if reached.uid != 0:
         group = _group_of(reached)
         make_reachable(reached.uid, place, *others)

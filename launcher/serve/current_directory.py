@@ -47,7 +47,8 @@ def fault_of(reached: ownership.Reached, user: int) -> str:
     if reached.uid not in trusted:
         return f"it belongs to {ownership.name_of(reached.uid)}"
     if strangers := reached.rulers - trusted:
-        return f"{ownership.names_of(strangers)} could put another directory in its place"
+        names = ownership.names_of(strangers, reached.steps)
+        return f"{names} could put another directory in its place"
     if ownership.is_open(reached.mode, reached.gid):
         return f"others may write to it (mode {reached.mode:04o})"
     return ""

@@ -102,7 +102,7 @@ def _open_above(path: str) -> BusDirectory:
                 return BusDirectory.hold(reached.descriptor, str(parent))
         finally:
             os.close(reached.descriptor)
-    names = ownership.names_of(strangers)
+    names = ownership.names_of(strangers, ownership.way_to(path))
     raise TransportDriverError(f"bus directory {path} would not be safe: {names} can replace it")
 
 

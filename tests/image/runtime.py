@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,16 +83,20 @@ def container(
     *words: str,
     env: Mapping[str, str] | None = None,
     memory: int | None = None,
+    volume: Sequence[str] = (),
 ) -> Iterator[Running]:
     """Started, and gone after the block.
 
     :param directory: a new one, for the bundle and the log.
     :param words: after the image's entry point.
     :param memory: its limit, in bytes.
+    :param volume: mount options of the volume, which is the user's alone otherwise.
     """
     directory.mkdir()
     name = f"launcher-image-{os.getpid()}-{directory.name}"
-    config = specification(image, [*image.entrypoint, *words], dict(env or {}), memory, name)
+    config = specification(
+        image, [*image.entrypoint, *words], dict(env or {}), memory, name, volume=volume
+    )
     directory.joinpath("config.json").write_text(json.dumps(config))
     manager = "disabled" if memory is None else "cgroupfs"
     run = [*CRUN, f"--cgroup-manager={manager}", "run", f"--bundle={directory}", name]
@@ -109,10 +113,17 @@ def container(
 
 
 def specification(
-    image: Image, args: list[str], env: dict[str, str], memory: int | None, name: str
+    image: Image,
+    args: list[str],
+    env: dict[str, str],
+    memory: int | None,
+    name: str,
+    *,
+    volume: Sequence[str] = (),
 ) -> dict[str, object]:
     """The runtime's config.json (OCI runtime specification, 1.0)."""
-    (volume,), user = image.volumes, image.user
+    (place,), user = image.volumes, image.user
+    private = ("mode=0700", f"uid={user}", f"gid={user}")
     none: dict[str, list[str]] = {
         kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
     }
@@ -133,7 +144,7 @@ def specification(
             _mount("proc", "/proc", "proc"),
             _mount("tmpfs", "/dev", "tmpfs", "mode=755", "nosuid"),
             _mount("tmpfs", "/dev/shm", "tmpfs", "mode=1777", "nosuid", "nodev", "noexec"),
-            _mount("tmpfs", volume, "tmpfs", "mode=0700", f"uid={user}", f"gid={user}", "nodev"),
+            _mount("tmpfs", place, "tmpfs", "nodev", *(volume or private)),
             _mount(str(Path(__file__).parents[1] / "systemd"), MANAGERS, "bind", "bind", "ro"),
         ],
         "linux": {

@@ -107,6 +107,22 @@ def test_a_wrong_configuration_ends_the_container_with_78_and_one_line(run: Run)
         assert len(service.output.splitlines()) == 1, service.output
 
 
+def test_a_volume_of_roots_that_anybody_may_write_to_is_refused(run: Run) -> None:
+    """As Kubernetes makes an `emptyDir`. The sentence tells the way out of the next test."""
+    with run(volume=("mode=0777",)) as service:
+        assert service.status() == 78
+        assert "/var/lib/compute-launcher (mode 0777)" in service.output
+        assert "chmod +t" in service.output
+        assert service.output.count("error: ") == 1, service.output
+
+
+def test_a_volume_of_roots_with_the_sticky_bit_does(run: Run) -> None:
+    with run(volume=("mode=1777",)) as service:
+        service.wait_for(READY)
+        service.signal("TERM")
+        assert service.status() == 0
+
+
 def test_a_worker_killed_for_memory_is_replaced_said_and_counted(run: Run) -> None:
     if reason := cgroups.why_not("memory"):
         pytest.skip(reason)

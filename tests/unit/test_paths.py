@@ -98,6 +98,29 @@ def test_nothing_is_made_in_a_directory_that_is_open_to_others(
         paths.prepare(option, tmp_path)
 
 
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("below", ["state", "state/more"])
+def test_a_parent_that_anybody_may_write_to_is_named(
+    tmp_path: Path, below: str, made: bool
+) -> None:
+    """Kubernetes makes an `emptyDir` so. With the sticky bit nobody can replace our part."""
+    path = tmp_path / below
+    if made:
+        path.mkdir(mode=0o700, parents=True)
+    tmp_path.chmod(0o777)
+
+    with pytest.raises(DirectoryExposed) as caught:
+        paths.prepare("state_path", path)
+
+    named = f"anybody who may write to {tmp_path} (mode 0777) could put another directory"
+    assert named in str(caught.value)
+    assert "chmod +t" in str(caught.value)
+    assert path.exists() == made
+
+    tmp_path.chmod(0o1777)
+    paths.prepare("state_path", path)
+
+
 @pytest.mark.parametrize("below", ["file", "file/x"])
 def test_a_file_in_the_way_is_told_in_one_sentence(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
