@@ -315,6 +315,38 @@ class CanaryRuns(LauncherError):
     """{activity}; ask again then"""
 
 
+class UpgradeFailed(LauncherError):
+    """upgrade failed, {reason}"""
+
+
+class SuccessorFailed(LauncherError):
+    """the service goes on as it was, because the new master did not take over: {reason}"""
+
+
+class SuccessorLost(LauncherError):
+    """the new master pid {pid} was in charge already, and failed: {reason}; the service ends"""
+
+
+class NotUpgradable(LauncherError):
+    """this service cannot be upgraded while it runs: {reason}; restart it instead"""
+
+
+class NotUpgradableNow(LauncherError):
+    """no upgrade now: {reason}"""
+
+
+class UpgradeRuns(LauncherError):
+    """an upgrade is going on; try again when it is over"""
+
+
+class ServiceUpgraded(LauncherError):
+    """the service was upgraded meanwhile, and nothing else was done; ask it again"""
+
+
+class PredecessorGone(LauncherError):
+    """the master that is to be replaced ended, or hung, before this one was in charge"""
+
+
 class NotReloaded(WorkerGaveUp):
     """the old configuration stays in force: {reason}"""
 

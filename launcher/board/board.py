@@ -28,11 +28,12 @@ from launcher.board.states import Wanted, WorkerState
 CAPACITY = 500  # slots of workers, from 0; pages of unused slots cost nothing
 MOST_SPARES = 12  # their slots follow
 NO_LEAD = -1
+SIDES = ("", "-b")
 
 # Only the master writes these, except `told`, `reported` and `scouted`:
 _HEADER_FIELDS = (
     *("stopping", "lead", "workers", "surge", "extent", "seed", "told", "reported"),
-    *("scouting", "scouted", "paused", "spares", "shown_spares"),
+    *("scouting", "scouted", "paused", "spares", "shown_spares", "beside", "side", "took_over"),
 )
 _TASKS = 512  # host-wide tasks whose last start is kept
 _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
@@ -201,6 +202,25 @@ class Board:
         self._write("stopping", 1)
 
     @property
+    def beside(self) -> bool:
+        """Whether another master is in charge of the service: in an upgrade, before and after."""
+        return bool(self._read("beside"))
+
+    def stand_beside(self, *, beside: bool) -> None:
+        """Called in the master: set `beside`. Then workers do not write the row."""
+        self._write("beside", int(beside))
+
+    @property
+    def side(self) -> str:
+        """What the names of the workers' own servers end in. It changes with each upgrade, since
+        workers of both masters live at the same time."""
+        return SIDES[self._read("side")]
+
+    def take_side(self, side: str) -> None:
+        """Called in the master before the first fork, in an upgrade. :param side: of SIDES."""
+        self._write("side", SIDES.index(side))
+
+    @property
     def lead(self) -> int:
         """The slot that runs host-wide tasks, or NO_LEAD."""
         return self._read("lead")
@@ -235,6 +255,16 @@ class Board:
     def note_host_task(self, task: int, now: int) -> None:
         """Called in the lead: a host-wide task starts at `now` (monotonic nanoseconds)."""
         self._words[len(_HEADER_FIELDS) + task % _TASKS] = now
+
+    def take_over_host_task(self, task: int, started: int) -> None:
+        """Called in the master, in an upgrade: the master before it has last started a host-wide
+        task then (monotonic nanoseconds). Its next run is due from there on."""
+        self._write("took_over", 1)
+        self.note_host_task(task, max(started, self.host_task_started(task)))
+
+    def host_task_taken_over(self, task: int) -> bool:
+        """Whether the master before this one, in an upgrade, ran the task."""
+        return bool(self._read("took_over") and self.host_task_started(task))
 
     @property
     def reported(self) -> int:

@@ -13,6 +13,7 @@ import oslo_messaging
 from oslo_config import cfg
 
 from launcher.cli import owner
+from launcher.cli.control_client import ControlClient
 from launcher.cli.output import print_json, print_line
 from launcher.deadline import within
 from launcher.errors import (
@@ -28,6 +29,7 @@ from launcher.rabbit.troubles import Troubles
 from launcher.serve import loading, rpc
 
 SEND_SECONDS = 1.0  # to send a call; the driver counts --timeout from then on
+SIDE_SECONDS = 2.0  # to ask how the workers' own servers are named
 CLOSE_SECONDS = 2.0  # to close the transport
 
 Ask = Callable[[str, dict[str, Any], str | None], Any]  # method, arguments, namespace
@@ -54,8 +56,9 @@ def ping(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     return 0
 
 
-def ping_anybody(conf: cfg.ConfigOpts, timeout: float) -> None:
-    """Ping any worker of the service. Raises an error of oslo.messaging when none answers."""
+def ping_anybody(conf: cfg.ConfigOpts, timeout: float) -> Any:
+    """Ping any worker of the service; return its answer. Raises an error of oslo.messaging when
+    none answers."""
     target = rpc.main_target(loading.default_topic(conf.prog), conf.host)
     transport = rpc.get_transport(conf, passing=True)
     try:
@@ -63,7 +66,7 @@ def ping_anybody(conf: cfg.ConfigOpts, timeout: float) -> None:
         client = oslo_messaging.get_rpc_client(
             transport, target, timeout=timeout, retry=0, transport_options=options
         )
-        client.prepare(namespace=rpc.BASE_NAMESPACE).call({}, "ping", arg=None)
+        return client.prepare(namespace=rpc.BASE_NAMESPACE).call({}, "ping", arg=None)
     finally:
         transport.cleanup()
 
@@ -118,7 +121,7 @@ def _client(
     topic = loading.default_topic(conf.prog)
     target = rpc.main_target(topic, conf.host)
     if args.worker is not None:
-        target = rpc.alt_target(topic, conf.host, args.worker)
+        target = rpc.alt_target(topic, conf.host, args.worker, _side(conf, args.timeout))
     transport = rpc.get_transport(conf, passing=True)
     options = _options_to_refuse(conf) if refuse_at_once else None
     waited = owner.become_bus_owner(conf, 0.0 if refuse_at_once else args.timeout)
@@ -138,6 +141,21 @@ def _client(
         yield ask
     finally:
         close(transport)
+
+
+def _side(conf: cfg.ConfigOpts, timeout: float) -> str:
+    """What the names of the workers' own servers end in: see `Board.side`. Their master knows it,
+    and any of them; if nobody answers, there was no upgrade."""
+    seconds = min(timeout, SIDE_SECONDS)
+    with suppress(LauncherError, OSError):
+        master = ControlClient(conf.prog, conf.runtime_path)
+        found = master.ask("GET", "/status", timeout=seconds)[1]
+        if found.get("host") == conf.host:
+            return str(found.get("side", ""))
+    with suppress(LauncherError, oslo_messaging.MessagingException, TimeoutError):
+        answer = ping_anybody(conf, seconds)
+        return str(answer.get("side", "")) if isinstance(answer, dict) else ""
+    return ""
 
 
 def _late(timeout: float) -> Exception:

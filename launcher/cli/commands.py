@@ -43,6 +43,7 @@ CONTROL: dict[str, Callable[[ControlClient, argparse.Namespace], int]] = {
     "resume": control_commands.resume,
     "scale": control_commands.scale,
     "status": control_commands.status,
+    "upgrade": control_commands.upgrade,
 }
 
 

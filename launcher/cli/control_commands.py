@@ -22,6 +22,7 @@ from launcher.errors import (
     NotRunning,
     ReloadFailed,
     ServiceStopping,
+    UpgradeFailed,
     UsageError,
 )
 
@@ -63,6 +64,18 @@ def reload(client: ControlClient, args: "argparse.Namespace") -> int:
     if answer.get("verdict"):
         print_line(f"the canary has held: {answer['verdict']}")
     print_line("reloaded")
+    return 0
+
+
+def upgrade(client: ControlClient, args: "argparse.Namespace") -> int:
+    """Have a new master, of the code as it is now, take over. Return when it has.
+
+    :raises UpgradeFailed: it did not: the old one goes on.
+    """
+    status, answer = client.post("/upgrade")
+    if status != 200:
+        raise UpgradeFailed(reason=error_text(status, answer))
+    print_line(f"upgraded: version {answer['version']}, pid {answer['pid']}")
     return 0
 
 

@@ -64,6 +64,7 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
         metavar="K",
         help="with --canary: how many workers; default: 1",
     )
+    command("upgrade", "have a new master of the code on disk take over, without a gap")
     scale = command("scale", "change the number of workers until the next stop")
     scale.add_argument(
         "number",

@@ -18,6 +18,7 @@ EXAMPLES = {
     "health": "--ready",
     "history": "--follow",
     "reload": "--wait",
+    "upgrade": "--config-file launcher.conf",
     "scale": "8",
     "restart-worker": "2",
     "debug": "1 --for 600",

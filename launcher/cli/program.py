@@ -156,7 +156,10 @@ def _run(
     log.setup(conf, binary)
     application = ProgramApplication(conf, imported)
     configuration = Configuration(conf, binary, application, config_args, overrides)
-    return Master(conf, service, notifier, configuration, application).run()
+    return Master(
+        *(conf, service, notifier, configuration, application),
+        why_not_upgradable="it runs a program of others (--program)",
+    ).run()
 
 
 def _check(

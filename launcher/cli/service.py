@@ -10,6 +10,7 @@ from launcher.cli import common_options
 from launcher.config import file_contents, loader
 from launcher.errors import LauncherError
 from launcher.serve import profiling
+from launcher.supervise.upgrade.predecessor import Predecessor
 from launcher.supervise.watch.notify import Notifier
 from launcher.writing import log, outlet
 
@@ -28,6 +29,9 @@ def run(
     """
     outlet.take_over()
     notifier = Notifier.from_environment(os.environ)
+    predecessor = Predecessor.from_environment(os.environ)
+    if predecessor:
+        notifier.keep_silent()
     try:
         load(binary, args)
         on_load(cfg.CONF)
@@ -38,9 +42,15 @@ def run(
         config_args, overrides = common_options.config_args(args), common_options.overrides(args)
         application = ManagerApplication(cfg.CONF, binary)
         configuration = Configuration(cfg.CONF, binary, application, config_args, overrides)
-        return Master(cfg.CONF, binary, notifier, configuration, application).run()
+        return Master(
+            *(cfg.CONF, binary, notifier, configuration, application),
+            predecessor=predecessor,
+            why_not_upgradable="--dev starts it anew by itself" if args.dev else "",
+        ).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))
+        if predecessor:
+            predecessor.tell_failure(error)
         raise
 
 

@@ -13,15 +13,15 @@ from launcher.directories.beneath import Beneath
 LOG = logging.getLogger(__name__)
 
 
-def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any]) -> str:
+def open_backdoor(runtime_path: str, slot: int, names: dict[str, Any], side: str = "") -> str:
     """Called in a worker: serve a Python console on a unix socket, in a separate thread.
 
-    :param names: the variables of the console.
+    :param names: the variables of the console. :param side: see `Board.side`.
     :returns: the path of the socket.
     """
     import manhole  # noqa: PLC0415  # not needed while the backdoor is off
 
-    name = f"backdoor.{slot}"
+    name = f"backdoor.{slot}{side}"
     path = Path(runtime_path, name)
     directory = Beneath.open_path(runtime_path)
     try:

@@ -43,11 +43,12 @@ def answer_limits(conf: Any) -> Limits:
     return Limits(read_settings(conf, url).max_message_size)
 
 
-def identity(settings: Settings, slot: int) -> dict[str, Any]:
-    """The fields with which a worker answers a ping."""
+def identity(settings: Settings, slot: int, side: str = "") -> dict[str, Any]:
+    """The fields with which a worker answers a ping. :param side: see `Board.side`."""
     return {
         "service": settings.topic,
         "host": settings.host,
         "slot": slot,
         "pid": os.getpid(),
+        **({"side": side} if side else {}),
     }

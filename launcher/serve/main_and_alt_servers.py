@@ -32,14 +32,16 @@ class Servers:
         redelivered: Callable[[str], object],
         *,
         last_tries: LastTries,
+        side: str = "",
         after: Server | None = None,
     ) -> None:
         """
         :param redelivered: called with the method of a call that comes for the second time.
+        :param side: see `Board.side`.
         :param after: the server of this worker while it was a spare.
         """
         shared = rpc.main_target(settings.topic, settings.host)
-        own = rpc.alt_target(settings.topic, settings.host, slot)
+        own = rpc.alt_target(settings.topic, settings.host, slot, side)
         rest = endpoints, redelivered, last_tries
         self.main = Server(transport, shared, *rest, own=own, after=after)
         self.alt = Server(transport, own, *rest, beside=self.main)

@@ -85,6 +85,8 @@ class PeriodicTasks:
             return 0.0
         spread = min(self._timing.fuzzy_delay, max(task.spec.spacing, 1))
         if task.host_wide:
+            if self._board.host_task_taken_over(task.number):
+                return 0.0
             return self._board.first_delay(task.number, spread)
         return random.uniform(0, spread)
 

@@ -132,15 +132,15 @@ def main_target(topic: str, host: str) -> oslo_messaging.Target:
     return oslo_messaging.Target(topic=topic, server=host)
 
 
-def alt_target(topic: str, host: str, slot: int) -> oslo_messaging.Target:
-    """The target at which only the worker of one slot answers."""
-    return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.{slot}")
+def alt_target(topic: str, host: str, slot: int, side: str = "") -> oslo_messaging.Target:
+    """The target at which only the worker of one slot answers. :param side: see `Board.side`."""
+    return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.{slot}{side}")
 
 
-def spare_target(topic: str, host: str, cell: int) -> oslo_messaging.Target:
+def spare_target(topic: str, host: str, cell: int, side: str = "") -> oslo_messaging.Target:
     """The target at which only a spare answers, while it waits. The cell is its own as long as it
     lives; the number of its slot is not."""
-    return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.spare-{cell}")
+    return oslo_messaging.Target(topic=f"{topic}-alt", server=f"{host}.spare-{cell}{side}")
 
 
 def get_transport(

@@ -14,7 +14,7 @@ from launcher import __version__, deadline
 from launcher.board.board import Board
 from launcher.board.slot import Slot
 from launcher.board.states import Step, WorkerState
-from launcher.errors import LauncherError, ServiceNotFound
+from launcher.errors import LauncherError, ServiceNotFound, ServiceTooOld
 from launcher.registry.interface import Registry
 from launcher.registry.records import (
     Belief,
@@ -73,6 +73,7 @@ class ServiceGroup:
         self._findings = RowFindings(board.row_remark)
         self._compared = False  # our service version with those of others
         self._joined = False
+        self._registered = True  # or will be before it reports
         self._reported = WorkerNumbers()
         self._lock = threading.Lock()  # a slow report must not overwrite the last one
 
@@ -92,11 +93,16 @@ class ServiceGroup:
 
     def register(self) -> ServiceRecord:
         """Create or update the row. A row that was deleted while this worker ran is disabled again
-        if it was.
+        if it was. While another master is in charge (see `Board.beside`), only read it.
 
         :raises DatabaseUnavailable: the database cannot be reached.
         :raises ServiceTooOld: a newer service does not work with ours.
         """
+        if self._board.beside and (row := self._registry.get_service(self._host, self._binary)):
+            self._check_versions_of_others()
+            self._row, self._registered = row, False
+            return row
+        self._registered = True
         self._row = self._registry.register_service(
             self._host,
             self._binary,
@@ -108,6 +114,22 @@ class ServiceGroup:
         )
         self._since = self._row.started_at
         return self._row
+
+    def _check_versions_of_others(self) -> None:
+        """Raise ServiceTooOld as a registration will, before this worker serves."""
+        ours = self._start.service_version
+        if self._registry.newest_version() <= ours:  # cheap, and mostly so
+            return
+        for row in self._registry.list_services():
+            other = (row.host, row.binary) != (self._host, self._binary)
+            if other and (row.oldest_version or 0) > ours:
+                raise ServiceTooOld(
+                    binary=self._binary,
+                    host=self._host,
+                    ours=ours,
+                    needed=row.oldest_version,
+                    other=f"{row.binary} {row.version} on host {row.host}",
+                )
 
     def join(self) -> None:
         """Let this worker report from now on, if it is the lead. Only a worker that serves becomes
@@ -126,8 +148,10 @@ class ServiceGroup:
             after report_interval.
         """
         with self._lock:
-            if not self._joined:
+            if not self._joined or self._board.beside:
                 return
+            if not self._registered:
+                self.register()
             try:
                 found = self._report()
             except ServiceNotFound as error:
@@ -164,7 +188,8 @@ class ServiceGroup:
     def _leave(self) -> None:
         with self._lock:
             joined, self._joined = self._joined, False
-            if joined and self._board.stopping and not self._others_remain():
+            last = joined and self._board.stopping and not self._others_remain()
+            if last and not self._board.beside:
                 self._report(ServiceState.DOWN)  # writes only a row of ours
 
     def _report(self, last_state: ServiceState | None = None) -> list[Finding] | None:

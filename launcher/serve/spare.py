@@ -88,8 +88,15 @@ class Spare:
     is to be a spare."""
 
     def __init__(
-        self, settings: Settings, slot: Slot, stop: threading.Event, worker_bus: WorkerBus
+        self,
+        settings: Settings,
+        slot: Slot,
+        stop: threading.Event,
+        worker_bus: WorkerBus,
+        side: str = "",
     ) -> None:
+        """:param side: see `Board.side`."""
+        self._side = side
         self._settings = settings
         self._slot = slot
         self._worker_bus = worker_bus
@@ -104,7 +111,8 @@ class Spare:
 
     def start(self, undo: ExitStack, bus: BusWait) -> Server:
         """Start the server that proves the spare. Raises as `BusWait.listen`."""
-        self._server = server = self._worker_bus.make_spare_server(self._settings, self._slot)
+        server = self._worker_bus.make_spare_server(self._settings, self._slot, self._side)
+        self._server = server
         undo.callback(self.end)
         bus.listen(server)
         return server

@@ -104,7 +104,7 @@ class StartSequence:
         self._descriptors = [lead.descriptors, self._worker_bus.descriptors]
         self.tasks = PeriodicTasks(board, slot, lead, settings.timing, counters)
         self._bus = BusWait(settings.transport_url, self._backoff, settings.start_timeout)
-        self.spare = Spare(settings, slot, stop, self._worker_bus)
+        self.spare = Spare(settings, slot, stop, self._worker_bus, board.side)
 
     def walk(self, undo: ExitStack) -> None:
         """Start, and prove through the bus that calls reach this worker.
@@ -217,6 +217,7 @@ class StartSequence:
             *(self._settings, self._slot.number, self._endpoints(manager)),
             self.tracker.counters.count_redelivery,
             last_tries=self._board.last_tries,
+            side=self._board.side,
         )
         undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `alt`
         undo.callback(servers.alt.finish)
@@ -231,12 +232,13 @@ class StartSequence:
     def _endpoints(self, manager: Manager) -> list[object]:
         settings, slot = self._settings, self._slot.number
         console = self._open_backdoor(manager) if settings.backdoor else None
-        base_api = BaseRPCAPI(identity(settings, slot), console)
+        base_api = BaseRPCAPI(identity(settings, slot, self._board.side), console)
         return make_endpoints(self._conf, manager, self.tracker, base_api)
 
     def _open_backdoor(self, manager: Manager) -> str:
         names = {**self._console, "manager": manager}
-        path = open_backdoor(self._settings.runtime_path, self._slot.number, names)
+        own = self._settings.runtime_path, self._slot.number
+        path = open_backdoor(*own, names, self._board.side)
         self._descriptors.append(partial(sockets_at, path))
         return path
 

@@ -62,9 +62,9 @@ class WorkerBus:
         self._servers = Servers(self.transport, *args, after=self._spare, **kwargs)
         return self._servers
 
-    def make_spare_server(self, settings: Settings, slot: Slot) -> Server:
+    def make_spare_server(self, settings: Settings, slot: Slot, side: str) -> Server:
         """Make the server of a spare; `make_servers` has the others share its connection."""
-        target = rpc.spare_target(settings.topic, settings.host, slot.cell)
+        target = rpc.spare_target(settings.topic, settings.host, slot.cell, side)
         base_api = BaseRPCAPI(identity(settings, slot.number))
         self._spare = Server(self.transport, target, [base_api], spare=True)
         return self._spare

@@ -15,8 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 from oslo_config import cfg
@@ -30,7 +29,7 @@ from launcher.serve.application import Application
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise.before_fork import prepare
 from launcher.supervise.control.http_server import HttpServer
-from launcher.supervise.control.sockets import PROBES, SCRAPES, Control, TcpPort
+from launcher.supervise.control.listening import listening
 from launcher.supervise.operations.giving_up import on_thread_crash
 from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.stop import Stop
@@ -38,9 +37,10 @@ from launcher.supervise.policy import Policy
 from launcher.supervise.processes import signals, terminal
 from launcher.supervise.processes.forking import ForkingManager
 from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.notify import Notifier
-from launcher.supervise.wiring import Parts
+from launcher.supervise.wiring import Parts, hello
 from launcher.writing import log
 from launcher.writing.crash_relay import CrashRelay
 from launcher.writing.outlet import ERRORS
@@ -60,8 +60,16 @@ class Master:
         notifier: Notifier,
         configuration: Configuration,
         application: Application,
+        *,
+        predecessor: Predecessor | None = None,
+        why_not_upgradable: str = "",
     ) -> None:
-        """:param binary: the name of what runs, for messages and the lock."""
+        """:param binary: the name of what runs, for messages and the lock.
+        :param predecessor: the master that this one is to replace, in an upgrade.
+        :param why_not_upgradable: why no other one can replace this one, or "".
+        """
+        self._predecessor = predecessor
+        self._why_not_upgradable = why_not_upgradable
         self._conf = conf
         self._application = application
         self._binary = binary
@@ -74,23 +82,35 @@ class Master:
         self._policy = Policy.of(conf, tasks=())
         self._stop = Stop(self._board, notifier, self._in_force)
 
-    def run(self) -> ExitStatus:
+    def run(self) -> int:
         """Supervise until stopped. Called in the main thread, with no other thread alive.
 
         :raises LauncherError: says why the service could not start or go on.
         """
         self._brace()
         self._prepare()
-        with terminal.own_process_group():
+        old = self._predecessor
+        with terminal.own_process_group(later=old is not None, keeps=self._is_succeeded):
             parts = self._make_parts()
             self._adopt()
-            with self._answering(parts) as http_servers:
+            if old:
+                old.prepare(self._board, task_numbers(self._policy.tasks))
+            with listening(
+                self._conf, parts.routes, old.listens_at if old else lambda *_: False
+            ) as (control, http_servers):
+                parts.housekeeping.mend_sockets = control.mend
                 self._fork_and_watch(parts, http_servers)
+            if first := parts.upgrade.first_process:
+                return first.wait()
         try:
             return self._end(parts.history)
         finally:
             parts.history.end()
             self._notifier.flush_until(time.monotonic() + LAST_MESSAGE_SECONDS)
+
+    def _is_succeeded(self) -> bool:
+        """Whether another master has the terminal now, whose first process is not this one."""
+        return bool(self._stop.handed_over and self._predecessor and self._predecessor.first)
 
     def _end(self, history: History) -> ExitStatus:
         try:
@@ -98,7 +118,8 @@ class Master:
         except LauncherError as error:
             history.record("end", f"ended with status {int(error.exit_status)}: {error}")
             raise
-        history.record("end", f"ended with status {int(status)}")
+        if not self._stop.handed_over:
+            history.record("end", f"ended with status {int(status)}")
         return status
 
     def _brace(self) -> None:
@@ -114,17 +135,24 @@ class Master:
 
     def _prepare(self) -> None:
         """Check all that can fail, and claim the directories, before the first fork."""
-        conf = self._conf
+        conf, workers = self._conf, self._conf.workers
+        if old := self._predecessor:
+            old.greet()
+            old.check(hello(conf, self._binary))
+            workers = old.workers(workers)
         prepare(conf, self._application)
-        self._instance.claim()
+        if old:
+            self._instance.stand_by()
+        else:
+            self._instance.claim()
         LOG.info("state %s, runtime %s", conf.state_path, conf.runtime_path)
         if self._application.scouts():
             self._board.begin_scouting()
             self._board.want(1, conf.start_timeout)
             LOG.info("starting a first worker")
         else:
-            self._board.want(conf.workers, conf.start_timeout)
-            LOG.info("starting %d workers", conf.workers)
+            self._board.want(workers, conf.start_timeout)
+            LOG.info("starting %d workers", workers)
 
     def _make_parts(self) -> Parts:
         return Parts(
@@ -139,6 +167,8 @@ class Master:
             policy=self._in_force,
             adopt=self._adopt,
             application=self._application,
+            predecessor=self._predecessor,
+            why_not=self._why_not_upgradable,
         )
 
     def _in_force(self) -> Policy:
@@ -155,24 +185,6 @@ class Master:
         limit_core(wanted=conf.supervision.core_dumps)
         self._policy = Policy.of(conf, tasks)
 
-    @contextmanager
-    def _answering(self, parts: Parts) -> Iterator[Sequence[HttpServer]]:
-        """Open the sockets. Requests wait in their backlog until `_fork_and_watch` serves them."""
-        control = Control(self._conf.runtime_path, parts.routes.routes())
-        parts.housekeeping.mend_sockets = control.mend
-        http_servers: list[HttpServer] = [control]
-        try:
-            for group, routes, reserved in (
-                ("metrics", parts.routes.metrics_routes(), SCRAPES),
-                ("health", parts.routes.probe_routes(), PROBES),
-            ):
-                if address := self._conf[group].listen:
-                    http_servers.append(TcpPort(f"[{group}] listen", address, routes, reserved))
-            yield http_servers
-        finally:
-            for server in http_servers:
-                server.stop()
-
     def _fork_and_watch(self, parts: Parts, http_servers: Sequence[HttpServer]) -> None:
         parts.forking.define_worker(Worker, self._inheritance(parts, http_servers))
         parts.forking.register_hooks(on_dead_worker=parts.on_dead_worker)
@@ -182,27 +194,38 @@ class Master:
         self._stop.kill_others = parts.orphans.kill_all
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
         workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
-        parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
+        if not parts.takeover:
+            parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
         parts.history.start()
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
         if self._board.scouting:
             threading.Thread(target=parts.scouting.run, name="scouting", daemon=True).start()
-        for server in http_servers:
-            server.start()
+        parts.upgrade.servers = http_servers
+        if parts.takeover:
+            parts.takeover.servers = http_servers
+            threading.Thread(target=parts.takeover.run, name="takeover", daemon=True).start()
+        else:
+            for server in http_servers:
+                server.start()
         signals.start_threads(
-            {
-                signal.SIGTERM: self._stop.on_signal,
-                signal.SIGINT: self._stop.on_signal,
-                signal.SIGHUP: parts.reload.on_signal,
-                signal.SIGUSR2: parts.meditation.on_signal,
-                signal.SIGTTIN: parts.scaling.on_signal,
-                signal.SIGTTOU: parts.scaling.on_signal,
-            }
+            parts.upgrade.handed_on(
+                {
+                    signal.SIGTERM: self._stop.on_signal,
+                    signal.SIGINT: self._stop.on_signal,
+                    signal.SIGHUP: parts.reload.on_signal,
+                    signal.SIGUSR2: parts.meditation.on_signal,
+                    signal.SIGTTIN: parts.scaling.on_signal,
+                    signal.SIGTTOU: parts.scaling.on_signal,
+                }
+            )
         )
         self._let_cotyledon_run(parts.forking)
         self._stop.end()
         parts.orphans.end_all(lambda: self._stop.impatient)
+        parts.upgrade.finish()
+        if parts.takeover:
+            parts.takeover.wait_for_predecessor(lambda: self._stop.impatient)
         parts.monitor.end()
         watching.join()
         self._crash_relay.forward()
@@ -236,6 +259,8 @@ class Master:
                 self._notifier.close_in_child,
                 self._instance.close_in_child,
                 parts.history.close_in_child,
+                parts.upgrade.close_in_child,
+                *((self._predecessor.close_in_child,) if self._predecessor else ()),
                 *(server.close_in_child for server in http_servers),
             ),
         )

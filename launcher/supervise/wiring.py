@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 
@@ -41,6 +42,10 @@ from launcher.supervise.processes.instance_lock import Instance
 from launcher.supervise.processes.lives import Lives
 from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.processes.shared_heap import SharedHeap
+from launcher.supervise.upgrade.parts import MasterParts
+from launcher.supervise.upgrade.predecessor import Predecessor
+from launcher.supervise.upgrade.takeover import Takeover
+from launcher.supervise.upgrade.upgrade import Upgrade
 from launcher.supervise.watch.health import Verdict
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
@@ -69,13 +74,19 @@ class Parts:
         policy: InForce,
         adopt: Callable[[], object],
         application: Application,
+        predecessor: Predecessor | None,
+        why_not: str,
     ) -> None:
-        """:param adopt: called after a reload, when the new configuration is in force."""
+        """
+        :param adopt: called after a reload, when the new configuration is in force.
+        :param predecessor: the master that is to be replaced, in an upgrade.
+        :param why_not: why there can be no upgrade, or "".
+        """
         self._board = board
         self._binary = binary
         self._program = application.program
         self._configuration = configuration
-        self.history = History(conf.state_path)
+        self.history = History(conf.state_path, held=predecessor is not None)
         stop.record, stop.end_history = self.history.record, self.history.end
         # processes, and the monitor, which uses all of them
         watched = bool(notifier.watchdog_seconds)
@@ -159,6 +170,19 @@ class Parts:
         self.housekeeping.take_pause_back = self._pausing.look
         debugging = Debugging(board, self.monitor, policy, conf.runtime_path, record)
         self.housekeeping.close_debuggers = debugging.look
+        # upgrade: another master takes over, or this one has
+        shared = MasterParts(
+            *(board, self.monitor, roll, stop, notifier, instance),
+            *(self.history, self.forking, policy),
+        )
+        self.takeover = Takeover(predecessor, shared) if predecessor else None
+        self.upgrade = Upgrade(
+            shared,
+            facts=lambda: hello(conf, binary),
+            why_not=lambda: why_not or self._why_no_upgrade(),
+            first=predecessor.first if predecessor else None,
+            counts=predecessor.counts if predecessor else {"done": 0, "failed": 0},
+        )
         # control: answers to requests
         status = Status(
             board,
@@ -190,12 +214,21 @@ class Parts:
             scaling=self.scaling,
             pausing=self._pausing,
             debugging=debugging,
+            upgrade=self.upgrade,
             meditation=self.meditation,
             takeovers=lambda: self.spares.takeovers,
             history=self.history,
             policy=policy,
             program=application.version or application.program,
         )
+
+    def _why_no_upgrade(self) -> str:
+        """Any thread."""
+        if self._pausing.describe():
+            return "workers are paused; resume first"
+        if self.takeover and not self.takeover.predecessor_gone:
+            return "the master before this one still drains its workers; try again later"
+        return ""
 
     def on_dead_worker(self, _: object, cell: int, status: int) -> None:
         """Called in cotyledon's supervisor thread, which forks a successor afterwards, or the
@@ -226,6 +259,13 @@ class Parts:
     def _have_lead_look(self, lead: int) -> None:
         """Called in the monitor's thread: have the lead update the numbers in the row."""
         wake(self._board.slot(lead))
+
+
+def hello(conf: cfg.ConfigOpts, binary: str) -> dict[str, Any]:
+    """What an upgrade cannot change, and the configured number of workers."""
+    names = ("host", "state_path", "runtime_path")
+    fixed = {name: str(conf[name]) for name in names}
+    return {**fixed, "binary": binary, "configured": conf.workers}
 
 
 def _outage(board: Board) -> str:

@@ -32,6 +32,7 @@ class Conf:
     prog = "compute-launcher"
     host = "node-1"
     transport_url = "rabbit://u:secret@broker/"
+    runtime_path = "/nonexistent"  # no service on this host
 
 
 CONF = cast(cfg.ConfigOpts, Conf())
@@ -103,6 +104,15 @@ def test_several_pings_are_summed_up(bus: Bus, capsys: pytest.CaptureFixture[str
     *answers, summary = capsys.readouterr().out.splitlines()
     assert len(answers) == 3
     assert re.fullmatch(r"3 answers: min \S+, median \S+, max \S+ ms", summary)
+
+
+def test_after_an_upgrade_the_workers_have_other_names(bus: Bus) -> None:
+    """Any worker says so."""
+    bus.answer = ANSWER | {"side": "-b"}
+
+    ping(worker=0)
+
+    assert bus.target.server == "node-1.0-b"
 
 
 def test_call_asks_one_worker(bus: Bus) -> None:

@@ -332,7 +332,7 @@ def test_nothing_wakes_the_door_while_nobody_comes(door: Control, ask: Ask) -> N
 
 def test_the_port_for_metrics_is_asked_beside_idle_clients() -> None:
     routes = {("GET", "/metrics"): lambda body: Answer.of({})}
-    port = TcpPort("[metrics] listen", "127.0.0.1:0", routes, SCRAPES)
+    port = TcpPort("metrics", "127.0.0.1:0", routes, SCRAPES)
     port.start()
     address: Any = port.server_address
     with ExitStack() as stack:
@@ -436,7 +436,7 @@ def sockets() -> int:
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "192.0.2.1:9464"])
 def test_a_port_that_cannot_be_had_is_said_in_a_sentence(address: str) -> None:
     with pytest.raises(OptionError, match=rf"\[metrics\] listen: {address} cannot be listened on"):
-        TcpPort("[metrics] listen", address, {}, SCRAPES)
+        TcpPort("metrics", address, {}, SCRAPES)
 
 
 def test_a_file_that_was_taken_away_is_made_anew(

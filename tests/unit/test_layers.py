@@ -18,7 +18,8 @@ LAYERS = (
     launcher.dev launcher.directories launcher.listening launcher.program launcher.rabbit
     launcher.registry
     launcher.serve launcher.supervise launcher.supervise.watch launcher.supervise.processes
-    launcher.supervise.operations launcher.supervise.control launcher.unixbus launcher.writing
+    launcher.supervise.operations launcher.supervise.control launcher.supervise.upgrade
+    launcher.unixbus launcher.writing
     """,
     """
     launcher.native_threads launcher.core_dumps launcher.deadline launcher.foreign_text
@@ -50,6 +51,7 @@ LAYERS = (
     "launcher.supervise.watch.*",
     "launcher.supervise.processes.*",
     "launcher.supervise.operations.*",
+    "launcher.supervise.upgrade.*",
     "launcher.supervise.control.*",
     "launcher.supervise.before_fork launcher.supervise.wiring",
     "launcher.supervise.master",

@@ -332,3 +332,43 @@ def test_a_status_commands_no_terminal(receiver: Receiver, notifier: Notifier) -
     notifier.status("failed: \0 \x1b[2J \u202e")
 
     assert receiver.take() == [r"STATUS=failed: \x00 \x1b[2J \u202e"]
+
+
+def test_only_the_master_in_charge_talks(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = connect(monkeypatch, receiver.address)
+    new.keep_silent()
+    new.status("starting")
+    new.ready("2/2 workers serving")
+    new.stopping("no")
+    assert receiver.take() == []
+    new = connect(monkeypatch, receiver.address)
+    new.keep_silent()
+    new.ready("2/2 workers serving")
+    new.speak("2/2 workers serving")
+    assert receiver.take() == ["READY=1\nWATCHDOG=1\nSTATUS=2/2 workers serving"]
+
+
+def test_the_successor_is_named_last_of_all(receiver: Receiver, notifier: Notifier) -> None:
+    assert notifier.name_successor(77, time.monotonic() + 1)
+    notifier.ping()
+    notifier.stopping("upgraded")
+    assert receiver.take() == ["MAINPID=77"]
+
+
+def test_systemd_that_does_not_take_it_changes_nothing(
+    receiver: Receiver, notifier: Notifier
+) -> None:
+    fill(notifier)
+    assert not notifier.name_successor(77, time.monotonic() + 0.05)
+    receiver.take()
+    notifier.status("goes on")
+    assert receiver.take() == ["STATUS=goes on"]
+
+
+def test_what_was_taken_out_of_the_environment_can_be_handed_on(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifier = connect(monkeypatch, receiver.address, WATCHDOG_USEC="5")
+    assert notifier.variables == {"NOTIFY_SOCKET": receiver.address, "WATCHDOG_USEC": "5"}

@@ -40,17 +40,28 @@ REPORTS = COMMANDS // 2  # reports among these; a hanging worker blocks each for
 RESERVED_SECONDS = 1.0  # for a client in a reserved place to read its answer
 EXHAUSTED_SECONDS = 0.5  # between two attempts to accept, while no descriptor is free
 COMPLAINT_SECONDS = 60.0  # between two log lines about too many clients
+ANSWERED_LOOK_SECONDS = 0.01
 ACCEPTED = 64  # connections accepted in one round; more in the next one
 
 
 class HttpServer(socketserver.TCPServer):
     """Accepts connections, and answers requests by `routes`."""
 
+    name = ""  # in an upgrade
+    address = ""  # of TCP, as configured
     allow_reuse_address = True
     request_queue_size = 64  # connections that wait to be accepted
 
-    def __init__(self, address: Any, routes: RouteTable, probes: Collection[str] = ()) -> None:
-        """:param probes: paths with reserved places."""
+    def __init__(
+        self,
+        address: Any,
+        routes: RouteTable,
+        probes: Collection[str] = (),
+        *,
+        adopts: bool = False,
+    ) -> None:
+        """:param probes: paths with reserved places. :param adopts: it gets a socket that listens
+        already, by `listen_at`, before its start."""
         self.routes = routes
         self._general = threading.BoundedSemaphore(CONNECTIONS)
         self._probes = {path: threading.BoundedSemaphore(RESERVED) for path in probes}
@@ -64,7 +75,9 @@ class HttpServer(socketserver.TCPServer):
         self._accept_from = 0.0  # monotonic seconds; in the future while no descriptor is free
         self._complained_at = -math.inf
         self._stopped = False
-        super().__init__(address, socketserver.BaseRequestHandler)  # never instantiated
+        handler = socketserver.BaseRequestHandler  # never instantiated
+        super().__init__(address, handler, bind_and_activate=not adopts)
+        self._nobody: socket.socket | None = None
         self.socket.setblocking(False)
 
     def start(self) -> None:
@@ -79,7 +92,8 @@ class HttpServer(socketserver.TCPServer):
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: close the master's sockets."""
-        for connection in (self.socket, *self._retired, *self._open):
+        nobody = (self._nobody,) if self._nobody else ()
+        for connection in (self.socket, *nobody, *self._retired, *self._open):
             descriptor = connection.detach()  # close() would wait for file objects made from it
             if descriptor >= 0:
                 os.close(descriptor)
@@ -92,6 +106,17 @@ class HttpServer(socketserver.TCPServer):
         self._retired.append(self.socket)
         self.socket = fresh
         self._wakeup.wake()
+
+    def hand_on(self) -> None:
+        """Accept no more connections: another process listens at the same socket. Any thread."""
+        quiet, self._nobody = socket.socketpair()
+        self.listen_at(quiet)
+
+    def wait_for_answers(self, seconds: float) -> None:
+        """Return when all requests are answered that were accepted, or the time is over."""
+        end = time.monotonic() + seconds
+        while self._open and time.monotonic() < end:
+            time.sleep(ANSWERED_LOOK_SECONDS)
 
     def find(self, verb: str, path: str) -> Route | None:
         """Return the route of a request; None: there is none."""

@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     :ivar recycled: workers that were replaced at a limit, by slot and limit.
     :ivar ready_seconds: from the start of the master to READY=1; None: not yet.
     :ivar immortal_objects: see `SharedHeap`. :ivar takeovers: see `Spares`.
+    :ivar upgrades: how many there were, by outcome.
     :ivar tasks: names of the workers' tasks, by their number. :ivar program: what it is and which
         version, if a foreign program runs.
     """
@@ -49,6 +50,7 @@ class Facts(NamedTuple):
     immortal_objects: int
     recycled: Mapping[tuple[int, str], int] = {}
     takeovers: int = 0
+    upgrades: Mapping[str, int] = {}
     tasks: Sequence[str] = ()
     program: str = ""
 
@@ -84,6 +86,11 @@ class Exposition:
         )
         text = "Times that a spare has replaced a worker that died."
         yield _counter("takeovers", text, facts.takeovers)
+        text = "Upgrades of the master, by outcome; each master goes on from the one before."
+        upgrades = CounterMetricFamily(f"{NAMESPACE}_upgrades", text, labels=["outcome"])
+        for outcome, number in facts.upgrades.items():
+            upgrades.add_metric([outcome], number)
+        yield upgrades
 
     def _workers(self) -> Iterator[Metric]:
         slots = self._facts.seen.slots

@@ -1,14 +1,20 @@
 """The routes of the control socket and of the TCP ports."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from launcher import __version__
 from launcher.board.board import Board
 from launcher.board.counters import Counters
-from launcher.errors import WrongNumber
+from launcher.errors import (
+    ServiceStopping,
+    ServiceUpgraded,
+    UpgradeRuns,
+    WrongNumber,
+)
 from launcher.supervise.control.guru_reports import Meditation
 from launcher.supervise.control.health_checks import FAIL, PASS, examine
 from launcher.supervise.control.requests import Answer, RouteTable, SlowRequest
@@ -22,6 +28,7 @@ from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.shared_heap import SharedHeap
+from launcher.supervise.upgrade.upgrade import Upgrade
 from launcher.supervise.watch import probes
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
@@ -53,6 +60,7 @@ class Routes:
         recycling: Recycling,
         pausing: Pausing,
         debugging: Debugging,
+        upgrade: Upgrade,
         meditation: Meditation,
         takeovers: Callable[[], int],
         history: History,
@@ -74,6 +82,7 @@ class Routes:
         self._recycling = recycling
         self._pausing = pausing
         self._debugging = debugging
+        self._upgrade = upgrade
         self._meditation = meditation
         self._takeovers = takeovers
         self._history = history
@@ -86,6 +95,7 @@ class Routes:
             ("GET", "/history"): self._tell_history,
             ("GET", "/health"): self._tell_health,
             ("POST", "/reload"): self._have_reloaded,
+            ("POST", "/upgrade"): self._have_upgraded,
             ("POST", "/scale"): self._have_scaled,
             ("POST", "/pause"): self._have_paused,
             ("POST", "/resume"): self._have_resumed,
@@ -168,6 +178,7 @@ class Routes:
             recycled=self._recycling.counts.copy(),
             lead_changes=self._monitor.lead_changes,
             takeovers=self._takeovers(),
+            upgrades=self._upgrade.counts.copy(),
             ready_seconds=self._monitor.ready_seconds,
             tasks=self._policy().tasks,
             program=self._program,
@@ -182,16 +193,34 @@ class Routes:
     def _have_reloaded(self, body: dict[str, Any]) -> Answer:
         wanted = body.get("canary")
         trial = None if wanted is None else self._canary.trial(wanted, body.get("slots"))
-        if error := self._reload.request(trial).result():
-            raise error
+        with self._unless_upgraded():
+            if error := self._reload.request(trial).result():
+                raise error
         verdict = trial.verdict.text if trial and trial.verdict else None
         return Answer.of({"result": "reloaded", "verdict": verdict})
 
+    @contextmanager
+    def _unless_upgraded(self) -> Iterator[None]:
+        """An operation that waited for an upgrade finds that this master stops."""
+        try:
+            yield
+        except ServiceStopping as error:
+            if self._upgrade.is_done:
+                raise ServiceUpgraded from error
+            raise
+
+    def _have_upgraded(self, body: dict[str, Any]) -> Answer:
+        found = self._upgrade.request().result()
+        return Answer.of({"result": "upgraded", "pid": found.pid, "version": found.version})
+
     def _have_scaled(self, body: dict[str, Any]) -> Answer:
-        self._scaling.scale(body.get("workers"))
+        with self._unless_upgraded():
+            self._scaling.scale(body.get("workers"))
         return Answer.of({"result": "scaled", "workers": self._board.workers})
 
     def _have_paused(self, body: dict[str, Any]) -> Answer:
+        if self._upgrade.runs:  # the workers of the new master would not know of it
+            raise UpgradeRuns
         persist = body.get("persist") is True
         paused = self._pausing.pause(body.get("slot"), body.get("reason"), persist=persist)
         return Answer.of({"result": "paused", "paused": paused})
@@ -200,7 +229,8 @@ class Routes:
         return Answer.of({"result": "resumed", "paused": self._pausing.resume(body.get("slot"))})
 
     def _have_replaced(self, body: dict[str, Any], slot: str) -> Answer:
-        self._scaling.restart(int(slot))
+        with self._unless_upgraded():
+            self._scaling.restart(int(slot))
         pid = self._board.slot(int(slot)).get("pid")
         return Answer.of({"result": "replaced", "pid": pid})
 

@@ -18,6 +18,7 @@ LOG = logging.getLogger(__name__)
 
 PROBES = ("/livez", "/startupz", "/readyz")  # answered under any load
 SCRAPES = ("/metrics",)
+CONTROL = "control"
 
 
 class Control(HttpServer):
@@ -25,22 +26,37 @@ class Control(HttpServer):
 
     address_family = socket.AF_UNIX
 
-    def __init__(self, runtime_path: str, routes: RouteTable) -> None:
+    name = CONTROL
+
+    def __init__(self, runtime_path: str, routes: RouteTable, *, adopts: bool = False) -> None:
         """Called in the master, with the lock of `Instance` held: an existing file is stale.
 
+        :param adopts: see HttpServer.
         :raises DirectoryUnusable: the file cannot be created.
         """
         self._complaint = ""
+        self._handed_on = adopts  # the file is another process's
         try:
             self._runtime = Beneath.open_path(runtime_path)
             self._path = self._runtime.at(CONTROL_SOCKET)
-            super().__init__(self._path, routes, ("/health", "/status", *PROBES))
+            reserved = ("/health", "/status", *PROBES)
+            super().__init__(self._path, routes, reserved, adopts=adopts)
         except OSError as error:
             reason = f"{CONTROL_SOCKET} in it: {error.strerror}"
             raise DirectoryUnusable(
                 option="runtime_path", path=runtime_path, reason=reason, uid=os.geteuid()
             ) from error
         self._made = self._look()
+
+    def listen_at(self, fresh: socket.socket) -> None:
+        """As HttpServer. The file is there already."""
+        super().listen_at(fresh)
+        self._made, self._handed_on = self._look(), False
+
+    def hand_on(self) -> None:
+        """As HttpServer. The file is the other process's from here on."""
+        super().hand_on()
+        self._handed_on = True
 
     def server_bind(self) -> None:
         """Called by the constructor."""
@@ -73,7 +89,7 @@ class Control(HttpServer):
             self._complaint = complaint
             return
         LOG.warning("%s was removed or replaced; it is made anew", self._path)
-        self._made, self._complaint = self._look(), ""
+        self._complaint = ""
 
     def _open_anew(self) -> None:
         fresh = socket.socket(self.address_family, self.socket_type)
@@ -88,6 +104,8 @@ class Control(HttpServer):
     def stop(self) -> None:
         """Stop serving, and remove the file."""
         super().stop()
+        if self._handed_on:
+            return
         with suppress(OSError):  # the file is gone, perhaps with the whole directory
             self._runtime.unlink(CONTROL_SOCKET)
 
@@ -109,21 +127,28 @@ class TcpPort(HttpServer):
     """A TCP port, without authentication."""
 
     def __init__(
-        self, option: str, address: str, routes: RouteTable, probes: Collection[str]
+        self,
+        name: str,
+        address: str,
+        routes: RouteTable,
+        probes: Collection[str],
+        *,
+        adopts: bool = False,
     ) -> None:
         """Called in the master.
 
-        :param option: names the address, for errors.
+        :param name: of the group whose option `listen` gives the address.
         :param address: host:port, an IPv6 host in brackets; checked when the configuration was
             loaded.
-        :param probes: paths with reserved places.
+        :param probes: paths with reserved places. :param adopts: see HttpServer.
         :raises OptionError: the master cannot listen on it.
         """
+        self.name, self.address = name, address
         host, _, port = address.rpartition(":")
         if host.startswith("["):
             self.address_family = socket.AF_INET6
         try:
-            super().__init__((host.strip("[]"), int(port)), routes, probes)
+            super().__init__((host.strip("[]"), int(port)), routes, probes, adopts=adopts)
         except (OSError, OverflowError) as error:  # OverflowError: no such port
             problem = f"{address} cannot be listened on: {getattr(error, 'strerror', error)}"
-            raise OptionError(option=option, problem=problem) from error
+            raise OptionError(option=f"[{name}] listen", problem=problem) from error

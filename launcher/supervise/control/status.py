@@ -71,6 +71,7 @@ class Status:
         return {
             "pid": os.getpid(),
             "version": __version__,
+            **({"side": self._board.side} if self._board.side else {}),
             "headline": self._monitor.summary,
             "healthy": self._monitor.observation.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,

@@ -87,6 +87,8 @@ class Housekeeping:
         if now - self._looked_at_memory >= MEMORY_LOOK_SECONDS:
             self._looked_at_memory = now
             self._deaths.look_at_memory()
+        if self._board.beside:  # the other master does the rest
+            return
         self._check_report_age(now)
         self.recycle(now)
         self.follow_demand(now)

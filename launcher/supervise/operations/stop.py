@@ -9,13 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import psutil
-
 from launcher.board.board import Board
 from launcher.board.states import WorkerState
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.policy import InForce
-from launcher.supervise.processes.lives import has_ended
+from launcher.supervise.processes.lives import has_ended, living_children
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.notify import Notifier
 
@@ -40,6 +38,7 @@ class Stop:
         self._logged: set[int] = set()
         self._impatient: signal.Signals | None = None
         self._signals, self._killed = 0, False
+        self._handed_over = False
         self._over = threading.Event()
         self.failure: LauncherError | None = None
         # Set before the workers are forked:
@@ -48,6 +47,26 @@ class Stop:
         self.record: Record = nothing
         self.end_history: Callable[[], object] = lambda: None
         self.kill_others: Callable[[], None] = lambda: None
+        # Set in an upgrade, when another master is in charge:
+        self.pass_on: Callable[[signal.Signals], None] = lambda number: None
+        self.follow: Callable[[int], int] = lambda status: status  # waits for that one's status
+
+    def hand_over(self, commit: Callable[[], bool]) -> bool:
+        """In an upgrade: call `commit`, which puts another master in charge, unless a stop has
+        begun; then no stop begins here meanwhile. Return whether both was so.
+
+        `begin` has the workers drain then. Any thread.
+        """
+        with self._lock:
+            if self._board.stopping or not commit():
+                return False
+            self._handed_over = True
+            return True
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether another master is in charge. Any thread."""
+        return self._handed_over
 
     def begin(self, reason: str, failure: LauncherError | None = None) -> bool:
         """Stop all workers; return whether this call began the stop.
@@ -56,8 +75,18 @@ class Stop:
         """
         return self._begin(reason, failure, self._policy().graceful_seconds)
 
-    def _begin(self, reason: str, failure: LauncherError | None, patience: float) -> bool:
+    def _begin(
+        self,
+        reason: str,
+        failure: LauncherError | None,
+        patience: float,
+        number: signal.Signals | None = None,
+    ) -> bool:
+        """:param number: the signal that asks for the stop of the service, if one does."""
         with self._lock:
+            if number and self._handed_over:
+                self.pass_on(number)
+                return False
             if self._board.stopping:
                 return False
             self.failure = failure
@@ -103,7 +132,8 @@ class Stop:
 
         cotyledon's stop ignores SIGTERM, which discards a pending one (sigaction(2)).
         """
-        if not self.begin(f"{number.name} received"):
+        patience = self._policy().graceful_seconds
+        if not self._begin(f"{number.name} received", None, patience, number):
             LOG.info("%s received; the service is stopping already", number.name)
 
     @property
@@ -201,7 +231,8 @@ class Stop:
         self.end_history()
         self.kill_others()
         self._notifier.stopped(str(self.failure or STOPPED_HARD))
-        os._exit(self._status_of_kills() if self.failure is None else self.failure.exit_status)
+        status = self._status_of_kills() if self.failure is None else self.failure.exit_status
+        os._exit(self.follow(status))
 
     def exit_status(self) -> ExitStatus:
         """Return the exit status, when all workers are gone; raise the failure, if any."""
@@ -232,15 +263,3 @@ def _in_a_thread(action: Callable[[signal.Signals], None], number: signal.Signal
         threading.Thread(target=action, args=(number,), name="begin-stop", daemon=True).start()
     except RuntimeError:  # no thread can be started
         action(number)
-
-
-def living_children(board: Board) -> list[int]:
-    """Return the pids of the master's children that have not ended.
-
-    If no descriptor is free to read /proc, the board gives the pids, perhaps without the newest.
-    """
-    try:
-        pids = [child.pid for child in psutil.Process(os.getpid()).children()]
-    except (psutil.Error, OSError):
-        pids = [pid for slot in board.slots() if (pid := slot.get("pid"))]
-    return [pid for pid in pids if not has_ended(pid)]

@@ -11,6 +11,7 @@ from launcher.errors import AlreadyRunning, DirectoryUnusable
 LOG = logging.getLogger(__name__)
 
 LOCK = "master.lock"
+FIRST_BYTE, REST = (1, 0), (0, 1)  # of the lock, as length and start; 0: up to the end
 
 
 class WatchedDirectory:
@@ -43,6 +44,10 @@ class Instance:
     It is a record lock, fcntl(2). It belongs to the master's process alone: a fork does not
     inherit it, and the kernel drops it when the master dies. The state and runtime directories
     are held open as well, which keeps cleaners away (see `beneath`).
+
+    In an upgrade the lock goes from one master to the next in two halves: its first byte, and the
+    rest. At each moment one of them holds a half at least, so a third one, which wants both, is
+    kept out. The order: `lend`, `borrow`, `give_up`, `keep`; or `take_back`.
     """
 
     def __init__(self, runtime_path: str, state_path: str, binary: str) -> None:
@@ -59,16 +64,50 @@ class Instance:
         :raises DirectoryUnusable: the lock file cannot be opened.
         """
         try:
-            self._directories = [
-                Beneath.open_path(self._runtime_path),
-                Beneath.open_path(self._state_path),
-            ]
+            self._open_directories()
             self._descriptor = self._claim()
         except OSError as error:
-            reason = f"{LOCK} in it: {error.strerror}"
-            raise DirectoryUnusable(
-                option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
-            ) from error
+            raise self._unusable(error) from error
+
+    def stand_by(self) -> None:
+        """Called in place of `claim`, while another master is in charge: open directories and the
+        lock file, and lock nothing. Raises DirectoryUnusable."""
+        try:
+            self._open_directories()
+            self._descriptor = self._directories[0].open_lock(LOCK)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _open_directories(self) -> None:
+        for path in (self._runtime_path, self._state_path):
+            self._directories.append(Beneath.open_path(path))
+
+    def _unusable(self, error: OSError) -> DirectoryUnusable:
+        reason = f"{LOCK} in it: {error.strerror}"
+        return DirectoryUnusable(
+            option="runtime_path", path=self._runtime_path, reason=reason, uid=os.geteuid()
+        )
+
+    def lend(self) -> None:
+        """The master in charge: give the rest of the lock away."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, *REST)
+
+    def borrow(self) -> None:
+        """The new master: take the rest. Raises OSError if another process has it."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, *REST)
+
+    def give_up(self) -> None:
+        """The master in charge: give the first byte away, too."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, *FIRST_BYTE)
+
+    def keep(self) -> None:
+        """The new master: take the first byte. Raises as `borrow`."""
+        self._lock_all(self._descriptor)
+
+    def take_back(self) -> None:
+        """The master in charge: have all of it again. Raises OSError while the other one has a
+        part."""
+        self._lock_all(self._descriptor)
 
     def lost(self) -> bool:
         """Whether the lock is lost, because the runtime directory was removed or replaced.
@@ -103,16 +142,20 @@ class Instance:
     def _claim(self) -> int:
         descriptor = self._directories[0].open_lock(LOCK)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_all(descriptor)
         except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says fcntl(2)
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise AlreadyRunning(
                 runtime_path=self._runtime_path, binary=self._binary, pid=pid
             ) from error
+        return descriptor
+
+    @staticmethod
+    def _lock_all(descriptor: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        return descriptor
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: close the master's descriptors."""

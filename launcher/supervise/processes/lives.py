@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterable
 
+import psutil
+
 from launcher.board.board import Board
 from launcher.board.slot import Slot
 from launcher.board.states import Wanted, WorkerState
@@ -129,6 +131,18 @@ def has_ended(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def living_children(board: Board) -> list[int]:
+    """Return the pids of the master's children that have not ended.
+
+    If no descriptor is free to read /proc, the board gives the pids, perhaps without the newest.
+    """
+    try:
+        pids = [child.pid for child in psutil.Process(os.getpid()).children()]
+    except (psutil.Error, OSError):
+        pids = [pid for slot in board.slots() if (pid := slot.get("pid"))]
+    return [pid for pid in pids if not has_ended(pid)]
 
 
 def _wanted(slot: Slot) -> Wanted:

@@ -56,11 +56,16 @@ class Orphans:
         self._left_alone: set[int] = set()
         self._looked = 0.0
 
-    @staticmethod
-    def become_subreaper() -> None:
+    @classmethod
+    def become_subreaper(cls) -> None:
         """Called in the master, before the first fork: orphans become its children from now on."""
-        if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        if not cls.be_subreaper(yes=True):
             LOG.warning("what workers leave behind cannot be found: prctl failed")
+
+    @staticmethod
+    def be_subreaper(*, yes: bool) -> bool:
+        """Whether that was done."""
+        return not ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
 
     def end_left_by(self, worker: int, pid: int) -> None:
         """End the orphans of a worker that has died and was waited for."""

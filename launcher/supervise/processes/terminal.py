@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,12 +12,17 @@ CONTROLLING_TERMINAL = "/dev/tty"
 
 
 @contextmanager
-def own_process_group() -> Iterator[None]:
+def own_process_group(
+    *, later: bool = False, keeps: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """Run the master as leader of its own process group, in the terminal's foreground.
 
     cotyledon calls setsid(), which would detach the master from the terminal: Ctrl-C would not
     reach it. For the leader of a group setsid() fails, harmlessly. SIGTTOU must be blocked, as
     `blocked_signals.block` does: a background process that sets the foreground group gets it.
+
+    :param keeps: whether another process has the foreground at the end.
+    :param later: in the terminal's foreground only from `come_to_foreground` on.
     """
     before = os.getpgrp()
     in_foreground = foreground_group() == before
@@ -26,13 +31,22 @@ def own_process_group() -> Iterator[None]:
     if not in_foreground:
         yield
         return
-    _bring_to_foreground(os.getpgrp())
+    if not later:
+        _bring_to_foreground(os.getpgrp())
     # Ctrl-Z would stop only the master: make and sh, which could resume it, are in another group.
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
         yield
     finally:
-        _bring_to_foreground(before)
+        if not keeps():
+            _bring_to_foreground(before)
+
+
+def come_to_foreground(former: int) -> None:
+    """If the group of process `former` is in the terminal's foreground, put ours there."""
+    with suppress(ProcessLookupError):
+        if foreground_group() == os.getpgid(former):
+            _bring_to_foreground(os.getpgrp())
 
 
 def hint(binary: str, script: str, args: Sequence[str], program: str = "") -> str:

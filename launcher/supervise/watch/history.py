@@ -44,13 +44,20 @@ class History:
     """One a master. Any thread records and asks."""
 
     def __init__(
-        self, state_path: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        state_path: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        held: bool = False,
     ) -> None:
         """Called in the master before the first fork, with the lock of the state directory. If the
-        files cannot be opened, that is logged, and events are kept in memory only."""
+        files cannot be opened, that is logged, and events are kept in memory only.
+
+        :param held: as after `hold`; `take_over` ends it.
+        """
         self._now = now
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
         self._trouble = Recurring()
         self._torn = True  # the file may end within a line
         try:
@@ -60,10 +67,16 @@ class History:
             LOG.warning("history is not kept in %s: %s", state_path, error.strerror)
         self._lines = deque(read_open(self._descriptors), MOST_EVENTS)
         self._number = last_number(list(self._lines))
+        # Events of an upgrade, until it is decided:
+        self._held: list[dict[str, Any]] | None = [] if held else None
+        self._elsewhere: Callable[[dict[str, Any]], object] | None = None
+        self._find_current()
+        self._writer = threading.Thread(target=self._write_all, name="history", daemon=True)
+
+    def _find_current(self) -> None:
         self._current = max(
             self._descriptors, key=lambda one: last_number(read_open([one])), default=-1
         )
-        self._writer = threading.Thread(target=self._write_all, name="history", daemon=True)
 
     def start(self) -> None:
         """Start the thread that writes."""
@@ -85,19 +98,52 @@ class History:
 
         :param kind: one word. :param facts: as JSON has them, such as slot and pid.
         """
+        at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.add({"at": at, "master": os.getpid(), "kind": kind, "text": text, **facts})
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Note an event of this or another master, under the next number."""
         with self._lock:
-            self._number += 1
-            event = {
-                "number": self._number,
-                "at": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "master": os.getpid(),
-                "kind": kind,
-                "text": text,
-                **facts,
-            }
-            line = json.dumps(event).encode("ascii")
-            self._lines.append(line)
-            self._queue.put(line)
+            if self._held is not None:
+                self._held.append(event)
+            elif self._elsewhere:
+                self._elsewhere(event)
+            else:
+                self._add(event)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        self._number += 1
+        line = json.dumps({"number": self._number, **event}).encode("ascii")
+        self._lines.append(line)
+        self._queue.put(line)
+
+    def hold(self) -> None:
+        """In an upgrade: write what there is, and keep later events until `release`."""
+        written = threading.Event()
+        with self._lock:
+            self._held = []
+            self._queue.put(written)
+        written.wait(LAST_SECONDS)
+
+    def release(self, elsewhere: Callable[[dict[str, Any]], object] | None = None) -> None:
+        """After `hold`: note the events since, here or elsewhere, and all later ones.
+
+        :param elsewhere: called with each of them; another master writes the files.
+        """
+        with self._lock:
+            held, self._held = self._held or [], None
+            self._elsewhere = elsewhere
+            for event in held:
+                (elsewhere or self._add)(event)
+
+    def take_over(self) -> None:
+        """As `release`, in the new master of an upgrade: read the files, which the other one has
+        written meanwhile, and write them from here on."""
+        with self._lock:
+            self._lines = deque(read_open(self._descriptors), MOST_EVENTS)
+            self._number = last_number(list(self._lines))
+            self._find_current()
+        self.release()
 
     def record_start(self, text: str) -> None:
         """Note that this master starts, and whether the one before it has noted its end."""
@@ -117,6 +163,9 @@ class History:
 
     def _write_all(self) -> None:
         while (line := self._queue.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             try:
                 if self._descriptors:
                     self._write(line)

@@ -64,6 +64,7 @@ class Monitor:
         self._gave_up = ""
         # Set by other threads:
         self.pause_reason = ""  # why workers are paused
+        self.leads = True  # False: another master has the lead, in an upgrade
         self.remark = ""  # a problem that STATUS shows as well, such as a failed reload
         self.unreported = ""  # the complaint that the row in the database is old
         self.activity = ""  # the operation that runs, such as a reload
@@ -142,6 +143,8 @@ class Monitor:
             wedged_after=policy.wedged_after,
             judged_from=self._clock_gaps.until,
         )
+        if not self.leads:
+            verdict = verdict._replace(lead=NO_LEAD)
         self._seen = _Seen(datetime.now(UTC), now, slots, verdict)
         former = self._board.lead
         self.lead_changes += verdict.lead not in {former, NO_LEAD}

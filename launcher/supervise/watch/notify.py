@@ -10,7 +10,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 
 import sdnotify
 
@@ -19,6 +20,9 @@ from launcher.foreign_text import fit
 LOG = logging.getLogger(__name__)
 
 STATUS_BYTES = 400  # our own limit; sd_notify(3) sets none
+RETRY_SECONDS = 0.01
+HANDED_ON = ("NOTIFY_SOCKET", "WATCHDOG_USEC")
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 KEPT = 16  # messages kept for a receiver whose queue is full
 
 
@@ -28,7 +32,15 @@ class Notifier:
     Without systemd every method does nothing.
     """
 
-    def __init__(self, channel: sdnotify.SystemdNotifier | None, watchdog_usec: int = 0) -> None:
+    def __init__(
+        self,
+        channel: sdnotify.SystemdNotifier | None,
+        watchdog_usec: int = 0,
+        variables: Mapping[str, str] = NO_VARIABLES,
+    ) -> None:
+        """:param variables: of systemd, which were taken out of the environment."""
+        self.variables = variables
+        self._silent = False  # another master talks to systemd
         self._channel = channel
         self._unsent: deque[str] = deque(maxlen=KEPT)
         self._lock = threading.RLock()  # two threads must not offer the same message
@@ -43,6 +55,7 @@ class Notifier:
         So neither cotyledon nor a worker nor a child process ever talks to systemd.
         """
         usec = _watchdog_usec(environ)
+        variables = {name: environ[name] for name in HANDED_ON if name in environ}
         for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
             environ.pop(name, None)
         if not environ.get("NOTIFY_SOCKET"):
@@ -54,7 +67,7 @@ class Notifier:
             LOG.warning("systemd cannot be told anything: %s", error)
             channel = None
         environ.pop("NOTIFY_SOCKET")
-        return cls(channel, usec if channel else 0)
+        return cls(channel, usec if channel else 0, variables)
 
     def ready(self, status: str) -> None:
         """All workers serve. The message carries the first ping, which is due from here on."""
@@ -110,6 +123,30 @@ class Notifier:
         """
         self._must_send(f"EXIT_STATUS={exit_status}", reason)
 
+    def keep_silent(self) -> None:
+        """Called in an upgrade, in the new master: send nothing before `speak`."""
+        self._silent = True
+
+    def speak(self, status: str) -> None:
+        """Called in the new master when it is in charge, and systemd knows it as main process."""
+        with self._lock:
+            self._unsent.clear()
+            self._silent = False
+            self.ready(status)
+
+    def name_successor(self, pid: int, deadline: float) -> bool:
+        """Called in an upgrade: tell systemd that process `pid` is the main one from here on, and
+        send nothing after that. Return whether it took the message before `deadline` (monotonic
+        seconds); if not, all is as before."""
+        self.flush_until(deadline)
+        with self._lock:
+            while not self._unsent and not (sent := self._send(f"MAINPID={pid}")):
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(RETRY_SECONDS)
+            self._silent = not self._unsent and sent
+            return self._silent
+
     def extend_timeout(self, seconds: float) -> None:
         """Start, reload or stop may take `seconds` more, from now."""
         self._offer(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
@@ -129,7 +166,7 @@ class Notifier:
         """Called in the master last of all: retry until `deadline` (monotonic seconds)."""
         self.flush()
         while self._unsent and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(RETRY_SECONDS)
             self.flush()
 
     def close_in_child(self) -> None:
@@ -157,7 +194,7 @@ class Notifier:
             return not self._unsent and self._send(message)
 
     def _send(self, message: str) -> bool:
-        if self._channel is None:
+        if self._channel is None or self._silent:
             return True
         try:
             # UTF-8 bytes as latin-1 characters: sdnotify encodes them back to the same bytes.

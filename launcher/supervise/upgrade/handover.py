@@ -1,0 +1,120 @@
+"""The old master puts the new one in charge, whose workers are proven.
+
+The last step is MAINPID= to systemd; without systemd, the message `yours`. Until then nothing is
+lost here, and this master can go on.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from launcher.errors import DirectoryLost, ServiceStopping, SuccessorFailed, SuccessorLost
+from launcher.supervise.upgrade.channel import Channel, Closed
+from launcher.supervise.upgrade.parent import FirstProcess, Parent
+from launcher.supervise.upgrade.parts import Listening, MasterParts
+from launcher.supervise.upgrade.successor import Successor
+
+LOG = logging.getLogger(__name__)
+
+SYSTEMD_SECONDS = 5.0  # for systemd to take a message
+
+
+class HandOver:
+    """One an upgrade, in its thread."""
+
+    def __init__(
+        self,
+        parts: MasterParts,
+        servers: Iterable[Listening],
+        successor: Successor,
+        parent: Parent,
+        first: Channel | None,
+    ) -> None:
+        """:param first: see Upgrade."""
+        self._parts = parts
+        self._servers = servers
+        self._successor = successor
+        self._parent = parent
+        self._first = first
+
+    def put_in_charge(self) -> None:
+        """Return when the new master is in charge. If it is not, `recover` comes next.
+
+        :raises SuccessorFailed: it is not. :raises ServiceStopping: a stop came first.
+        :raises SuccessorLost: it was in charge, and systemd waits for it, but it failed.
+        """
+        parts, successor = self._parts, self._successor
+        parts.monitor.activity = "upgrading: the new master takes over"
+        parts.monitor.leads = False  # the lead ends its host-wide tasks, and releases the lock
+        parts.roll.await_look()
+        parts.history.hold()
+        parts.instance.lend()
+        descriptors = [server.fileno() for server in self._servers]
+        successor.say("take", descriptors, sockets=named(self._servers))
+        successor.expect("taken")
+        if not parts.stop.hand_over(self._commit):
+            if parts.board.stopping:
+                raise ServiceStopping
+            raise SuccessorFailed(reason="systemd does not take the pid of the new main process")
+
+    def _commit(self) -> bool:
+        """Called while no stop can begin; return whether the new master is in charge. Raises as
+        `put_in_charge`."""
+        parts, successor = self._parts, self._successor
+        parts.instance.give_up()
+        end = time.monotonic() + SYSTEMD_SECONDS
+        systemd = self._parent is Parent.SYSTEMD
+        if systemd and not parts.notifier.name_successor(successor.pid, end):
+            return False
+        parts.board.stand_beside(beside=True)
+        parts.stop.pass_on = lambda _: successor.say("stop")
+        try:
+            successor.say("yours", tasks=parts.host_tasks())
+            successor.expect("done")
+        except SuccessorFailed as error:
+            successor.end(0, lambda: True)
+            if not systemd:
+                raise
+            raise SuccessorLost(pid=successor.pid, reason=error) from error
+        return True
+
+    def recover(self, runtime_path: str) -> None:
+        """Be in charge as before: the new master has ended."""
+        parts = self._parts
+        parts.board.stand_beside(beside=False)
+        parts.monitor.leads = True
+        parts.history.release()
+        try:
+            parts.instance.take_back()
+        except OSError:
+            # Another service has taken the lock in the moment after the death of the new master.
+            parts.stop.fail(DirectoryLost(runtime_path=runtime_path))
+
+    def retire(self) -> FirstProcess | None:
+        """Let the workers drain. Return this process as the first one, if it is to stay."""
+        parts, successor = self._parts, self._successor
+        stays = None
+        parts.history.release(partial(_tell, successor))
+        for server in self._servers:
+            server.hand_on()
+        if self._parent is Parent.OURSELVES:
+            stays = FirstProcess(successor.pid, successor.channel)
+            parts.stop.follow = lambda _: stays.wait()
+        elif self._first:
+            self._first.send("moved", pid=successor.pid)
+        LOG.info("pid %d, version %s, is in charge", successor.pid, successor.version)
+        return stays
+
+
+def named(servers: Iterable[Listening]) -> list[list[str]]:
+    """Name and address of each."""
+    return [[server.name, server.address] for server in servers]
+
+
+def _tell(successor: Successor, event: dict[str, Any]) -> None:
+    try:
+        successor.channel.send("event", fact=event)
+    except Closed:
+        LOG.debug("the new master has ended: %s is not in the history", event)

@@ -1,0 +1,106 @@
+"""Starts the new master: the program at its path as it is now, with what the old one was started
+with.
+
+It is no exec of the old one: the kernel would end the workers, whose death signal is for the end
+of the process that forked them (prctl(2), PR_SET_PDEATHSIG).
+Where the old master does not stay as its parent, it becomes a child of systemd or of the first
+process: the old master is not the subreaper meanwhile.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from launcher.supervise.processes.orphans import Orphans
+from launcher.supervise.upgrade.channel import VARIABLE
+
+
+def command_line() -> list[str]:
+    """The program and its arguments: the script, so that its first line picks the interpreter.
+    A program without a script (`python -m`) is started by the interpreter at its path."""
+    script = sys.argv[0]
+    if Path(script).name != "__main__.py" and os.access(script, os.X_OK):
+        return [os.path.abspath(script), *sys.argv[1:]]  # noqa: PTH100  # no link is resolved
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+class NotStarted(Exception):
+    """The new process could not be started; the text says why."""
+
+
+def start(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    descriptors: Mapping[str, int],
+    *,
+    detached: bool,
+    main: bool,
+) -> int:
+    """Start it; return its pid. Called in the thread that forks, while nothing else is forked.
+
+    :param variables: of the environment, beside our own ones.
+    :param descriptors: what the new process gets, by name.
+    :param detached: it is no child of ours. :param main: it is to be systemd's main process.
+    :raises NotStarted: there is no such program, for instance.
+    """
+    reader, writer = os.pipe()
+    try:
+        if detached:
+            Orphans.be_subreaper(yes=False)
+        child = os.fork()
+        if not child:
+            _in_child(command, variables, descriptors, writer, twice=detached, main=main)
+        os.close(writer)
+        told = _read_all(reader)
+        if detached:
+            os.waitpid(child, 0)
+    except OSError as error:
+        raise NotStarted(str(error)) from error
+    finally:
+        os.close(reader)
+        if detached:
+            Orphans.be_subreaper(yes=True)
+    pid, _, problem = told.partition(" ")
+    if problem:
+        if not detached:
+            os.waitpid(child, 0)
+        raise NotStarted(f"{command[0]}: {problem}")
+    return int(pid)
+
+
+def _read_all(reader: int) -> str:
+    found = b""
+    while piece := os.read(reader, 4096):
+        found += piece
+    return found.decode("utf-8", "replace").replace("\n", "")
+
+
+def _in_child(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    descriptors: Mapping[str, int],
+    writer: int,
+    *,
+    twice: bool,
+    main: bool,
+) -> NoReturn:
+    """The writer says the pid and, if it is not executed, why. It is closed by the execution."""
+    try:
+        if twice and os.fork():
+            os._exit(0)
+        pid = str(os.getpid())
+        os.write(writer, pid.encode("ascii"))
+        environ = dict(os.environ) | dict(variables)
+        for name in ("WATCHDOG_PID", "SYSTEMD_EXEC_PID") if main else ():
+            environ[name] = pid
+        environ[VARIABLE] = json.dumps(dict(descriptors))
+        for descriptor in descriptors.values():
+            os.set_inheritable(descriptor, True)
+        os.execve(command[0], [*command], environ)
+    except OSError as error:
+        os.write(writer, f" {error.strerror}".encode("utf-8", "replace"))
+    finally:
+        os._exit(1)

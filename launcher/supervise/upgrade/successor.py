@@ -1,0 +1,102 @@
+"""The new master, as the old one sees it."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from launcher.errors import SuccessorFailed
+from launcher.supervise.upgrade.channel import PROTOCOL, Channel, Closed, Message
+
+LOG = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+ANSWER_SECONDS = 10.0  # for one that has nothing else to do
+KILLED_SECONDS = 5.0  # for the kernel to end a killed one
+
+
+class Successor:
+    """One an upgrade. Used by the upgrade's thread; `close_in_child` in workers."""
+
+    def __init__(self, pid: int, channel: Channel) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.version = ""
+
+    def greet(self, stopping: Callable[[], None], deadline: float, **facts: Any) -> None:
+        """Wait for its hello, and answer it with `facts`.
+
+        :param stopping: raises if this service is to stop. :param deadline: monotonic seconds.
+        :raises SuccessorFailed: it does not come, or is of another kind.
+        """
+        found = self.next(stopping, deadline)
+        if found.event != "hello" or found.facts.get("protocol") != PROTOCOL:
+            raise SuccessorFailed(reason="it does not speak the language of this one")
+        self.version = str(found.facts.get("version"))
+        self.say("hello", **facts)
+
+    def next(self, stopping: Callable[[], None], deadline: float) -> Message:
+        """The next message. Arguments and errors as for `greet`."""
+        while (now := time.monotonic()) < deadline:
+            stopping()
+            try:
+                found = self.channel.receive(min(LOOK_SECONDS, deadline - now))
+            except Closed:
+                raise SuccessorFailed(reason="it ended; its own output says why") from None
+            if found and found.event == "failed":
+                raise SuccessorFailed(reason=found.facts.get("reason"))
+            if found:
+                return found
+        raise SuccessorFailed(reason="it hangs: it has said nothing for too long")
+
+    def expect(self, event: str) -> None:
+        """Wait for this message, ANSWER_SECONDS at most. Raises SuccessorFailed."""
+        try:
+            self.channel.expect(event, time.monotonic() + ANSWER_SECONDS)
+        except Closed:
+            raise SuccessorFailed(reason=f"it ended, or hung, before {event!r}") from None
+
+    def say(self, event: str, descriptors: Sequence[int] = (), **facts: Any) -> None:
+        """Raises SuccessorFailed if it has ended."""
+        try:
+            self.channel.send(event, descriptors, **facts)
+        except Closed:
+            raise SuccessorFailed(reason=f"it ended before {event!r}") from None
+
+    def end(self, patience: float, hurried: Callable[[], bool]) -> None:
+        """Have it stop, and return when it has: its workers drain, for `patience` seconds at most,
+        then it is killed, and the kernel ends its workers.
+
+        :param hurried: whether to kill it at once.
+        """
+        LOG.info("the new master pid %d is to end", self.pid)
+        deadline = time.monotonic() + (patience if self.version else 0)  # 0: it has no calls
+        self._send(signal.SIGTERM)
+        while not self._ended() and time.monotonic() < deadline and not hurried():
+            time.sleep(LOOK_SECONDS)
+        if not self._ended():
+            LOG.error("the new master pid %d does not end: killed", self.pid)
+            self._send(signal.SIGKILL)
+            deadline = time.monotonic() + KILLED_SECONDS
+            while not self._ended() and time.monotonic() < deadline:
+                time.sleep(LOOK_SECONDS)
+        self.channel.close()
+
+    def _send(self, number: signal.Signals) -> None:
+        """Its pid cannot be another's while its end of the channel is open."""
+        if not self._ended():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _ended(self) -> bool:
+        """Whether it has; it is reaped then, if it is a child."""
+        with suppress(ChildProcessError):
+            return bool(os.waitpid(self.pid, os.WNOHANG)[0])
+        with suppress(Closed):
+            while self.channel.readable(0):
+                self.channel.receive(0)
+            return False
+        return True

@@ -1,0 +1,177 @@
+"""An upgrade, as the new master does it: serve beside the old one, then be in charge.
+
+Until then it has no lead, tells systemd nothing, answers no request and records no history. Its
+workers take calls as soon as they are proven.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from launcher import __version__
+from launcher.errors import LauncherError, PredecessorGone
+from launcher.supervise.processes import terminal
+from launcher.supervise.upgrade.channel import Channel, Closed, Message
+from launcher.supervise.upgrade.parts import MasterParts
+from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
+
+LOG = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.5
+LOOK_SECONDS = 0.01
+TAKE_SECONDS = 60.0  # for the old master: it waits for a round of its monitor, and for systemd
+MARGIN_SECONDS = 10.0  # beyond its drain, for the old master to end
+
+
+class _Server(Protocol):
+    """What is used of an HttpServer."""
+
+    name: str
+    address: str
+
+    def listen_at(self, fresh: socket.socket) -> None: ...
+    def start(self) -> None: ...
+
+
+class Takeover:
+    """One a master that was started for an upgrade; runs in a thread of its own."""
+
+    def __init__(self, predecessor: Predecessor, parts: MasterParts) -> None:
+        self._predecessor = predecessor
+        self._channel = predecessor.channel
+        self._parts = parts
+        parts.monitor.leads = False
+        self.servers: Sequence[_Server] = ()  # set before `run`
+        self._gone = threading.Event()
+        self.in_charge = False
+
+    @property
+    def predecessor_gone(self) -> bool:
+        """Whether the old master has ended, or only stays as the parent. Any thread."""
+        return self._gone.is_set()
+
+    def run(self) -> None:
+        """Report, take over, and follow what the old master says until it has ended."""
+        try:
+            if not self._become_ready():
+                return
+            self._take()
+        except Closed:
+            self._parts.stop.fail(PredecessorGone())
+            return
+        except OSError as error:
+            self._parts.stop.fail(LauncherError(reason=f"the hand-over failed: {error}"))
+            return
+        self._follow()
+
+    def _become_ready(self) -> bool:
+        """Wait until all workers are proven; False: a stop has begun. Raises Closed."""
+        told = 0.0
+        while not self._parts.monitor.was_ready:
+            if self._parts.board.stopping:
+                return False
+            if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
+                told = now
+                self._channel.send("progress", status=self._parts.monitor.summary)
+            self._channel.receive(LOOK_SECONDS)
+        self._channel.send("ready")
+        return True
+
+    def _take(self) -> None:
+        if not self._channel.readable(TAKE_SECONDS):
+            raise Closed
+        self._parts.forking.in_forker(self._adopt_sockets)
+        self._channel.send("taken")
+        last_word = self._channel.expect("yours", time.monotonic() + TAKE_SECONDS)
+        self._parts.instance.keep()
+        self._parts.history.take_over()
+        numbers = task_numbers(self._parts.policy().tasks)
+        self._predecessor.note_tasks(self._parts.board, numbers, last_word.facts)
+        self._be_in_charge()
+        self._channel.send("done")
+
+    def _adopt_sockets(self) -> None:
+        """Called in the thread that forks: no worker gets a descriptor of them."""
+        found = self._channel.expect("take", time.monotonic() + TAKE_SECONDS)
+        self._parts.instance.borrow()
+        names = map(tuple, found.facts["sockets"])
+        sockets = dict(zip(names, found.descriptors, strict=True))
+        for server in self.servers:
+            if (number := sockets.pop((server.name, server.address), None)) is not None:
+                server.listen_at(socket.socket(fileno=number))
+        for number in sockets.values():
+            os.close(number)
+
+    def _be_in_charge(self) -> None:
+        self.in_charge = True
+        self._parts.board.stand_beside(beside=False)
+        self._parts.monitor.leads = True
+        self._parts.notifier.speak(self._parts.monitor.summary)
+        for server in self.servers:
+            server.start()
+        terminal.come_to_foreground(self._predecessor.pid)
+        self._parts.monitor.hurry()
+        old = self._predecessor
+        text = f"version {__version__} takes over from version {old.version}, pid {old.pid}"
+        LOG.info("%s", text)
+        self._parts.history.record("upgrade", f"upgraded: {text}")
+
+    def _follow(self) -> None:
+        """Return when there is nobody to follow any more."""
+        channels = {self._channel.fileno(): self._channel}
+        if first := self._predecessor.first:
+            channels[first.fileno()] = first
+        while channels:
+            poll = select.poll()
+            for number in channels:
+                poll.register(number, select.POLLIN)
+            for number, _ in poll.poll():
+                try:
+                    self._heed(channels[number].receive(0))
+                except Closed:
+                    self._note_end(channels.pop(number))
+
+    def _heed(self, found: Message | None) -> None:
+        event = found.event if found else ""
+        if found and event == "event":
+            self._parts.history.add(found.facts["fact"])
+        elif event == "stop":
+            self._parts.stop.begin("the master before it was told to stop")
+        elif event == "drained":
+            self._note_gone()
+
+    def _note_end(self, channel: Channel) -> None:
+        if channel is self._channel:
+            self._note_gone()
+        if channel is self._predecessor.first and not self._parts.stop.handed_over:
+            self._parts.stop.begin("the process that started the service has ended")
+
+    def _note_gone(self) -> None:
+        if not self._gone.is_set():
+            self._gone.set()
+            LOG.info("the master before, pid %d, has drained", self._predecessor.pid)
+
+    def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
+        """Called at the end of a stop. systemd kills what is left when the main process ends: so
+        the old master's calls in hand end first.
+
+        :param hurried: whether to kill it at once.
+        """
+        if not self.in_charge:
+            return
+        limit = self._parts.policy().graceful_seconds
+        end = time.monotonic() + (limit + MARGIN_SECONDS if limit else float("inf"))
+        while not self._gone.wait(LOOK_SECONDS):
+            if not (hurried() or time.monotonic() > end):
+                continue
+            LOG.warning("the master before, pid %d, is killed", self._predecessor.pid)
+            with suppress(ProcessLookupError):
+                os.kill(self._predecessor.pid, signal.SIGKILL)
+            return

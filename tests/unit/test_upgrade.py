@@ -1,0 +1,368 @@
+"""What two masters do to hand over, in parts."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.board.board import Board
+from launcher.errors import (
+    AlreadyRunning,
+    ExitStatus,
+    LauncherError,
+    NotUpgradable,
+    OptionError,
+    PredecessorGone,
+    SuccessorFailed,
+)
+from launcher.serve import rpc
+from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.upgrade import new_process, parent
+from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed
+from launcher.supervise.upgrade.parent import FirstProcess, Parent
+from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
+from launcher.supervise.upgrade.successor import Successor
+from launcher.supervise.watch.history import History
+from tests.support.waiting import wait_until
+from tests.unit.test_instance_lock import process
+
+
+def greeted(**facts: Any) -> Predecessor:
+    """The new master's view of an old one that has said this."""
+    channel, other = Channel.pair()
+    other.send("hello", **facts)
+    predecessor = Predecessor(channel, None)
+    predecessor.greet()
+    return predecessor
+
+
+def soon() -> float:
+    return time.monotonic() + 10
+
+
+# --- the channel ---
+
+
+def test_messages_come_one_by_one_with_their_descriptors(tmp_path: Path) -> None:
+    one, other = Channel.pair()
+    path = tmp_path / "file"
+    path.write_text("there")
+    descriptor = os.open(path, os.O_RDONLY)
+    one.send("first", number=1)
+    one.send("second", [descriptor], names=["a"])
+    first, second = other.receive(0), other.receive(0)
+    assert first == ("first", {"number": 1}, [])
+    assert second is not None
+    assert (second.event, second.facts) == ("second", {"names": ["a"]})
+    assert os.pread(second.descriptors[0], 10, 0) == b"there"
+    assert not os.get_inheritable(second.descriptors[0])
+    assert other.receive(0) is None
+
+
+def test_an_unknown_message_is_passed_over() -> None:
+    """It is of another version."""
+    one, other = Channel.pair()
+    one.send("novelty", more=1)
+    one.send("taken")
+    assert other.expect("taken", soon()).event == "taken"
+
+
+def test_a_death_ends_the_channel_and_so_does_garbage() -> None:
+    one, other = Channel.pair()
+    one.send("last")
+    one.close()
+    assert other.receive(0) is not None
+    with pytest.raises(Closed):
+        other.receive(0)
+    with pytest.raises(Closed):
+        other.send("too late")
+    one, other = Channel.pair()
+    os.write(one.fileno(), b"[1, 2]\n")
+    with pytest.raises(Closed):
+        other.receive(0)
+
+
+def test_who_does_not_say_it_in_time_counts_as_dead() -> None:
+    one, _other = Channel.pair()
+    with pytest.raises(Closed):
+        one.expect("taken", time.monotonic() + 0.01)
+
+
+# --- the lock ---
+
+
+def test_at_no_moment_is_the_lock_free(tmp_path: Path) -> None:
+    """Only a process of its own sees record locks: each step is done by one that stays."""
+    place = str(tmp_path), str(tmp_path), "compute-launcher"
+    old, new = Instance(*place), Instance(*place)
+    assert_free(tmp_path)
+    old.claim()
+    assert_taken(tmp_path)
+    old.lend()
+    assert_taken(tmp_path)
+
+    def take() -> None:
+        new.stand_by()
+        new.borrow()
+
+    with process(take):
+        old.give_up()
+        assert_taken(tmp_path)
+        with pytest.raises(BlockingIOError):
+            old.take_back()
+    old.take_back()
+    assert_taken(tmp_path)
+
+
+def test_the_new_master_has_all_of_it_in_the_end(tmp_path: Path) -> None:
+    new = Instance(str(tmp_path), str(tmp_path), "compute-launcher")
+
+    def take() -> None:
+        new.stand_by()
+        new.borrow()
+        new.keep()
+
+    with process(take) as pid, pytest.raises(AlreadyRunning, match=f"pid {pid};"):
+        Instance(str(tmp_path), str(tmp_path), "compute-launcher").claim()
+
+
+def assert_taken(directory: Path) -> None:
+    assert not could_claim(directory)
+
+
+def assert_free(directory: Path) -> None:
+    assert could_claim(directory)
+
+
+def could_claim(directory: Path) -> bool:
+    """Whether a third process could."""
+    pid = os.fork()
+    if not pid:
+        try:
+            Instance(str(directory), str(directory), "third").claim()
+        except AlreadyRunning:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# --- the new master's view ---
+
+
+def test_the_variable_is_taken_out_of_the_environment() -> None:
+    assert Predecessor.from_environment({}) is None
+    one, other = Channel.pair()
+    number = os.dup(other.fileno())
+    environ = {VARIABLE: json.dumps({"channel": number, "first": number}), "HOME": "/"}
+    found = Predecessor.from_environment(environ)
+    assert environ == {"HOME": "/"}
+    assert found is not None
+    assert found.first is found.channel
+    one.send("hello", pid=7)
+    found.greet()
+    assert found.pid == 7
+    said = one.expect("hello", soon())
+    assert said.facts["protocol"] == PROTOCOL
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"channel": "x"}', '{"channel": 999999}'])
+def test_a_variable_of_nobody_is_an_error(text: str) -> None:
+    with pytest.raises(LauncherError, match=VARIABLE):
+        Predecessor.from_environment({VARIABLE: text})
+
+
+def test_an_old_master_that_is_gone_ends_the_start() -> None:
+    channel, other = Channel.pair()
+    other.close()
+    with pytest.raises(PredecessorGone):
+        Predecessor(channel, None).greet()
+
+
+@pytest.mark.parametrize(
+    ("scaled", "before", "configured", "wanted"),
+    [(4, 4, 4, 4), (6, 4, 4, 6), (6, 4, 5, 5), (9999, 4, 4, 500)],
+)
+def test_a_scaled_number_stays_unless_another_is_configured(
+    scaled: int, before: int, configured: int, wanted: int
+) -> None:
+    predecessor = greeted(workers=scaled, configured=before)
+    assert predecessor.workers(configured) <= wanted
+
+
+def test_what_an_older_version_does_not_say_is_taken_as_usual() -> None:
+    predecessor, board = greeted(), Board(2)
+    assert predecessor.workers(3) == 3
+    assert predecessor.counts == {"done": 1, "failed": 0}
+    predecessor.prepare(board, {})
+    assert board.side == "-b"
+    assert board.beside
+    assert not predecessor.listens_at("control", "")
+
+
+def test_options_that_cannot_change() -> None:
+    predecessor = greeted(host="a")
+    predecessor.check({"host": "a", "unknown": "b"})
+    with pytest.raises(OptionError, match="from a; restart instead"):
+        predecessor.check({"host": "b"})
+
+
+def test_host_wide_tasks_go_on_where_they_were() -> None:
+    board = Board(2)
+    numbers = task_numbers(["probe", "report", "sweep", "new"])
+    greeted(tasks={"sweep": 77, "gone": 5}, side="").prepare(board, numbers)
+    assert board.host_task_started(2) == 77
+    assert board.host_task_taken_over(2)
+    assert not board.host_task_taken_over(3)
+    Predecessor.note_tasks(board, numbers, {"tasks": {"sweep": 70}})
+    assert board.host_task_started(2) == 77, "it never goes back"
+
+
+def test_both_generations_have_names_of_their_own() -> None:
+    names = {rpc.alt_target("compute", "node-1", 3, side).server for side in ("", "-b")}
+    spares = {rpc.spare_target("compute", "node-1", 3, side).server for side in ("", "-b")}
+    assert len(names | spares) == 4
+
+
+# --- the old master's view ---
+
+
+def test_a_new_master_of_another_protocol_is_refused() -> None:
+    channel, other = Channel.pair()
+    other.send("hello", protocol=PROTOCOL + 1)
+    with pytest.raises(SuccessorFailed, match="language"):
+        Successor(os.getpid(), channel).greet(lambda: None, soon())
+
+
+def test_a_new_master_says_why_it_fails() -> None:
+    channel, other = Channel.pair()
+    Predecessor(other, None).tell_failure("no such manager")
+    with pytest.raises(SuccessorFailed, match="no such manager"):
+        Successor(os.getpid(), channel).next(lambda: None, soon())
+
+
+def start(*command: str, detached: bool = False) -> int:
+    return new_process.start(command, {"ADDED": "1"}, {}, detached=detached, main=False)
+
+
+def test_a_program_that_cannot_be_executed(tmp_path: Path) -> None:
+    for detached in (False, True):
+        with pytest.raises(new_process.NotStarted, match="No such file"):
+            start(str(tmp_path / "nothing"), detached=detached)
+
+
+def test_a_new_process_has_the_environment_and_is_a_child(tmp_path: Path) -> None:
+    path = tmp_path / "said"
+    pid = start("/bin/sh", "-c", f'echo "$ADDED $PPID ${VARIABLE}" > {path}')
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert path.read_text() == f"1 {os.getpid()} {{}}\n"
+
+
+def test_a_detached_one_is_no_child(tmp_path: Path) -> None:
+    path = tmp_path / "said"
+    pid = start("/bin/sh", "-c", f'echo "$$" > {path}.new; mv {path}.new {path}', detached=True)
+    wait_until(path.exists, 10, "it has said it")
+    assert path.read_text() == f"{pid}\n"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_it_ends_one_that_does_not_end() -> None:
+    channel, other = Channel.pair()
+    pid = start("/bin/sh", "-c", 'trap "" TERM; while :; do sleep 0.01; done')
+    Successor(pid, channel).end(0.05, lambda: False)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    other.close()
+
+
+def test_the_script_is_what_is_started_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "compute-launcher"
+    script.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script), "--workers=2"])
+    assert new_process.command_line() == [str(script), "--workers=2"]
+    monkeypatch.setattr(sys, "argv", ["/x/launcher/__main__.py", "--workers=2"])
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "launcher", "--workers=2"])
+    assert new_process.command_line() == [sys.executable, "-m", "launcher", "--workers=2"]
+
+
+# --- whose child ---
+
+
+def test_who_is_told_of_a_new_master() -> None:
+    ours = {parent.EXEC_PID: str(os.getpid())}
+    assert parent.find(ours, notifies=True, has_first=False) is Parent.SYSTEMD
+    assert parent.find({}, notifies=False, has_first=False) is Parent.OURSELVES
+    assert parent.find({}, notifies=False, has_first=True) is Parent.FIRST
+    with pytest.raises(NotUpgradable):
+        parent.find({parent.EXEC_PID: "1"}, notifies=True, has_first=False)
+
+
+def child(status: int, until: int | None = None) -> int:
+    """A child that ends so, when there is something to read."""
+    pid = os.fork()
+    if not pid:
+        if until is not None:
+            os.read(until, 1)
+        os._exit(status)
+    return pid
+
+
+def test_the_first_process_ends_as_the_last_master() -> None:
+    channel, other = Channel.pair()
+    reader, writer = os.pipe()
+    first = FirstProcess(child(3, reader), channel)
+    os.write(writer, b"!")
+    other.send("moved", pid=child(5))
+    assert first.wait() == 5
+    assert other.expect("drained", soon())
+
+
+def test_a_master_that_is_killed_is_told_as_a_shell_does() -> None:
+    channel, _other = Channel.pair()
+    reader, _writer = os.pipe()
+    pid = child(0, reader)
+    first = FirstProcess(pid, channel)
+    first.hand_on(signal.SIGKILL)
+    assert first.wait() == 128 + signal.SIGKILL
+    assert FirstProcess(pid, channel).wait() == ExitStatus.INTERNAL
+
+
+# --- the history ---
+
+
+def test_events_of_both_masters_have_numbers_in_their_order(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    old, new = History(str(tmp_path)), History(str(tmp_path), held=True)
+    old.start()
+    new.start()
+    old.record("start", "old")
+    new.record("proof", "new")
+    old.hold()
+    old.record("x", "while it is decided")
+    new.take_over()
+    old.release(new.add)
+    old.record("stop", "old")
+    new.record("y", "new")
+    new.end()
+    texts = [event["text"] for event in new.after(0)]
+    assert texts == ["old", "new", "while it is decided", "old", "new"]
+    again = History(str(tmp_path))
+    assert [event["number"] for event in again.after(0)] == [1, 2, 3, 4, 5]
+
+
+def test_an_upgrade_that_fails_leaves_the_history_to_the_old_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    old = History(str(tmp_path))
+    old.start()
+    old.hold()
+    old.record("x", "meanwhile")
+    old.release()
+    old.end()
+    assert [event["text"] for event in History(str(tmp_path)).after(0)] == ["meanwhile"]
