@@ -99,7 +99,9 @@ class ControlClient:
 
     def _wait(self, connection: "UnixConnection") -> None:
         """Wait for the answer as long as the master answers other requests meanwhile."""
-        while not select.select([connection.sock], [], [], ANSWER_SECONDS)[0]:
+        poll = select.poll()  # select(2) takes no descriptor from 1024 on
+        poll.register(connection.sock, select.POLLIN)
+        while not poll.poll(1000 * ANSWER_SECONDS):
             self.check_answers()
 
     def _connect(self, connection: "UnixConnection") -> None:

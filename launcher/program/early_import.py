@@ -73,7 +73,9 @@ def _answer(reads: int, stopping: Callable[[], bool]) -> list[str]:
         if time.monotonic() > end:
             LOG.warning("%s: the trial took %g s", UNKNOWN, LONGEST_SECONDS)
             break
-        if not select.select([reads], [], [], LOOK_SECONDS)[0]:
+        poll = select.poll()  # select(2) takes no descriptor from 1024 on
+        poll.register(reads, select.POLLIN)
+        if not poll.poll(1000 * LOOK_SECONDS):
             continue
         chunk = os.read(reads, CHUNK_BYTES)
         data += chunk
