@@ -40,7 +40,7 @@ from launcher.supervise.processes.instance_lock import Instance
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.notify import Notifier
-from launcher.supervise.wiring import Parts, hello
+from launcher.supervise.wiring import Parts, unchangeable
 from launcher.writing import log
 from launcher.writing.crash_relay import CrashRelay
 from launcher.writing.outlet import ERRORS
@@ -138,7 +138,7 @@ class Master:
         conf, workers = self._conf, self._conf.workers
         if old := self._predecessor:
             old.greet()
-            old.check(hello(conf, self._binary))
+            old.check(unchangeable(conf, self._binary))
             workers = old.workers(workers)
         prepare(conf, self._application)
         if old:

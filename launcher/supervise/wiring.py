@@ -262,10 +262,14 @@ class Parts:
 
 
 def hello(conf: cfg.ConfigOpts, binary: str) -> dict[str, Any]:
-    """What an upgrade cannot change, and the configured number of workers."""
+    """What an upgrade cannot change, and the configured number of workers, which it can."""
+    return {**unchangeable(conf, binary), "configured": conf.workers}
+
+
+def unchangeable(conf: cfg.ConfigOpts, binary: str) -> dict[str, str]:
+    """What an upgrade cannot change."""
     names = ("host", "state_path", "runtime_path")
-    fixed = {name: str(conf[name]) for name in names}
-    return {**fixed, "binary": binary, "configured": conf.workers}
+    return {**{name: str(conf[name]) for name in names}, "binary": binary}
 
 
 def _outage(board: Board) -> str:

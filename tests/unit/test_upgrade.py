@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.board.board import Board
+from launcher.config.options import MOST_WORKERS
 from launcher.errors import (
     AlreadyRunning,
     ExitStatus,
@@ -185,13 +186,13 @@ def test_an_old_master_that_is_gone_ends_the_start() -> None:
 
 @pytest.mark.parametrize(
     ("scaled", "before", "configured", "wanted"),
-    [(4, 4, 4, 4), (6, 4, 4, 6), (6, 4, 5, 5), (9999, 4, 4, 500)],
+    [(4, 4, 4, 4), (6, 4, 4, 6), (6, 4, 5, 5), (9999, 4, 4, MOST_WORKERS)],
 )
 def test_a_scaled_number_stays_unless_another_is_configured(
     scaled: int, before: int, configured: int, wanted: int
 ) -> None:
     predecessor = greeted(workers=scaled, configured=before)
-    assert predecessor.workers(configured) <= wanted
+    assert predecessor.workers(configured) == wanted
 
 
 def test_what_an_older_version_does_not_say_is_taken_as_usual() -> None:

@@ -176,6 +176,14 @@ def test_a_number_that_was_scaled_by_hand_stays(start: Start) -> None:
     assert len(workers(service)) == 3
 
 
+def test_another_configured_number_is_in_force_after_it(start: Start) -> None:
+    service = start("Traced", config=with_options(DEFAULT={"workers": 1}))
+    service.wait_ready()
+    append(service, "[DEFAULT]", "workers = 3")
+    upgrade(service)
+    assert len(workers(service)) == 3
+
+
 def test_host_wide_tasks_neither_overlap_nor_pause(start: Start) -> None:
     config = with_options(DEFAULT={"report_interval": 1, "periodic_fuzzy_delay": 60})
     service = start("Periodic", "--workers=2", config=config)
