@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -89,6 +90,17 @@ def ask(door: Control, directory: Path) -> Iterator[Ask]:
     yield ask
     for connection in connections:
         connection.close()
+
+
+def test_who_has_prepared_to_hand_on_needs_no_descriptor_for_it(
+    door: Control, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.prepare_to_hand_on()
+    assert ask("GET", "/question").answer()[0] == 200
+    monkeypatch.setattr(socket, "socketpair", Mock(side_effect=OSError))
+    door.prepare_to_hand_on()
+    door.hand_on()
+    wait_until(lambda: not door._retired, SOON, "it listens at another socket")
 
 
 def test_commands_that_last_keep_nobody_from_asking(ask: Ask, gate: threading.Event) -> None:

@@ -1,12 +1,15 @@
 """What two masters do to hand over, in parts."""
 
+import errno
 import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -23,8 +26,9 @@ from launcher.errors import (
 )
 from launcher.serve import rpc
 from launcher.supervise.processes.instance_lock import Instance
-from launcher.supervise.upgrade import new_process, parent
+from launcher.supervise.upgrade import new_process, parent, upgrade
 from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed
+from launcher.supervise.upgrade.handover import HandOver
 from launcher.supervise.upgrade.parent import FirstProcess, Parent
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.upgrade.successor import Successor
@@ -291,6 +295,49 @@ def test_the_script_is_what_is_started_anew(
     monkeypatch.setattr(sys, "argv", ["/x/launcher/__main__.py", "--workers=2"])
     monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "launcher", "--workers=2"])
     assert new_process.command_line() == [sys.executable, "-m", "launcher", "--workers=2"]
+
+
+# --- the hand-over ---
+
+
+def handover(parts: Mock, servers: list[Any], first: Channel | None = None) -> HandOver:
+    """One to a new master that says nothing."""
+    successor = Successor(os.getpid(), Channel.pair()[0])
+    ours = Parent.FIRST if first else Parent.OURSELVES
+    return HandOver(parts, servers, successor, ours, first)
+
+
+def test_what_can_fail_of_handing_on_is_done_before_it() -> None:
+    """Later, both masters would serve for ever."""
+    server, parts = Mock(), Mock()
+    server.prepare_to_hand_on.side_effect = OSError(errno.EMFILE, "Too many open files")
+    with pytest.raises(SuccessorFailed, match="hand its sockets on: Too many open files"):
+        handover(parts, [server]).put_in_charge()
+    parts.instance.lend.assert_not_called()
+
+
+def test_a_master_in_charge_is_left_alone_with_the_service() -> None:
+    """The process that has stayed as the parent has ended just now: there is nobody to tell."""
+    first, other = Channel.pair()
+    other.close()
+    parts, server = Mock(), Mock()
+    assert handover(parts, [server], first).retire() is None
+    server.hand_on.assert_called_once_with()
+
+
+def test_workers_drain_whatever_happens_after_the_hand_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step, parts = Mock(), MagicMock()
+    step.retire.side_effect = ZeroDivisionError
+    monkeypatch.setattr(upgrade, "HandOver", lambda *_: step)
+    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    monkeypatch.setattr(one, "_start", lambda _: Successor(7, Channel.pair()[0]))
+    monkeypatch.setattr(one, "_await_ready", lambda _: None)
+    parts.notifier.variables = {}
+    with pytest.raises(LauncherError, match="ZeroDivisionError"):
+        one.request().result(10)
+    parts.stop.begin.assert_called_once_with("upgraded, pid 7 is in charge")
 
 
 # --- whose child ---

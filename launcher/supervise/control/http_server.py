@@ -77,7 +77,7 @@ class HttpServer(socketserver.TCPServer):
         self._stopped = False
         handler = socketserver.BaseRequestHandler  # never instantiated
         super().__init__(address, handler, bind_and_activate=not adopts)
-        self._nobody: socket.socket | None = None
+        self._nobody: tuple[socket.socket, socket.socket] | None = None
         self.socket.setblocking(False)
 
     def start(self) -> None:
@@ -92,8 +92,7 @@ class HttpServer(socketserver.TCPServer):
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: close the master's sockets."""
-        nobody = (self._nobody,) if self._nobody else ()
-        for connection in (self.socket, *nobody, *self._retired, *self._open):
+        for connection in (self.socket, *(self._nobody or ()), *self._retired, *self._open):
             descriptor = connection.detach()  # close() would wait for file objects made from it
             if descriptor >= 0:
                 os.close(descriptor)
@@ -107,10 +106,15 @@ class HttpServer(socketserver.TCPServer):
         self.socket = fresh
         self._wakeup.wake()
 
+    def prepare_to_hand_on(self) -> None:
+        """Do all of `hand_on` that can fail. Any thread. Raises OSError: no descriptor is free."""
+        self._nobody = self._nobody or socket.socketpair()
+
     def hand_on(self) -> None:
-        """Accept no more connections: another process listens at the same socket. Any thread."""
-        quiet, self._nobody = socket.socketpair()
-        self.listen_at(quiet)
+        """Accept no more connections: another process listens at the same socket. Any thread.
+        Called after `prepare_to_hand_on`."""
+        if self._nobody:
+            self.listen_at(self._nobody[0])
 
     def wait_for_answers(self, seconds: float) -> None:
         """Return when all requests are answered that were accepted, or the time is over."""

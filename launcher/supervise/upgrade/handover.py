@@ -7,7 +7,7 @@ lost here, and this master can go on.
 import logging
 import time
 from collections.abc import Iterable
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 from launcher.errors import DirectoryLost, ServiceStopping, SuccessorFailed, SuccessorLost
@@ -46,6 +46,7 @@ class HandOver:
         :raises SuccessorLost: it was in charge, and systemd waits for it, but it failed.
         """
         parts, successor = self._parts, self._successor
+        self._prepare_servers()
         parts.monitor.activity = "upgrading: the new master takes over"
         parts.monitor.leads = False  # the lead ends its host-wide tasks, and releases the lock
         parts.roll.await_look()
@@ -59,6 +60,14 @@ class HandOver:
                 raise ServiceStopping
             raise SuccessorFailed(reason="systemd does not take the pid of the new main process")
 
+    def _prepare_servers(self) -> None:
+        try:
+            for server in self._servers:
+                server.prepare_to_hand_on()
+        except OSError as error:
+            reason = f"this one cannot hand its sockets on: {error.strerror}"
+            raise SuccessorFailed(reason=reason) from error
+
     def _commit(self) -> bool:
         """Called while no stop can begin; return whether the new master is in charge. Raises as
         `put_in_charge`."""
@@ -69,7 +78,7 @@ class HandOver:
         if systemd and not parts.notifier.name_successor(successor.pid, end):
             return False
         parts.board.stand_beside(beside=True)
-        parts.stop.pass_on = lambda _: successor.say("stop")
+        parts.stop.pass_on = lambda _: _tell(successor.channel, "stop")
         try:
             successor.say("yours", tasks=parts.host_tasks())
             successor.expect("done")
@@ -93,17 +102,18 @@ class HandOver:
             parts.stop.fail(DirectoryLost(runtime_path=runtime_path))
 
     def retire(self) -> FirstProcess | None:
-        """Let the workers drain. Return this process as the first one, if it is to stay."""
+        """Hand all on; the workers are to drain next. Return this process as the first one, if it
+        is to stay. Nothing here fails: the new master is in charge already."""
         parts, successor = self._parts, self._successor
         stays = None
-        parts.history.release(partial(_tell, successor))
+        parts.history.release(lambda fact: _tell(successor.channel, "event", fact=fact))
         for server in self._servers:
             server.hand_on()
         if self._parent is Parent.OURSELVES:
             stays = FirstProcess(successor.pid, successor.channel)
             parts.stop.follow = lambda _: stays.wait()
         elif self._first:
-            self._first.send("moved", pid=successor.pid)
+            _tell(self._first, "moved", pid=successor.pid)
         LOG.info("pid %d, version %s, is in charge", successor.pid, successor.version)
         return stays
 
@@ -113,8 +123,6 @@ def named(servers: Iterable[Listening]) -> list[list[str]]:
     return [[server.name, server.address] for server in servers]
 
 
-def _tell(successor: Successor, event: dict[str, Any]) -> None:
-    try:
-        successor.channel.send("event", fact=event)
-    except Closed:
-        LOG.debug("the new master has ended: %s is not in the history", event)
+def _tell(channel: Channel, event: str, **facts: Any) -> None:
+    with suppress(Closed):  # it has ended, and the service with it
+        channel.send(event, **facts)

@@ -169,8 +169,10 @@ class Upgrade:
             )
             step.recover(self._facts()["runtime_path"])
             raise
-        self.first_process = step.retire()
-        stop.begin(f"upgraded, pid {successor.pid} is in charge")
+        try:
+            self.first_process = step.retire()
+        finally:  # whatever happens: there are never two services
+            stop.begin(f"upgraded, pid {successor.pid} is in charge")
         return Upgraded(successor.pid, successor.version)
 
     def _check(self) -> None:
