@@ -103,6 +103,20 @@ def test_who_has_prepared_to_hand_on_needs_no_descriptor_for_it(
     wait_until(lambda: not door._retired, SOON, "it listens at another socket")
 
 
+def test_a_new_master_that_fails_leaves_the_file_to_the_old_one(
+    door: Control, directory: Path, ask: Ask
+) -> None:
+    """It has the socket already, but is not in charge yet: see HttpServer.listen_at."""
+    other = Control(str(directory), door.routes, adopts=True)
+    other.listen_at(door.socket.dup())
+    (directory / CONTROL_SOCKET).rename(directory / "away")
+    other.mend()
+    assert not (directory / CONTROL_SOCKET).exists(), "to mend it is the old one's"
+    (directory / "away").rename(directory / CONTROL_SOCKET)
+    other.stop()
+    assert ask("GET", "/question").answer()[0] == 200
+
+
 def test_commands_that_last_keep_nobody_from_asking(ask: Ask, gate: threading.Event) -> None:
     """Not even when their clients have gone: the commands go on."""
     for _ in range(COMMANDS):

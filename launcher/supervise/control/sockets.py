@@ -35,7 +35,7 @@ class Control(HttpServer):
         :raises DirectoryUnusable: the file cannot be created.
         """
         self._complaint = ""
-        self._handed_on = adopts  # the file is another process's
+        self._in_charge = not adopts  # otherwise the file is another process's
         try:
             self._runtime = Beneath.open_path(runtime_path)
             self._path = self._runtime.at(CONTROL_SOCKET)
@@ -51,12 +51,17 @@ class Control(HttpServer):
     def listen_at(self, fresh: socket.socket) -> None:
         """As HttpServer. The file is there already."""
         super().listen_at(fresh)
-        self._made, self._handed_on = self._look(), False
+        self._made = self._look()
+
+    def start(self) -> None:
+        """As HttpServer. The file is this process's from here on."""
+        self._in_charge = True
+        super().start()
 
     def hand_on(self) -> None:
         """As HttpServer. The file is the other process's from here on."""
+        self._in_charge = False
         super().hand_on()
-        self._handed_on = True
 
     def server_bind(self) -> None:
         """Called by the constructor."""
@@ -75,6 +80,8 @@ class Control(HttpServer):
 
     def mend(self) -> None:
         """Create the socket file again if it was removed. Called in the monitor's thread."""
+        if not self._in_charge:
+            return
         try:
             if self._made is not None and self._look() == self._made:
                 return
@@ -102,9 +109,9 @@ class Control(HttpServer):
         self.listen_at(fresh)
 
     def stop(self) -> None:
-        """Stop serving, and remove the file."""
+        """Stop serving, and remove the file, if it is this process's."""
         super().stop()
-        if self._handed_on:
+        if not self._in_charge:
             return
         with suppress(OSError):  # the file is gone, perhaps with the whole directory
             self._runtime.unlink(CONTROL_SOCKET)
