@@ -1,10 +1,13 @@
 """One service a runtime directory, tested with real processes."""
 
+import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -109,6 +112,26 @@ def test_a_lock_without_a_pid_is_told_as_unknown(tmp_path: Path) -> None:
 
     with process(lock_only), pytest.raises(AlreadyRunning, match="with pid unknown"):
         Instance(str(tmp_path), str(tmp_path), "compute-launcher").claim()
+
+
+def test_a_full_disk_costs_the_pid_and_not_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claim_without_space() -> None:
+        monkeypatch.setattr(os, "pwrite", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+        claim(tmp_path)
+
+    (tmp_path / LOCK).write_text("4242\n")
+    with process(claim_without_space), pytest.raises(AlreadyRunning, match="with pid unknown"):
+        claim(tmp_path)
+
+
+def test_what_was_not_lent_is_not_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = claim(tmp_path)
+    monkeypatch.setattr(fcntl, "lockf", Mock(side_effect=OSError))
+    instance.take_back()
 
 
 def test_a_lock_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:

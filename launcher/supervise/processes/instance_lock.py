@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.directories.beneath import Beneath
@@ -55,6 +56,7 @@ class Instance:
         self._state_path = state_path
         self._binary = binary
         self._descriptor = -1
+        self._lent = False
         self._directories: list[Beneath] = []  # once it is claimed: runtime, state
 
     def claim(self) -> None:
@@ -90,6 +92,7 @@ class Instance:
 
     def lend(self) -> None:
         """The master in charge: give the rest of the lock away."""
+        self._lent = True
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, *REST)
 
     def borrow(self) -> None:
@@ -105,9 +108,11 @@ class Instance:
         self._lock_all(self._descriptor)
 
     def take_back(self) -> None:
-        """The master in charge: have all of it again. Raises OSError while the other one has a
-        part."""
-        self._lock_all(self._descriptor)
+        """The master in charge: have all of it again, if it was lent. Raises OSError while the
+        other one has a part."""
+        if self._lent:
+            self._lock_all(self._descriptor)
+            self._lent = False
 
     def lost(self) -> bool:
         """Whether the lock is lost, because the runtime directory was removed or replaced.
@@ -151,11 +156,19 @@ class Instance:
             ) from error
         return descriptor
 
-    @staticmethod
-    def _lock_all(descriptor: int) -> None:
+    def _lock_all(self, descriptor: int) -> None:
+        """Raises OSError if it cannot be locked. The pid in it is for messages: a full disk is no
+        reason to fail."""
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        pid = f"{os.getpid()}\n".encode("ascii")
+        try:
+            os.pwrite(descriptor, pid, 0)
+            os.ftruncate(descriptor, len(pid))
+        except OSError as error:
+            with suppress(OSError):  # better none than another process's
+                os.ftruncate(descriptor, 0)
+            path = Path(self._runtime_path, LOCK)
+            LOG.warning("the master's pid cannot be written to %s: %s", path, error.strerror)
 
     def close_in_child(self) -> None:
         """Called in a worker, right after the fork: close the master's descriptors."""
