@@ -118,14 +118,18 @@ def _client(
 
     :param refuse_at_once: see `_options_to_refuse`.
     """
-    topic = loading.default_topic(conf.prog)
-    target = rpc.main_target(topic, conf.host)
-    if args.worker is not None:
-        target = rpc.alt_target(topic, conf.host, args.worker, _side(conf, args.timeout))
+    topic, seconds = loading.default_topic(conf.prog), min(args.timeout, SIDE_SECONDS)
+    begun = time.monotonic()
+    side = None if args.worker is None else _side_by_master(conf, seconds)
     transport = rpc.get_transport(conf, passing=True)
     options = _options_to_refuse(conf) if refuse_at_once else None
     waited = owner.become_bus_owner(conf, 0.0 if refuse_at_once else args.timeout)
-    timeout = max(SEND_SECONDS, args.timeout - waited) if waited else args.timeout
+    target = rpc.main_target(topic, conf.host)
+    if args.worker is not None:
+        side = _side_by_bus(conf, seconds) if side is None else side
+        target = rpc.alt_target(topic, conf.host, args.worker, side)
+        waited = time.monotonic() - begun
+    timeout = min(args.timeout, max(SEND_SECONDS, args.timeout - waited))
     client = oslo_messaging.get_rpc_client(
         transport, target, timeout=timeout, retry=2, transport_options=options
     )
@@ -143,17 +147,28 @@ def _client(
         close(transport)
 
 
-def _side(conf: cfg.ConfigOpts, timeout: float) -> str:
-    """What the names of the workers' own servers end in: see `Board.side`. Their master knows it,
-    and any of them; if nobody answers, there was no upgrade."""
-    seconds = min(timeout, SIDE_SECONDS)
-    with suppress(LauncherError, OSError):
+def _side_by_master(conf: cfg.ConfigOpts, seconds: float) -> str | None:
+    """What the names of the workers' own servers end in: see `Board.side`. None: no master of that
+    host is here. Called before a command of root becomes the owner of the bus, who may not reach
+    the control socket: with DynamicUser= it is in /run/private."""
+
+    def ask() -> str | None:
         master = ControlClient(conf.prog, conf.runtime_path)
         found = master.ask("GET", "/status", timeout=seconds)[1]
-        if found.get("host") == conf.host:
-            return str(found.get("side", ""))
-    with suppress(LauncherError, oslo_messaging.MessagingException, TimeoutError):
-        answer = ping_anybody(conf, seconds)
+        return str(found.get("side", "")) if found.get("host") == conf.host else None
+
+    with suppress(LauncherError, OSError):
+        return within(seconds, ask, TimeoutError)
+    return None
+
+
+def _side_by_bus(conf: cfg.ConfigOpts, seconds: float) -> str:
+    """As `_side_by_master`, from any worker. If none answers, there was no upgrade. Called as the
+    owner of the bus; nobody is asked on an embedded one, whose master is on this host."""
+    if conf.transport_url.startswith("unix:"):
+        return ""
+    with suppress(LauncherError, oslo_messaging.MessagingException, OSError):
+        answer = within(seconds, partial(ping_anybody, conf, seconds), TimeoutError)
         return str(answer.get("side", "")) if isinstance(answer, dict) else ""
     return ""
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+import threading
 from typing import Any, Self, cast
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ import pytest
 from oslo_config import cfg
 
 from launcher.cli import bus_client, output, owner
+from launcher.cli.control_client import ControlClient
 from launcher.errors import (
     BusUnavailable,
     LauncherError,
@@ -113,6 +115,49 @@ def test_after_an_upgrade_the_workers_have_other_names(bus: Bus) -> None:
     ping(worker=0)
 
     assert bus.target.server == "node-1.0-b"
+
+
+def test_root_asks_for_the_name_of_a_worker_as_the_owner_of_the_bus(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def become_owner(conf: object, seconds: float) -> float:
+        done.append("owner")
+        return 0.0
+
+    def ask(conf: object, seconds: float) -> dict[str, Any]:
+        done.append("asked")
+        return ANSWER
+
+    def ask_master(client: object, *_: object, timeout: float) -> tuple[int, dict[str, str]]:
+        done.append("master")
+        return 200, {"host": "another"}
+
+    monkeypatch.setattr(ControlClient, "ask", ask_master)
+    monkeypatch.setattr(owner, "become_bus_owner", become_owner)
+    monkeypatch.setattr(bus_client, "ping_anybody", ask)
+    bus.answer = ANSWER
+    ping(worker=0)
+    assert done == ["master", "owner", "asked"], "the owner may not reach the control socket"
+    done.clear()
+    monkeypatch.setattr(Conf, "transport_url", "unix:///nonexistent/bus")
+    ping(worker=0)
+    assert done == ["master", "owner"], "the master of an embedded bus is on this host"
+
+
+def test_the_time_to_ask_for_the_name_is_limited_and_counts(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker may hang before a driver counts its own timeout."""
+    never = threading.Event()
+    monkeypatch.setattr(bus_client, "SIDE_SECONDS", 0.3)
+    monkeypatch.setattr(bus_client, "ping_anybody", lambda conf, timeout: never.wait())
+    bus.answer = ANSWER
+    ping(worker=0)
+    assert bus.target.server == "node-1.0"
+    assert 1.0 <= bus.options["timeout"] <= 2.2
+    never.set()
 
 
 def test_call_asks_one_worker(bus: Bus) -> None:
