@@ -14,7 +14,8 @@ from launcher.supervise.upgrade.channel import PROTOCOL, Channel, Closed, Messag
 LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
-ANSWER_SECONDS = 10.0  # for one that has nothing else to do
+ANSWER_SECONDS = 3.0  # for one that has nothing else to do
+SILENT_SECONDS = 5.0  # for one that is to end: it reports until it has
 KILLED_SECONDS = 5.0  # for the kernel to end a killed one
 
 
@@ -25,6 +26,7 @@ class Successor:
         self.pid = pid
         self.channel = channel
         self.version = ""
+        self._heard_at = 0.0  # monotonic seconds
 
     def greet(self, stopping: Callable[[], None], deadline: float, **facts: Any) -> None:
         """Wait for its hello, and answer it with `facts`.
@@ -54,10 +56,9 @@ class Successor:
 
     def expect(self, event: str) -> None:
         """Wait for this message, ANSWER_SECONDS at most. Raises SuccessorFailed."""
-        try:
-            self.channel.expect(event, time.monotonic() + ANSWER_SECONDS)
-        except Closed:
-            raise SuccessorFailed(reason=f"it ended, or hung, before {event!r}") from None
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self.next(lambda: None, deadline).event != event:
+            pass
 
     def say(self, event: str, descriptors: Sequence[int] = (), **facts: Any) -> None:
         """Raises SuccessorFailed if it has ended."""
@@ -68,14 +69,17 @@ class Successor:
 
     def end(self, patience: float, hurried: Callable[[], bool]) -> None:
         """Have it stop, and return when it has: its workers drain, for `patience` seconds at most,
-        then it is killed, and the kernel ends its workers.
+        then it is killed, and the kernel ends its workers. One that hangs is killed before.
 
         :param hurried: whether to kill it at once.
         """
         LOG.info("the new master pid %d is to end", self.pid)
-        deadline = time.monotonic() + (patience if self.version else 0)  # 0: it has no calls
+        self._heard_at = time.monotonic()
+        deadline = self._heard_at + (patience if self.version else 0)  # 0: it has no calls
         self._send(signal.SIGTERM)
-        while not self._ended() and time.monotonic() < deadline and not hurried():
+        while not self._ended() and not hurried():
+            if time.monotonic() >= min(deadline, self._heard_at + SILENT_SECONDS):
+                break
             time.sleep(LOOK_SECONDS)
         if not self._ended():
             LOG.error("the new master pid %d does not end: killed", self.pid)
@@ -92,11 +96,17 @@ class Successor:
                 os.kill(self.pid, number)
 
     def _ended(self) -> bool:
-        """Whether it has; it is reaped then, if it is a child."""
+        """Whether it has; it is reaped then, if it is a child. Notes whether it says anything."""
+        closed = self._hear()
         with suppress(ChildProcessError):
             return bool(os.waitpid(self.pid, os.WNOHANG)[0])
-        with suppress(Closed):
-            while self.channel.readable(0):
-                self.channel.receive(0)
-            return False
-        return True
+        return closed
+
+    def _hear(self) -> bool:
+        """Drop what it says; return whether it says no more."""
+        try:
+            while self.channel.receive(0):
+                self._heard_at = time.monotonic()
+        except Closed:
+            return True
+        return False
