@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -25,13 +26,16 @@ from launcher.errors import (
     SuccessorFailed,
 )
 from launcher.serve import rpc
+from launcher.supervise.operations.stop import Stop
+from launcher.supervise.policy import Policy
 from launcher.supervise.processes.instance_lock import Instance
-from launcher.supervise.upgrade import new_process, parent, upgrade
-from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed
+from launcher.supervise.upgrade import new_process, parent, successor, upgrade
+from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed, Message
 from launcher.supervise.upgrade.handover import HandOver
 from launcher.supervise.upgrade.parent import FirstProcess, Parent
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.upgrade.successor import Successor
+from launcher.supervise.upgrade.takeover import Takeover
 from launcher.supervise.watch.history import History
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_lock import process
@@ -233,7 +237,90 @@ def test_both_generations_have_names_of_their_own() -> None:
     assert len(names | spares) == 4
 
 
+class Taking:
+    """A new master whose workers are proven, as far as an old one sees it, which `old` is."""
+
+    def __init__(self, first: Channel | None = None) -> None:
+        channel, self.old = Channel.pair()
+        self.old.send("hello", pid=os.getpid())
+        self.predecessor = Predecessor(channel, first)
+        self.predecessor.greet()
+        self.board = Board(2)
+        self.stop = Stop(self.board, Mock(), lambda: Policy(graceful_seconds=0))
+        self.parts = Mock(board=self.board, stop=self.stop)
+        self.parts.monitor.summary = "2/2 workers serving"
+        self.parts.policy = lambda: Policy(graceful_seconds=0)
+        self.parts.forking.in_forker = lambda action: action()
+        self.takeover = Takeover(self.predecessor, self.parts)
+        self.takeover.servers = [Mock(name="server")]
+        self.thread = threading.Thread(target=self.takeover.run, daemon=True)
+        self.thread.start()
+        self.old.expect("ready", soon())
+
+    def end(self) -> None:
+        """The old master ends."""
+        self.old.close()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+        self.stop.end()
+
+    def said(self) -> Message | None:
+        """What it says but for its progress."""
+        while (found := self.old.receive(10)) and found.event == "progress":
+            pass
+        return found
+
+
+@pytest.mark.parametrize("when", ["before take", "before yours"])
+def test_a_new_master_that_stops_is_not_put_in_charge(when: str) -> None:
+    new = Taking()
+    if when == "before yours":
+        new.old.send("take", sockets=[])
+        new.old.expect("taken", soon())
+    new.stop.begin("SIGTERM received")
+    assert new.said() == ("failed", {"reason": "it was told to stop"}, [])
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    assert new.old.expect("progress", soon()), "it has not ended yet"
+    new.end()
+    assert not new.takeover.in_charge
+    assert new.parts.instance.borrow.called == (when == "before yours")
+    new.parts.instance.keep.assert_not_called()
+
+
+def test_a_stop_in_the_moment_of_the_last_word_comes_first() -> None:
+    new = Taking()
+    new.old.send("take", sockets=[])
+    new.old.expect("taken", soon())
+    with new.stop._lock:
+        new.board.announce_stop()
+        new.old.send("yours", tasks={})
+    assert (new.said() or ("",))[0] == "failed"
+    new.end()
+    new.parts.instance.keep.assert_not_called()
+
+
+def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
+    new = Taking()
+    new.parts.instance.keep = Mock(side_effect=new.old.close)
+    new.old.send("take", sockets=[])
+    new.old.expect("taken", soon())
+    new.old.send("yours", tasks={})
+    new.thread.join(10)
+    assert new.takeover.in_charge
+    assert new.takeover.predecessor_gone
+    assert not new.board.stopping
+    new.end()
+
+
 # --- the old master's view ---
+
+
+def test_what_a_new_master_says_of_its_failure_is_not_passed_over() -> None:
+    channel, other = Channel.pair()
+    Predecessor(other, None).tell_failure("it was told to stop")
+    with pytest.raises(SuccessorFailed, match="told to stop"):
+        Successor(os.getpid(), channel).expect("taken")
 
 
 def test_a_new_master_of_another_protocol_is_refused() -> None:
@@ -285,6 +372,35 @@ def test_it_ends_one_that_does_not_end() -> None:
     other.close()
 
 
+def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that drains says so, and has its time."""
+    monkeypatch.setattr(successor, "SILENT_SECONDS", 0.5)
+    deaf = ("/bin/sh", "-c", 'trap "" TERM; while :; do sleep 0.01; done')
+    channel, other = Channel.pair()
+    hanging = Successor(start(*deaf), channel)
+    hanging.version = "1"
+    begun = time.monotonic()
+    hanging.end(60, lambda: False)
+    assert 0.5 < time.monotonic() - begun < 30
+
+    channel, other = Channel.pair()
+    draining = Successor(start(*deaf), channel)
+    draining.version = "1"
+    over = threading.Event()
+
+    def report() -> None:
+        while not over.wait(0.02):
+            other.send("progress")
+
+    reporting = threading.Thread(target=report)
+    reporting.start()
+    begun = time.monotonic()
+    draining.end(60, lambda: time.monotonic() - begun > 1)
+    over.set()
+    reporting.join()
+    assert time.monotonic() - begun > 1
+
+
 def test_the_script_is_what_is_started_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -302,9 +418,9 @@ def test_the_script_is_what_is_started_anew(
 
 def handover(parts: Mock, servers: list[Any], first: Channel | None = None) -> HandOver:
     """One to a new master that says nothing."""
-    successor = Successor(os.getpid(), Channel.pair()[0])
+    new = Successor(os.getpid(), Channel.pair()[0])
     ours = Parent.FIRST if first else Parent.OURSELVES
-    return HandOver(parts, servers, successor, ours, first)
+    return HandOver(parts, servers, new, ours, first)
 
 
 def test_what_can_fail_of_handing_on_is_done_before_it() -> None:

@@ -51,17 +51,21 @@ class Stop:
         self.pass_on: Callable[[signal.Signals], None] = lambda number: None
         self.follow: Callable[[int], int] = lambda status: status  # waits for that one's status
 
-    def hand_over(self, commit: Callable[[], bool]) -> bool:
-        """In an upgrade: call `commit`, which puts another master in charge, unless a stop has
-        begun; then no stop begins here meanwhile. Return whether both was so.
-
-        `begin` has the workers drain then. Any thread.
-        """
+    def unless_begun(self, action: Callable[[], bool]) -> bool:
+        """Call `action` unless a stop has begun; none begins meanwhile. Return whether it was
+        called and has returned true. Any thread."""
         with self._lock:
-            if self._board.stopping or not commit():
-                return False
-            self._handed_over = True
-            return True
+            return not self._board.stopping and action()
+
+    def hand_over(self, commit: Callable[[], bool]) -> bool:
+        """In an upgrade: as `unless_begun`, of what puts another master in charge. `begin` has the
+        workers drain then."""
+
+        def act() -> bool:
+            self._handed_over = commit()
+            return self._handed_over
+
+        return self.unless_begun(act)
 
     @property
     def handed_over(self) -> bool:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from launcher import __version__
-from launcher.errors import LauncherError, PredecessorGone
+from launcher.errors import LauncherError, PredecessorGone, ServiceStopping
 from launcher.supervise.processes import terminal
 from launcher.supervise.upgrade.channel import Channel, Closed, Message
 from launcher.supervise.upgrade.parts import MasterParts
@@ -60,45 +60,77 @@ class Takeover:
     def run(self) -> None:
         """Report, take over, and follow what the old master says until it has ended."""
         try:
-            if not self._become_ready():
-                return
+            self._become_ready()
             self._take()
         except Closed:
             self._parts.stop.fail(PredecessorGone())
-            return
+        except ServiceStopping:
+            self._withdraw(self._parts.stop.failure or "it was told to stop")
         except OSError as error:
-            self._parts.stop.fail(LauncherError(reason=f"the hand-over failed: {error}"))
-            return
-        self._follow()
+            failure = LauncherError(reason=f"the hand-over failed: {error}")
+            self._parts.stop.fail(failure)
+            self._withdraw(failure)
+        else:
+            self._follow()
 
-    def _become_ready(self) -> bool:
-        """Wait until all workers are proven; False: a stop has begun. Raises Closed."""
+    def _become_ready(self) -> None:
+        """Wait until all workers are proven. Raises Closed, ServiceStopping."""
         told = 0.0
         while not self._parts.monitor.was_ready:
-            if self._parts.board.stopping:
-                return False
+            self._check_stop()
             if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
                 told = now
-                self._channel.send("progress", status=self._parts.monitor.summary)
+                self._report()
             self._channel.receive(LOOK_SECONDS)
         self._channel.send("ready")
-        return True
+
+    def _report(self) -> None:
+        self._channel.send("progress", status=self._parts.monitor.summary)
+
+    def _check_stop(self) -> None:
+        if self._parts.board.stopping:
+            raise ServiceStopping
+
+    def _withdraw(self, reason: object) -> None:
+        """Let the old master go on; show it that this one is no hung one, until its end."""
+        self._predecessor.tell_failure(reason)
+        with suppress(Closed):
+            while True:
+                self._report()
+                self._channel.receive(PROGRESS_SECONDS)
 
     def _take(self) -> None:
-        if not self._channel.readable(TAKE_SECONDS):
-            raise Closed
+        """Raises Closed, ServiceStopping, OSError."""
+        self._await_message()
         self._parts.forking.in_forker(self._adopt_sockets)
         self._channel.send("taken")
+        self._await_message()
         last_word = self._channel.expect("yours", time.monotonic() + TAKE_SECONDS)
-        self._parts.instance.keep()
+        if not self._parts.stop.unless_begun(self._keep_lock):
+            raise ServiceStopping
         self._parts.history.take_over()
         numbers = task_numbers(self._parts.policy().tasks)
         self._predecessor.note_tasks(self._parts.board, numbers, last_word.facts)
         self._be_in_charge()
-        self._channel.send("done")
+        with suppress(Closed):  # it has ended, and this one is in charge all the same
+            self._channel.send("done")
+
+    def _await_message(self) -> None:
+        """Return when there is one. Raises Closed, ServiceStopping."""
+        end = time.monotonic() + TAKE_SECONDS
+        while not self._channel.readable(LOOK_SECONDS):
+            self._check_stop()
+            if time.monotonic() > end:
+                raise Closed
+
+    def _keep_lock(self) -> bool:
+        self._parts.instance.keep()
+        self.in_charge = True
+        return True
 
     def _adopt_sockets(self) -> None:
         """Called in the thread that forks: no worker gets a descriptor of them."""
+        self._check_stop()
         found = self._channel.expect("take", time.monotonic() + TAKE_SECONDS)
         self._parts.instance.borrow()
         names = map(tuple, found.facts["sockets"])
@@ -110,7 +142,6 @@ class Takeover:
             os.close(number)
 
     def _be_in_charge(self) -> None:
-        self.in_charge = True
         self._parts.board.stand_beside(beside=False)
         self._parts.monitor.leads = True
         self._parts.notifier.speak(self._parts.monitor.summary)

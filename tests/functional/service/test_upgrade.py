@@ -35,6 +35,13 @@ SOON = 30.0
 SLACK = 1.5  # for a machine that has something else to do
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 KILLS = int(os.environ.get("KILLS", "4"))  # a hundred, by hand
+STAGES = [
+    r"new master pid",
+    r"starting \d workers",
+    r"worker=0 pid=\d+ serving after",
+    r"ready: 2/2",
+    r"takes over from version",
+]
 IN_CHARGE = r"pid \d+, version [\d.]+, is in charge"
 
 pytestmark = pytest.mark.timeout(300)
@@ -305,14 +312,35 @@ def test_another_program_at_the_path_changes_nothing(
 
 
 def test_one_that_is_stopped_hangs(start: Start) -> None:
-    limits = with_options(DEFAULT={"start_timeout": 4, "graceful_shutdown_timeout": 2})
+    """Its drain, of up to 180 s, is not waited for."""
+    limits = with_options(DEFAULT={"start_timeout": 4, "graceful_shutdown_timeout": 180})
     service = start("Traced", "--workers=2", config=limits)
     service.wait_ready()
     before = service.workers()
     with upgrading(service) as answer:
-        os.kill(new_master(service), signal.SIGSTOP)
+        new = new_master(service)
+        service.wait_for_line("starting 2 workers", since=service.output.index("new master pid"))
+        os.kill(new, signal.SIGSTOP)
         assert "it hangs" in answer().stderr
     assert_untouched(service, before)
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_one_that_is_told_to_stop_is_not_put_in_charge(start: Start, stage: str) -> None:
+    service = start("Traced", "--workers=2", config=FAST)
+    service.wait_ready()
+    before, since = service.workers(), len(service.output)
+    with upgrading(service) as answer:
+        new = new_master(service)
+        service.wait_for_line(stage, since=since)
+        os.kill(new, signal.SIGTERM)
+        done = answer()
+    if done.status:
+        assert "it was told to stop" in done.stderr
+        assert_untouched(service, before)
+    else:
+        assert service.wait() == 0, "it was in charge already"
+        service.assert_nothing_left()
 
 
 def new_master(service: Launcher) -> int:
@@ -321,15 +349,6 @@ def new_master(service: Launcher) -> int:
 
 
 # --- deaths, in the foreground: the first process is the service ---
-
-STAGES = [
-    r"new master pid",
-    r"starting \d workers",
-    r"worker=0 pid=\d+ serving after",
-    r"ready: 2/2",
-    r"takes over from version",
-]
-
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_new_master_that_is_killed(start: Start, stage: str) -> None:
