@@ -50,6 +50,21 @@ def test_stopping_is_said_once_and_when_nothing_calls_it_off() -> None:
     assert notifier.said == [("SIGTERM received", True)]
 
 
+def test_a_stop_at_once_has_no_patience(tmp_path: Path) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", STUCK, str(tmp_path / "stacks")])
+    board = Board()
+    notifier: Any = Notifier(board)
+    stop = Stop(board, notifier, lambda: Policy(graceful_seconds=180))
+    stop.is_worker = worker.pid.__eq__
+    stop.begin("upgraded")
+    assert not stop.impatient
+    stop.at_once("the first process has ended")
+    assert worker.wait(30) == -9
+    stop.end()
+    assert stop.impatient
+    assert [reason for reason, _ in notifier.said] == ["upgraded"]
+
+
 def test_workers_that_do_not_stop_show_their_stacks_one_after_the_other(tmp_path: Path) -> None:
     stacks = tmp_path / "stacks"
     program = [sys.executable, "-c", STUCK, str(stacks)]

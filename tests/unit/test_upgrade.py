@@ -313,6 +313,18 @@ def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
     new.end()
 
 
+def test_when_the_first_process_dies_nothing_holds_the_lock_for_long() -> None:
+    first, other = Channel.pair()
+    new = Taking(first)
+    new.stop.at_once = Mock()  # type: ignore[method-assign]
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    new.old.expect("done", soon())
+    other.close()
+    new.end()
+    new.stop.at_once.assert_called_once()
+
+
 # --- the old master's view ---
 
 

@@ -38,6 +38,7 @@ class Stop:
         self._logged: set[int] = set()
         self._impatient: signal.Signals | None = None
         self._signals, self._killed = 0, False
+        self._hurried = False
         self._handed_over = False
         self._over = threading.Event()
         self.failure: LauncherError | None = None
@@ -126,10 +127,15 @@ class Stop:
             _in_a_thread(self._begin_for, number)
             return
         self._impatient = number
-        self.begin(f"{number.name} received")
+        self.at_once(f"{number.name} received")
+        LOG.warning("%s again: the workers are killed, whatever they do", number.name)
+
+    def at_once(self, reason: str) -> None:
+        """Stop, and kill the workers, whatever they do. Any thread."""
+        self._hurried = True
+        self.begin(reason)
         self._kill_at = time.monotonic()
         self.kill_when_overdue(self._kill_at)
-        LOG.warning("%s again: the workers are killed, whatever they do", number.name)
 
     def _begin_for(self, number: signal.Signals) -> None:
         """Begin a stop. Not in the signal thread, which has to wait for the next signal at once.
@@ -142,8 +148,8 @@ class Stop:
 
     @property
     def impatient(self) -> bool:
-        """Whether a second signal has come. Any thread."""
-        return self._impatient is not None
+        """Whether all is to end at once, as after a second signal. Any thread."""
+        return self._hurried
 
     def end(self) -> None:
         """Called in the main thread: all workers are gone."""
@@ -198,7 +204,7 @@ class Stop:
             self._killed = True
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        level = logging.WARNING if self._impatient else logging.ERROR
+        level = logging.WARNING if self._hurried else logging.ERROR
         for pid in self._unlogged(children):
             LOG.log(level, "worker pid %d has not stopped yet: killed", pid)
 

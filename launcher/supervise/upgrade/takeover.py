@@ -63,7 +63,7 @@ class Takeover:
             self._become_ready()
             self._take()
         except Closed:
-            self._parts.stop.fail(PredecessorGone())
+            self._parts.stop.fail(PredecessorGone(), serves=False)
         except ServiceStopping:
             self._withdraw(self._parts.stop.failure or "it was told to stop")
         except OSError as error:
@@ -182,7 +182,8 @@ class Takeover:
         if channel is self._channel:
             self._note_gone()
         if channel is self._predecessor.first and not self._parts.stop.handed_over:
-            self._parts.stop.begin("the process that started the service has ended")
+            # Whoever has started it may start it again: the lock must be free soon.
+            self._parts.stop.at_once("the process that started the service has ended")
 
     def _note_gone(self) -> None:
         if not self._gone.is_set():

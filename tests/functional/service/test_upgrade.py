@@ -350,6 +350,7 @@ def new_master(service: Launcher) -> int:
 
 # --- deaths, in the foreground: the first process is the service ---
 
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_new_master_that_is_killed(start: Start, stage: str) -> None:
     """Before it is in charge, the old one goes on. Later, the first process ends as it did."""
@@ -382,6 +383,20 @@ def test_a_first_process_that_is_killed_ends_the_service(start: Start, stage: st
     with upgrading(service):
         service.wait_for_line(stage, since=since)
         os.kill(service.pid, signal.SIGKILL)
+    assert service.wait() == -signal.SIGKILL
+    service.assert_nothing_left(SOON)
+    service.start_again()
+    service.wait_ready()
+
+
+def test_workers_that_are_slow_to_leave_keep_nobody_from_a_new_start(start: Start) -> None:
+    service = start("SlowToLeave", "--workers=2", config=FAST)
+    service.wait_ready()
+    upgrade(service)
+    put(service, "cleaned")
+    service.wait_for_line("the master before, pid .* has drained")
+    (service.state_path / "cleaned").unlink()
+    os.kill(service.pid, signal.SIGKILL)
     assert service.wait() == -signal.SIGKILL
     service.assert_nothing_left(SOON)
     service.start_again()
