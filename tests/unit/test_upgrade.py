@@ -493,7 +493,7 @@ def child(status: int, until: int | None = None) -> int:
 def test_the_first_process_ends_as_the_last_master() -> None:
     channel, other = Channel.pair()
     reader, writer = os.pipe()
-    first = FirstProcess(child(3, reader), channel)
+    first = FirstProcess(child(3, reader), channel, Mock())
     os.write(writer, b"!")
     other.send("moved", pid=child(5))
     assert first.wait() == 5
@@ -504,10 +504,56 @@ def test_a_master_that_is_killed_is_told_as_a_shell_does() -> None:
     channel, _other = Channel.pair()
     reader, _writer = os.pipe()
     pid = child(0, reader)
-    first = FirstProcess(pid, channel)
+    hurry = Mock()
+    first = FirstProcess(pid, channel, hurry)
     first.hand_on(signal.SIGKILL)
     assert first.wait() == 128 + signal.SIGKILL
-    assert FirstProcess(pid, channel).wait() == ExitStatus.INTERNAL
+    assert FirstProcess(pid, channel, hurry).wait() == ExitStatus.INTERNAL
+    hurry.assert_not_called()
+
+
+def test_the_workers_of_the_first_process_are_hurried_by_a_second_signal_or_by_the_master() -> (
+    None
+):
+    channel, other = Channel.pair()
+    hurried = threading.Event()
+    reader, writer = os.pipe()
+    pid = child(0, reader)
+    first = FirstProcess(pid, channel, hurried.set)
+    first.hand_on(signal.SIGCONT)
+    first.hand_on(signal.SIGCONT)
+    assert not hurried.is_set(), "no stop"
+    first._pid = 1 << 22  # of nobody: the child would end of the signals
+    first.hand_on(signal.SIGTERM)
+    assert not hurried.is_set()
+    first.hand_on(signal.SIGINT)
+    assert hurried.is_set()
+
+    hurried.clear()
+    first.listen()
+    other.send("hurry")
+    assert hurried.wait(10)
+    other.close()
+    os.write(writer, b"!")
+    os.waitpid(pid, 0)
+
+
+def test_the_first_process_is_not_killed_when_all_is_to_end_at_once() -> None:
+    new = Taking()
+    new.predecessor.first = new.predecessor.channel
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    new.old.expect("done", soon())
+    waiting = threading.Thread(
+        target=new.takeover.wait_for_predecessor, args=(lambda: True,), daemon=True
+    )
+    waiting.start()
+    new.old.expect("hurry", soon())
+    new.old.send("drained")
+    waiting.join(10)
+    assert not waiting.is_alive()
+    new.stop.at_once = Mock()  # type: ignore[method-assign]
+    new.end()
 
 
 # --- the history ---

@@ -13,7 +13,8 @@ or one of its fields ignores it. In their order, the new master on the left:
               yours                 it is the main process; the rest of the lock is free
     done                            it is in charge
               event, drained        what happens to the old one from here on
-    moved                           later: the pid of the next master, for the terminal's parent
+    moved                           later: the pid of the next master, for the first process
+    hurry                           the first process is to kill its workers
 
 A death closes the socket. Before `yours` the old master is in charge, after it the new one.
 """
@@ -100,11 +101,11 @@ class Channel:
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise Closed from error  # no text is no JSON either: the end of the connection
 
-    def readable(self, seconds: float) -> bool:
-        """Whether a message, or the end, has come within that time."""
+    def readable(self, seconds: float | None) -> bool:
+        """Whether a message, or the end, has come within that time. None: wait without a limit."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
-        return bool(poll.poll(max(0.0, 1000 * seconds)))
+        return bool(poll.poll(None if seconds is None else max(0.0, 1000 * seconds)))
 
     def expect(self, event: str, deadline: float) -> Message:
         """Return the next message of this kind; others before it are dropped.

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from launcher.errors import DirectoryLost, ServiceStopping, SuccessorFailed, SuccessorLost
@@ -110,8 +111,13 @@ class HandOver:
         for server in self._servers:
             server.hand_on()
         if self._parent is Parent.OURSELVES:
-            stays = FirstProcess(successor.pid, successor.channel)
+            hurry = partial(parts.stop.at_once, "the service is to end at once")
+            stays = FirstProcess(successor.pid, successor.channel, hurry)
             parts.stop.follow = lambda _: stays.wait()
+            try:
+                stays.listen()
+            except RuntimeError as error:  # signals reach it all the same
+                LOG.warning("the new master is not heard: %s", error)
         elif self._first:
             _tell(self._first, "moved", pid=successor.pid)
         LOG.info("pid %d, version %s, is in charge", successor.pid, successor.version)

@@ -8,14 +8,15 @@
 import enum
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from signal import Signals
+from signal import SIGINT, SIGTERM, Signals
 
 from launcher.errors import ExitStatus, NotUpgradable
 from launcher.supervise.upgrade.channel import Channel, Closed
 
 EXEC_PID = "SYSTEMD_EXEC_PID"  # systemd.exec(5)
+STOPS = (SIGTERM, SIGINT)
 
 
 class Parent(enum.Enum):
@@ -48,16 +49,33 @@ class FirstProcess:
     """This process, when it stays: it hands signals on, and ends with the status of the last
     master. `hand_on` may be called in any thread."""
 
-    def __init__(self, pid: int, channel: Channel) -> None:
-        """:param pid: the new master, a child. :param channel: the next ones keep it, too."""
+    def __init__(self, pid: int, channel: Channel, hurry: Callable[[], object]) -> None:
+        """:param pid: the new master, a child. :param channel: the next ones keep it, too.
+        :param hurry: called when the workers are not to drain any longer; any thread."""
         self._pid = pid
         self._channel = channel
+        self._hurry = hurry
+        self._signals = 0
+        self._alone = False
         self._lock = threading.Lock()
 
     def hand_on(self, number: Signals) -> None:
-        """Send the master in charge this signal."""
+        """Send the master in charge this signal. The second one for a stop is for the workers of
+        this process, too."""
         with suppress(ProcessLookupError):
             os.kill(self._in_charge(), number)
+        self._signals += number in STOPS
+        if self._signals > 1:
+            self._hurry()
+
+    def listen(self) -> None:
+        """Heed what the masters in charge say, in a new thread. Raises RuntimeError."""
+        threading.Thread(target=self._listen, name="first", daemon=True).start()
+
+    def _listen(self) -> None:
+        while not self._alone:
+            self._channel.readable(None)
+            self._in_charge()
 
     def wait(self) -> int:
         """Wait until the last master has ended; reap all other children, too: this may be the
@@ -77,12 +95,16 @@ class FirstProcess:
 
     def _in_charge(self) -> int:
         """The pid of the master in charge: each one tells of its successor, before it ends."""
+        hurried = False
         with self._lock:
             try:
                 while self._channel.readable(0):
                     found = self._channel.receive(0)
                     if found and found.event == "moved":
                         self._pid = int(found.facts["pid"])
-            except Closed:
-                pass  # no more is told; the last one is about to end
-            return self._pid
+                    hurried |= found is not None and found.event == "hurry"
+            except Closed:  # no more is told; the last one is about to end
+                self._alone = True
+        if hurried:
+            self._hurry()
+        return self._pid

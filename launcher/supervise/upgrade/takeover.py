@@ -28,6 +28,7 @@ PROGRESS_SECONDS = 0.5
 LOOK_SECONDS = 0.01
 TAKE_SECONDS = 60.0  # for the old master: it waits for a round of its monitor, and for systemd
 MARGIN_SECONDS = 10.0  # beyond its drain, for the old master to end
+HURRIED_SECONDS = 5.0  # for the first process to kill its workers
 
 
 class _Server(Protocol):
@@ -203,7 +204,17 @@ class Takeover:
         while not self._gone.wait(LOOK_SECONDS):
             if not (hurried() or time.monotonic() > end):
                 continue
-            LOG.warning("the master before, pid %d, is killed", self._predecessor.pid)
-            with suppress(ProcessLookupError):
-                os.kill(self._predecessor.pid, signal.SIGKILL)
+            self._end_predecessor()
             return
+
+    def _end_predecessor(self) -> None:
+        """Kill it. The first process ends by itself later: it tells the status of the service, and
+        gives the terminal back. So it only kills its workers."""
+        if self._predecessor.first is self._channel:
+            with suppress(Closed):
+                self._channel.send("hurry")
+            self._gone.wait(HURRIED_SECONDS)
+            return
+        LOG.warning("the master before, pid %d, is killed", self._predecessor.pid)
+        with suppress(ProcessLookupError):
+            os.kill(self._predecessor.pid, signal.SIGKILL)

@@ -467,6 +467,33 @@ def test_ctrl_c_reaches_the_master_in_charge(start: Start, terminal: Terminal) -
     service.assert_nothing_left()
 
 
+@pytest.mark.parametrize("how", ["signals to the first process", "signals to the master"])
+def test_a_second_signal_ends_a_drain_of_the_first_process(start: Start, how: str) -> None:
+    """It is not killed itself: it tells the status, and gives the terminal back."""
+    service = start("SlowToLeave", "--workers=2", config=FAST)
+    service.wait_ready()
+    new = upgrade(service)
+    pid = service.pid if how == "signals to the first process" else new
+    since = len(service.output)
+    os.kill(pid, signal.SIGTERM)
+    service.wait_for_line("stopping: SIGTERM received", since=since)
+    os.kill(pid, signal.SIGTERM)
+    assert service.wait() == 4
+    service.assert_nothing_left()
+
+
+def test_ctrl_c_twice_in_a_drain_ends_all_of_it(start: Start, terminal: Terminal) -> None:
+    service = start("SlowToLeave", "--workers=2", config=FAST, terminal=terminal)
+    service.wait_ready()
+    upgrade(service)
+    since = len(service.output)
+    terminal.press(CTRL_C)
+    service.wait_for_line("stopping: SIGINT received", since=since)
+    terminal.press(CTRL_C)
+    assert service.wait() == 130
+    service.assert_nothing_left()
+
+
 def test_a_stop_during_an_upgrade_stops_both(start: Start) -> None:
     service = start("Traced", "--workers=2", config=FAST)
     service.wait_ready()
