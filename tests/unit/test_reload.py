@@ -157,10 +157,14 @@ def test_one_that_fails_half_way_says_who_has_the_new_configuration(world: World
     assert world.log.count("roll") == 1
 
 
-def test_nobody_is_told_that_a_service_is_ready_which_stops(world: World) -> None:
+def test_nobody_is_told_that_a_service_is_ready_which_stops(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     world.error = ServiceStopping()
     assert world.reload.request().result(SOON) is world.error
     assert world.log == ["RELOADING", "check"]
+    assert "not reloaded: the service stops" in caplog.messages
 
 
 def test_a_number_of_workers_that_could_not_be_had_is_tried_again(world: World) -> None:

@@ -1,6 +1,7 @@
 """What two masters do to hand over, in parts."""
 
 import errno
+import gc
 import json
 import os
 import signal
@@ -44,7 +45,7 @@ from tests.unit.test_instance_lock import process
 def greeted(**facts: Any) -> Predecessor:
     """The new master's view of an old one that has said this."""
     channel, other = Channel.pair()
-    other.send("hello", **facts)
+    other.send("hello", **{"pid": 7} | facts)
     predecessor = Predecessor(channel, None)
     predecessor.greet()
     return predecessor
@@ -79,6 +80,16 @@ def test_an_unknown_message_is_passed_over() -> None:
     one.send("novelty", more=1)
     one.send("taken")
     assert other.expect("taken", soon()).event == "taken"
+
+
+def test_a_text_of_any_length_comes_through() -> None:
+    one, other = Channel.pair()
+    one.send("event", fact={"text": "größe " * 100_000, "slot": 3})
+    found = other.receive(0)
+    assert found is not None
+    fact = found.facts["fact"]
+    assert fact["slot"] == 3
+    assert fact["text"].startswith("größe größe")
 
 
 def test_a_death_ends_the_channel_and_so_does_garbage() -> None:
@@ -213,6 +224,13 @@ def test_what_an_older_version_does_not_say_is_taken_as_usual() -> None:
     assert not predecessor.listens_at("control", "")
 
 
+@pytest.mark.parametrize("pid", [None, 0, -1, "7"])
+def test_a_hello_without_a_pid_is_refused(pid: object) -> None:
+    """A signal to pid 0 is one to our own group."""
+    with pytest.raises(LauncherError, match="says that its pid is"):
+        greeted(pid=pid)
+
+
 def test_options_that_cannot_change() -> None:
     predecessor = greeted(host="a")
     predecessor.check({"host": "a", "unknown": "b"})
@@ -313,6 +331,18 @@ def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
     new.end()
 
 
+def test_an_event_of_a_kind_that_nobody_knows_is_passed_over() -> None:
+    new = Taking()
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    new.old.expect("done", soon())
+    new.old.send("event", other=1)
+    new.old.send("event", fact="text")
+    new.old.send("event", fact={"text": "known"})
+    new.end()
+    new.parts.history.add.assert_called_once_with({"text": "known"})
+
+
 def test_when_the_first_process_dies_nothing_holds_the_lock_for_long() -> None:
     first, other = Channel.pair()
     new = Taking(first)
@@ -357,6 +387,33 @@ def test_a_program_that_cannot_be_executed(tmp_path: Path) -> None:
     for detached in (False, True):
         with pytest.raises(new_process.NotStarted, match="No such file"):
             start(str(tmp_path / "nothing"), detached=detached)
+
+
+def open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("call", ["pipe", "fork"])
+def test_what_the_kernel_refuses_is_one_sentence_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    gc.collect()  # closes what other tests have left
+    before = open_files()
+    monkeypatch.setattr(os, call, Mock(side_effect=OSError(errno.EAGAIN, "Try again")))
+    with pytest.raises(new_process.NotStarted, match=r"^Try again$"):
+        start("/bin/true")
+    assert open_files() <= before
+
+
+def test_without_descriptors_there_is_no_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_more = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr(Channel, "pair", Mock(side_effect=no_more))
+    parts = MagicMock()
+    parts.forking.in_forker = lambda action: action()
+    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    parts.notifier.variables = {}
+    with pytest.raises(SuccessorFailed, match="did not take over: Too many open files"):
+        one.request().result(10)
 
 
 def test_a_new_process_has_the_environment_and_is_a_child(tmp_path: Path) -> None:

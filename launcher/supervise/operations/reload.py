@@ -95,6 +95,7 @@ class Reload:
                 error = self._reload(trial)
                 operation.problem = str(error or "")
         except ServiceStopping as stopping:
+            LOG.info("not reloaded: %s", stopping)
             error = stopping
         except CanaryRuns as refusal:
             LOG.warning("no reload now: %s", refusal)

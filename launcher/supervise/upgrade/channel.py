@@ -27,9 +27,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from launcher.foreign_text import fit
+
 PROTOCOL = 1
 VARIABLE = "LAUNCHER_UPGRADE"  # of the environment: the descriptors of the new master, as JSON
-MOST_BYTES = 1 << 16
+MOST_BYTES = 1 << 17
+MOST_CHARACTERS = 1000  # of each text in a message that would be longer
 MOST_SOCKETS = 8
 
 
@@ -73,11 +76,14 @@ class Channel:
             os.close(descriptor)
 
     def send(self, event: str, descriptors: Sequence[int] = (), **facts: Any) -> None:
-        """Send a message. Never blocks.
+        """Send a message. Never blocks. If it is too long, its texts are cut.
 
         :raises Closed: the other master has ended, or has not read for long.
         """
-        line = json.dumps({"event": event, **facts}).encode("ascii") + b"\n"
+        message = {"event": event, **facts}
+        line = _encode(message)
+        if len(line) > MOST_BYTES:
+            line = _encode(_cut(message))
         try:
             socket.send_fds(self._connection, [line], list(descriptors))
         except OSError as error:
@@ -118,3 +124,13 @@ class Channel:
             if found and found.event == event:
                 return found
         raise Closed
+
+
+def _encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+def _cut(fact: Any) -> Any:
+    if isinstance(fact, dict):
+        return {name: _cut(each) for name, each in fact.items()}
+    return fit(fact, MOST_CHARACTERS) if isinstance(fact, str) else fact

@@ -10,7 +10,8 @@ process: the old master is not the subreaper meanwhile.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,21 +47,16 @@ def start(
     :param detached: it is no child of ours. :param main: it is to be systemd's main process.
     :raises NotStarted: there is no such program, for instance.
     """
-    reader, writer = os.pipe()
+    in_child = partial(_in_child, command, variables, descriptors, twice=detached, main=main)
     try:
         if detached:
             Orphans.be_subreaper(yes=False)
-        child = os.fork()
-        if not child:
-            _in_child(command, variables, descriptors, writer, twice=detached, main=main)
-        os.close(writer)
-        told = _read_all(reader)
+        child, told = _fork(in_child)
         if detached:
             os.waitpid(child, 0)
     except OSError as error:
-        raise NotStarted(str(error)) from error
+        raise NotStarted(str(error.strerror)) from error
     finally:
-        os.close(reader)
         if detached:
             Orphans.be_subreaper(yes=True)
     pid, _, problem = told.partition(" ")
@@ -69,6 +65,21 @@ def start(
             os.waitpid(child, 0)
         raise NotStarted(f"{command[0]}: {problem}")
     return int(pid)
+
+
+def _fork(in_child: Callable[[int], NoReturn]) -> tuple[int, str]:
+    """Return the child's pid, and what was written until nobody had the pipe open any more."""
+    reader, writer = os.pipe()
+    try:
+        try:
+            child = os.fork()
+            if not child:
+                in_child(writer)
+        finally:
+            os.close(writer)
+        return child, _read_all(reader)
+    finally:
+        os.close(reader)
 
 
 def _read_all(reader: int) -> str:

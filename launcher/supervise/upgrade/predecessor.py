@@ -49,12 +49,17 @@ class Predecessor:
             raise LauncherError(reason=f"{VARIABLE}={text} is not of an upgrade") from error
 
     def greet(self) -> None:
-        """Tell who we are, and be told what we need. Raises PredecessorGone."""
+        """Tell who we are, and be told what we need.
+
+        :raises PredecessorGone: it is not told. :raises LauncherError: it has no pid.
+        """
         try:
             self.channel.send("hello", protocol=PROTOCOL, version=__version__, pid=os.getpid())
             self._facts = self.channel.expect("hello", time.monotonic() + GREETING_SECONDS).facts
         except Closed as error:
             raise PredecessorGone from error
+        if not isinstance(pid := self._facts.get("pid"), int) or pid <= 0:
+            raise LauncherError(reason=f"the master before says that its pid is {pid}")
 
     def check(self, ours: Mapping[str, object]) -> None:
         """Compare the options that an upgrade cannot change, by their names.
@@ -69,7 +74,7 @@ class Predecessor:
     @property
     def pid(self) -> int:
         """Its pid."""
-        return int(self._facts.get("pid", 0))
+        return int(self._facts["pid"])
 
     @property
     def version(self) -> str:

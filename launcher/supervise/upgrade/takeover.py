@@ -172,8 +172,8 @@ class Takeover:
 
     def _heed(self, found: Message | None) -> None:
         event = found.event if found else ""
-        if found and event == "event":
-            self._parts.history.add(found.facts["fact"])
+        if found and event == "event" and isinstance(fact := found.facts.get("fact"), dict):
+            self._parts.history.add(fact)
         elif event == "stop":
             self._parts.stop.begin("the master before it was told to stop")
         elif event == "drained":

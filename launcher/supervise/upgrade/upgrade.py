@@ -184,7 +184,10 @@ class Upgrade:
 
         def start() -> None:
             """In the thread that forks: no worker gets a descriptor of the other end."""
-            channel, other = Channel.pair()
+            try:
+                channel, other = Channel.pair()
+            except OSError as error:
+                raise SuccessorFailed(reason=error.strerror) from error
             descriptors = {"channel": other.fileno()}
             if ours is Parent.FIRST and self._first:
                 descriptors["first"] = self._first.fileno()
