@@ -127,12 +127,13 @@ def _exposed(option: str, path: Path, reason: str) -> DirectoryExposed:
     return DirectoryExposed(option=option, path=path, reason=reason, uid=os.geteuid())
 
 
-def debugger_name(slot: int) -> str:
-    """The socket in the runtime directory at which a worker's debugger listens."""
-    return f"debugger.{slot}"
+def debugger_name(slot: int, side: str) -> str:
+    """The socket in the runtime directory at which a worker's debugger listens. :param side: see
+    `Board.side`."""
+    return f"debugger.{slot}{side}"
 
 
-def report_name(slot: int) -> str:
+def report_name(slot: int, side: str) -> str:
     """The file in the runtime directory in which a worker leaves its guru meditation report. The
-    master reads it and removes it."""
-    return f"report.{slot}"
+    master reads it and removes it. :param side: see `Board.side`."""
+    return f"report.{slot}{side}"

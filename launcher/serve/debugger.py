@@ -37,8 +37,10 @@ LOCALHOST = "127.0.0.1"
 class Debugger:
     """One a worker."""
 
-    def __init__(self, slot: Slot, runtime_path: str) -> None:
+    def __init__(self, slot: Slot, runtime_path: str, side: str) -> None:
+        """:param side: see `Board.side`."""
         self._slot = slot
+        self._side = side
         self._runtime_path = runtime_path
         self._lock = threading.Lock()
         self._name = ""  # of the socket's file
@@ -80,7 +82,7 @@ class Debugger:
         # thread handles the signals of the master, and has to go on.
         main = vars(threading.main_thread())
         main.update({"__pydevd_main_thread": True, "pydev_do_not_trace": True})
-        self._name = paths.debugger_name(self._slot.number)
+        self._name = paths.debugger_name(self._slot.number, self._side)
         listener = socket.socket(socket.AF_UNIX)
         try:
             os.fchmod(listener.fileno(), 0o600)  # the file's mode, from its first moment

@@ -85,7 +85,7 @@ class Worker(cotyledon.Service):
         threading.current_thread().name = "worker-main"
         self._board = inheritance.board
         self._slot = slot
-        self._debugger = Debugger(slot, inheritance.conf.runtime_path)
+        self._debugger = Debugger(slot, inheritance.conf.runtime_path, self._board.side)
         self._binary = inheritance.conf.prog
         self._runtime_path = inheritance.conf.runtime_path
         self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
@@ -144,7 +144,7 @@ class Worker(cotyledon.Service):
         from launcher.writing import guru_report  # noqa: PLC0415  # only for a report
 
         text = guru_report.report(self._binary, self._service.sections())
-        name = paths.report_name(self._slot.number)
+        name = paths.report_name(self._slot.number, self._board.side)
         directory, draft = Beneath.open_path(self._runtime_path), f".{name}.{os.getpid()}"
         try:
             directory.remove(draft)  # left by an interrupted report

@@ -76,6 +76,12 @@ def test_it_says_how_to_connect_and_holds_the_deadlines(master: Master, tmp_path
     assert master.record.call_count == 2
 
 
+def test_after_an_upgrade_its_socket_is_named_otherwise(master: Master, tmp_path: Path) -> None:
+    """The old worker still drains, and removes its own socket at its end."""
+    master.board.take_side("-b")
+    assert master.debugging.open(1, 60)["socket"] == f"{tmp_path}/debugger.1-b"
+
+
 def test_it_is_closed_when_its_time_is_over(master: Master) -> None:
     master.debugging.open(1, 60)
     master.debugging.look(time.monotonic_ns())
@@ -151,7 +157,7 @@ def test_what_cannot_be_opened_is_logged_and_noted(
     board = Board(1)
     board.want(1, 10)
     board.slot(0).put("debug_until", 1)
-    debugger = Debugger(board.slot(0), str(tmp_path / "missing"))
+    debugger = Debugger(board.slot(0), str(tmp_path / "missing"), "")
     debugger.follow()
     assert board.slot(0).get("debugger") == FAILED
     assert "the debugger cannot be opened" in caplog.text

@@ -46,7 +46,7 @@ def wanted(board: Board, number: int) -> int:
 def write(directory: Path, number: int, text: str) -> None:
     """Write the report in one step, as a worker does."""
     (directory / "draft").write_text(text)
-    (directory / "draft").rename(directory / paths.report_name(number))
+    (directory / "draft").rename(directory / paths.report_name(number, ""))
 
 
 class Visits(dict[int, Future[str]]):

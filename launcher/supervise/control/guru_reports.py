@@ -80,7 +80,7 @@ class Meditation:
                 del self._awaited[number]
 
     def _ask(self, number: int) -> str:
-        slot, name = self._board.slot(number), paths.report_name(number)
+        slot, name = self._board.slot(number), paths.report_name(number, self._board.side)
         runtime = Beneath.open_path(self._runtime_path)
         runtime.remove(name)
         slot.put("reports_wanted", slot.get("reports_wanted") + 1)

@@ -78,10 +78,11 @@ class Debugging:
                 self._await_open(slot, pid)
             self._tell(number, f"debugger opened for {span:g} s")
             self._await_round()
+        name = debugger_name(number, self._board.side)
         return {
             "pid": pid,
             "seconds": span,
-            "socket": f"{self._runtime_path}/{debugger_name(number)}" if has_debugpy else None,
+            "socket": f"{self._runtime_path}/{name}" if has_debugpy else None,
             "command": f"{sys.executable} -m pdb -p {pid}" if has_pdb else None,
         }
 

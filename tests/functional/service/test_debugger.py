@@ -87,6 +87,21 @@ def test_a_breakpoint_stops_a_worker_for_long_and_ends_it_not(service: Launcher)
     assert "worker 1: debugger opened for 3600 s" in run(service, "history")
 
 
+def test_an_upgrade_closes_it_and_the_next_one_is_named_otherwise(service: Launcher) -> None:
+    run(service, "debug", "1")
+    before = service.runtime_path / "debugger.1"
+    assert before.exists()
+    run(service, "upgrade")
+    run(service, "debug", "1")
+    service.wait_for_line("the master before, pid .* has drained")
+    assert not before.exists()
+    with debugging(service.runtime_path / "debugger.1-b") as client:
+        client.attach(MODULE, LINE)
+        with called(service):
+            client.ask("continue", threadId=client.wait_until_stopped())
+    run(service, "debug", "1", "--off")
+
+
 @pytest.mark.parametrize("end", ["off", "time", "replaced"])
 def test_its_end_lets_the_threads_go_on(service: Launcher, end: str) -> None:
     before = workers(service)[1]["pid"]
