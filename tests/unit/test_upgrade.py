@@ -306,6 +306,18 @@ def test_a_new_master_that_stops_is_not_put_in_charge(when: str) -> None:
     new.parts.instance.keep.assert_not_called()
 
 
+def test_sockets_that_do_not_arrive_are_a_failure_with_a_reason() -> None:
+    """As when the new master has no free descriptor."""
+    new = Taking()
+    new.old.send("take", sockets=[["control", ""]])
+    found = new.said()
+    assert found is not None
+    assert found.event == "failed"
+    assert "the hand-over failed" in found.facts["reason"]
+    assert isinstance(new.stop.failure, LauncherError)
+    new.end()
+
+
 def test_a_stop_in_the_moment_of_the_last_word_comes_first() -> None:
     new = Taking()
     new.old.send("take", sockets=[])
@@ -499,6 +511,23 @@ def test_what_can_fail_of_handing_on_is_done_before_it() -> None:
     with pytest.raises(SuccessorFailed, match="hand its sockets on: Too many open files"):
         handover(parts, [server]).put_in_charge()
     parts.instance.lend.assert_not_called()
+
+
+@pytest.mark.parametrize("withdraws", [True, False])
+def test_one_that_does_not_take_charge_is_killed_unless_it_drains(withdraws: bool) -> None:
+    channel, other = Channel.pair()
+    parts = Mock()
+    parts.host_tasks.return_value = {}
+    step = handover(parts, [])
+    step._successor = new = Successor(os.getpid(), channel)
+    new.end = Mock()  # type: ignore[method-assign]
+    if withdraws:
+        Predecessor(other, None).tell_failure("it was told to stop")
+    else:
+        other.close()
+    with pytest.raises(SuccessorFailed):
+        step._commit()
+    assert new.end.called is not withdraws
 
 
 def test_a_master_in_charge_is_left_alone_with_the_service() -> None:

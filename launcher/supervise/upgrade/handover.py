@@ -84,7 +84,8 @@ class HandOver:
             successor.say("yours", tasks=parts.host_tasks())
             successor.expect("done")
         except SuccessorFailed as error:
-            successor.end(0, lambda: True)
+            if not successor.withdrew:  # else its workers drain, and it is not in charge
+                successor.end(0, lambda: True)
             if not systemd:
                 raise
             raise SuccessorLost(pid=successor.pid, reason=error) from error

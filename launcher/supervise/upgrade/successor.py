@@ -26,6 +26,7 @@ class Successor:
         self.pid = pid
         self.channel = channel
         self.version = ""
+        self.withdrew = False  # it has said that it ends
         self._heard_at = 0.0  # monotonic seconds
 
     def greet(self, stopping: Callable[[], None], deadline: float, **facts: Any) -> None:
@@ -49,6 +50,7 @@ class Successor:
             except Closed:
                 raise SuccessorFailed(reason="it ended; its own output says why") from None
             if found and found.event == "failed":
+                self.withdrew = True
                 raise SuccessorFailed(reason=found.facts.get("reason"))
             if found:
                 return found

@@ -67,7 +67,11 @@ class Takeover:
             self._parts.stop.fail(PredecessorGone(), serves=False)
         except ServiceStopping:
             self._withdraw(self._parts.stop.failure or "it was told to stop")
-        except OSError as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+        ) as error:  # sockets that cannot be taken, for example
             failure = LauncherError(reason=f"the hand-over failed: {error}")
             self._parts.stop.fail(failure)
             self._withdraw(failure)
@@ -101,7 +105,7 @@ class Takeover:
                 self._channel.receive(PROGRESS_SECONDS)
 
     def _take(self) -> None:
-        """Raises Closed, ServiceStopping, OSError."""
+        """Raises Closed, ServiceStopping, OSError; ValueError or KeyError for an odd message."""
         self._await_message()
         self._parts.forking.in_forker(self._adopt_sockets)
         self._channel.send("taken")
