@@ -45,7 +45,7 @@ class Opened:
         board.want(1, 10)
         self.slot = board.slot(0)
         self.slot.put("debug_until", 1)
-        self.debugger = Debugger(self.slot, str(path))
+        self.debugger = Debugger(self.slot, str(path), "")
         self.path = path
         self.connections = connections
         self.before: Callable[[tuple[str, int]], object] = lambda _: None

@@ -19,6 +19,7 @@ from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
 from launcher.errors import (
     AlreadyRunning,
+    CanaryRuns,
     ExitStatus,
     LauncherError,
     NotUpgradable,
@@ -415,6 +416,16 @@ def test_what_the_kernel_refuses_is_one_sentence_and_leaves_nothing_open(
     with pytest.raises(new_process.NotStarted, match=r"^Try again$"):
         start("/bin/true")
     assert open_files() <= before
+
+
+def test_an_upgrade_that_is_refused_has_not_failed() -> None:
+    parts = MagicMock()
+    parts.roll.turn.side_effect = CanaryRuns(activity="watching canaries")
+    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    with pytest.raises(CanaryRuns):
+        one.request().result(10)
+    assert not one.counts
+    parts.history.record.assert_not_called()
 
 
 def test_without_descriptors_there_is_no_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:

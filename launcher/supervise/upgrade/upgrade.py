@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from launcher import __version__
 from launcher.board.board import SIDES
 from launcher.errors import (
+    CanaryRuns,
     LauncherError,
     NotUpgradableNow,
     ServiceStopping,
@@ -130,6 +131,9 @@ class Upgrade:
         try:
             with self._parts.roll.turn("upgrading"):
                 outcome = self._upgrade()
+        except CanaryRuns as refusal:
+            LOG.warning("no upgrade now: %s", refusal)
+            future.set_exception(refusal)
         except LauncherError as error:
             self._note_failure(error)
             future.set_exception(error)
