@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import launcher
+from launcher.cli.control_client import UnixConnection
 from tests.functional.service.conftest import CHECKOUT, Start
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.test_lead import read_sweeps
@@ -203,7 +204,8 @@ def test_host_wide_tasks_neither_overlap_nor_pause(start: Start) -> None:
         wanted = trace(service)["sweep-end"] + 3
         wait_until(partial(swept, service, wanted), SOON, "it sweeps")
     sweeps = read_sweeps(service.state_path)
-    assert len({pid for _, _, pid in sweeps}) == 3
+    # In a start the lead may move to a lower slot.
+    assert len({pid for _, _, pid in sweeps}) >= 3
     assert [(one, two) for one, two in pairwise(sweeps) if two[0] < one[1]] == []
     assert max(two[0] - one[0] for one, two in pairwise(sweeps)) < 0.2 + 1.0 + SLACK
 
@@ -677,11 +679,21 @@ def test_a_service_of_another_main_process_is_not_upgraded(
 
 def test_only_one_upgrade_runs(start: Start) -> None:
     """All who ask meanwhile take part in it."""
-    service = start("Traced", "--workers=1", config=FAST)
+    service = start("Held", "--workers=1", config=FAST)
+    put(service, "go")
     service.wait_ready()
-    with upgrading(service) as one, upgrading(service) as two:
-        assert one().status == two().status == 0
-        assert one().stdout == two().stdout
+    (service.state_path / "go").unlink()
+    clients = [UnixConnection(service.runtime_path, 2 * SOON) for _ in range(2)]
+    for client in clients:
+        client.connect()
+        client.request("POST", "/upgrade")
+    new_master(service)
+    put(service, "go")
+    one, two = [client.answer() for client in clients]
+    for client in clients:
+        client.close()
+    assert one == two
+    assert one[0] == 200, one
     assert service.output.count("new master pid") == 1
 
 
