@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock, Mock
+from unittest.mock import ANY, MagicMock, Mock
 
 import pytest
 
@@ -259,7 +259,7 @@ def test_both_generations_have_names_of_their_own() -> None:
 class Taking:
     """A new master whose workers are proven, as far as an old one sees it, which `old` is."""
 
-    def __init__(self, first: Channel | None = None) -> None:
+    def __init__(self, first: Channel | None = None, *, runs: bool = True) -> None:
         channel, self.old = Channel.pair()
         self.old.send("hello", pid=os.getpid())
         self.predecessor = Predecessor(channel, first)
@@ -273,8 +273,9 @@ class Taking:
         self.takeover = Takeover(self.predecessor, self.parts)
         self.takeover.servers = [Mock(name="server")]
         self.thread = threading.Thread(target=self.takeover.run, daemon=True)
-        self.thread.start()
-        self.old.expect("ready", soon())
+        if runs:
+            self.thread.start()
+            self.old.expect("ready", soon())
 
     def end(self) -> None:
         """The old master ends."""
@@ -305,6 +306,15 @@ def test_a_new_master_that_stops_is_not_put_in_charge(when: str) -> None:
     assert not new.takeover.in_charge
     assert new.parts.instance.borrow.called == (when == "before yours")
     new.parts.instance.keep.assert_not_called()
+
+
+def test_a_stop_that_is_over_at_once_says_why() -> None:
+    """Before the thread of the takeover has looked."""
+    new = Taking(runs=False)
+    new.board.announce_stop()
+    new.takeover.wait_for_predecessor(lambda: False)
+    assert new.old.receive(10) == ("hello", ANY, [])
+    assert new.old.receive(10) == ("failed", {"reason": "it was told to stop"}, [])
 
 
 def test_sockets_that_do_not_arrive_are_a_failure_with_a_reason() -> None:

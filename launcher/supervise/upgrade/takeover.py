@@ -66,7 +66,7 @@ class Takeover:
         except Closed:
             self._parts.stop.fail(PredecessorGone(), serves=False)
         except ServiceStopping:
-            self._withdraw(self._parts.stop.failure or "it was told to stop")
+            self._withdraw(self._reason())
         except (
             OSError,
             ValueError,
@@ -95,6 +95,9 @@ class Takeover:
     def _check_stop(self) -> None:
         if self._parts.board.stopping:
             raise ServiceStopping
+
+    def _reason(self) -> object:
+        return self._parts.stop.failure or "it was told to stop"
 
     def _withdraw(self, reason: object) -> None:
         """Let the old master go on; show it that this one is no hung one, until its end."""
@@ -197,11 +200,13 @@ class Takeover:
 
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop. systemd kills what is left when the main process ends: so
-        the old master's calls in hand end first.
+        the old master's calls in hand end first. If it is in charge, it is told why this one ends:
+        the stop may have been shorter than a look of `run`.
 
         :param hurried: whether to kill it at once.
         """
         if not self.in_charge:
+            self._predecessor.tell_failure(self._reason())
             return
         limit = self._parts.policy().graceful_seconds
         end = time.monotonic() + (limit + MARGIN_SECONDS if limit else float("inf"))
