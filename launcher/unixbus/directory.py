@@ -7,6 +7,7 @@
     queues/NAME/      new/ cur/ wake calls: messages to a topic, or to one server of it
     fanout/NAME/ID.N/ the same, for one listener
     swept             its time is that of the last sweep; listeners keep a lock on it
+    watched           who watches for deaths: see `watchers`
 
 The directory has mode 0700. Only processes of its owner use it: root too would follow the files
 that the owner puts there. A command that root runs becomes the owner first (see

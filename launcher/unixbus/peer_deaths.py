@@ -1,35 +1,28 @@
 """Learning at once, and without polling, that another process of the bus has died.
 
 inotify(7) reports when a file that was open for writing is closed. The kernel closes the files of
-a process that dies. The standard library has no inotify, hence ctypes.
+a process that dies. A few processes watch (`watchers`).
 """
 
-import ctypes
 import fcntl
 import logging
 import os
 import random
-import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from launcher.directories.removal import DIRECTORY_FLAGS
+from launcher.unixbus import inotify
 from launcher.unixbus.directory import BusDirectory
 from launcher.unixbus.sweeping import Sweeping
+from launcher.unixbus.watchers import Watchers
 
 PEERS = "peers"
 
 LOG = logging.getLogger(__name__)
 
-IN_CLOSE_WRITE = 0x00000008
-IN_ATTRIB = 0x00000004
-IN_ONLYDIR = 0x01000000
-IN_Q_OVERFLOW = 0x00004000
-IN_EXCL_UNLINK = 0x04000000  # no event of a process that removes its entry before it leaves
-DEATHS = IN_CLOSE_WRITE | IN_EXCL_UNLINK | IN_ONLYDIR
-EVENT = struct.Struct("iIII")
 BUFFER_BYTES = 64 * 1024
 
 # The kernel reports the close just before it releases the lock; in between may be a while.
@@ -40,7 +33,10 @@ LAST_RETRY = 30.0  # after that: a stranger wrote to the entry of a living proce
 FIRST_LULL = 0.01  # seconds at most, doubled while there are more and more deaths
 LAST_LULL = 0.16
 STALLED = 1.0  # seconds after which a sibling that cleans up is not waited for
-BLIND_INTERVAL = 5.0  # seconds between two checks when inotify is not available
+# Seconds between two looks for dead processes by those that do not watch, whoever looks:
+BLIND_INTERVAL = 5.0  # when inotify is not available
+LOOK_INTERVAL = 30.0  # when others watch, in case that all of them are stopped
+PLACE_INTERVAL = 15.0  # seconds between two attempts of a process to be one of those that watch
 
 
 class Deaths:
@@ -50,20 +46,60 @@ class Deaths:
         """:param own: ID of this process."""
         self._directory = directory
         self._own = own
-        self._inode = self._find()
-        with directory.watched(PEERS) as path:
-            self.descriptor = _watch(path)
-        self._watch_own()
+        self._watchers = Watchers(directory)
+        self._refused = False  # inotify is not available
+        self._lock = threading.Lock()
+        self._inode, self.descriptor = 0, -1
+        self._watch()
+        self._missed = self._watchers.alone  # perhaps a death, just before
+        self._next = self._later()
 
     def _find(self) -> int:
         facts = self._directory.facts(PEERS)
         return facts.st_ino if facts else 0
 
+    def _watch(self) -> bool:
+        """Begin to watch, if too few processes do; returns whether it has begun."""
+        if self._refused or not self._watchers.take():
+            return False
+        self._inode = self._find()
+        with self._directory.watched(PEERS) as path:
+            self.descriptor = inotify.watch(path)
+        self._refused = self.blind
+        if self._refused:
+            self._watchers.close()
+        self._watch_own()
+        return not self._refused
+
     def _watch_own(self) -> None:
         """Learn of it when our entry is removed."""
         if not self.blind:
             with suppress(FileNotFoundError), self._directory.address(self._place) as path:
-                _add(ctypes.CDLL(None), self.descriptor, path, IN_ATTRIB)
+                inotify.add(self.descriptor, path, inotify.IN_ATTRIB)
+
+    def _later(self) -> float:
+        return time.monotonic() + (BLIND_INTERVAL if self._refused else PLACE_INTERVAL)
+
+    def due(self) -> float | None:
+        """When to ask `is_to_look`, by time.monotonic(); None: this process watches."""
+        return self._next if self.blind else None
+
+    def is_to_look(self) -> bool:
+        """Whether the caller has to look for dead processes, since this process did not watch
+        until now, and perhaps nobody did."""
+        if self._missed:
+            self._missed = False
+            return True
+        if not self.blind or time.monotonic() < self._next:
+            return False
+        if not self._lock.acquire(blocking=False):  # another thread is faster
+            return False
+        try:
+            self._next = self._later()
+            interval = BLIND_INTERVAL if self._refused else LOOK_INTERVAL
+            return self._watch() or self._watchers.is_look_due(interval)
+        finally:
+            self._lock.release()
 
     @property
     def _place(self) -> str:
@@ -77,13 +113,13 @@ class Deaths:
             return
         if inode != self._inode:
             with self._directory.watched(PEERS) as path:
-                if _add(ctypes.CDLL(None, use_errno=True), self.descriptor, path, DEATHS):
+                if inotify.add(self.descriptor, path, inotify.DEATHS):
                     self._inode = inode
         self._watch_own()
 
     @property
     def blind(self) -> bool:
-        """Whether inotify is not available."""
+        """Whether this process does not watch: others do, or inotify is not available."""
         return self.descriptor < 0
 
     def read(self) -> set[str]:
@@ -93,12 +129,12 @@ class Deaths:
         except BlockingIOError:  # another thread was faster
             return set()
         names = set()
-        for mask, name in _events(data):
-            if mask & IN_Q_OVERFLOW:  # events were lost
+        for mask, name in inotify.events(data):
+            if mask & inotify.IN_Q_OVERFLOW:  # events were lost
                 return self.all_names()
-            if mask & IN_CLOSE_WRITE:
+            if mask & inotify.IN_CLOSE_WRITE:
                 names.add(name)
-            elif mask & IN_ATTRIB and self._directory.facts(self._place) is None:
+            elif mask & inotify.IN_ATTRIB and self._directory.facts(self._place) is None:
                 LOG.error(
                     "%s was removed while in use; the worker makes it anew at its next check",
                     self._directory.at(self._place),
@@ -110,7 +146,8 @@ class Deaths:
         return set(self._directory.names(PEERS))
 
     def close(self) -> None:
-        """Close the descriptor; also in a forked child."""
+        """Close the descriptors; also in a forked child."""
+        self._watchers.close()
         if not self.blind:
             os.close(self.descriptor)
 
@@ -155,17 +192,15 @@ class Suspects:
         """
         if self._sweeping is not None:
             self._sweeping.catch_up()
-        if not self._due() or time.monotonic() < self._next:
+        if self._deaths.is_to_look():
+            self._recover(self._deaths.all_names())
+        if not self._names or time.monotonic() < self._next:
             return
         self.hearing = True
         self._next = time.monotonic() + self._pause
-        if self._deaths.blind:
-            self._pause = BLIND_INTERVAL
-            self._recover(self._deaths.all_names())
-        else:
-            self._pause *= 2
-            locked = self._recover_if_still_there()
-            self._names = self._names & locked if self._pause < LAST_RETRY else set()
+        self._pause *= 2
+        locked = self._recover_if_still_there()
+        self._names = self._names & locked if self._pause < LAST_RETRY else set()
 
     def _recover_if_still_there(self) -> set[str]:
         """Clean up unless a sibling has, or does; returns the entries that are still locked."""
@@ -187,15 +222,11 @@ class Suspects:
         finally:
             os.close(descriptor)
 
-    def _due(self) -> bool:
-        return bool(self._names) or self._deaths.blind
-
     def due(self) -> float | None:
-        """When `examine` is due, by time.monotonic(); None: there is no suspect."""
-        times = [self._next] if self._due() else []
-        if self._sweeping is not None and (sweep := self._sweeping.due()) is not None:
-            times.append(sweep)
-        return min(times, default=None)
+        """When `examine` is due, by time.monotonic(); None: nothing is to be done."""
+        times = [self._deaths.due(), self._sweeping.due() if self._sweeping else None]
+        times += [self._next] if self._names else []
+        return min((at for at in times if at is not None), default=None)
 
 
 def _is_ours(descriptor: int) -> bool:
@@ -204,34 +235,3 @@ def _is_ours(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _watch(path: str) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if descriptor >= 0:
-        if _add(libc, descriptor, path, DEATHS):
-            return int(descriptor)
-        os.close(descriptor)
-    reason = os.strerror(ctypes.get_errno())
-    LOG.warning(
-        "no inotify for %s (%s; see sysctl fs.inotify): dead processes are looked for every %g s",
-        path,
-        reason,
-        BLIND_INTERVAL,
-    )
-    return -1
-
-
-def _add(libc: Any, descriptor: int, path: str, mask: int) -> bool:
-    return bool(libc.inotify_add_watch(descriptor, os.fsencode(path), mask) >= 0)
-
-
-def _events(data: bytes) -> Iterator[tuple[int, str]]:
-    """Parse inotify's data; yields (mask, name)."""
-    offset = 0
-    while offset < len(data):
-        _, mask, _, length = EVENT.unpack_from(data, offset)
-        offset += EVENT.size
-        yield mask, os.fsdecode(data[offset : offset + length].rstrip(b"\0"))
-        offset += length

@@ -14,6 +14,7 @@ from typing import Any
 import oslo_messaging
 import pytest
 
+from launcher.unixbus.watchers import PLACES
 from tests.functional.bus_processes import DEADLINE, TOPIC, Bus, open_bus
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
@@ -38,6 +39,11 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def peers(bus: Bus) -> set[int]:
     """Pids of the processes that have an entry on the bus."""
     return {int(path.name.partition("-")[0]) for path in (bus.path / "peers").iterdir()}
+
+
+def inotify_instances(pid: int) -> int:
+    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return links.count("anon_inode:inotify")
 
 
 def switches(pid: int, thread: int) -> int:
@@ -80,6 +86,21 @@ def test_what_a_killed_server_had_claimed_goes_to_the_next_one_that_starts(
     again.end()  # in order: it gives back what it has, and that is no death
     bus.server()
     assert call.result(DEADLINE) == 1
+
+
+def test_few_processes_watch_for_the_deaths_of_all(bus: Bus) -> None:
+    watching = [bus.server(f"watching-{number}") for number in range(PLACES)]
+    other = bus.server("other")
+    assert [inotify_instances(each.pid) for each in (*watching, other)] == [1] * PLACES + [0]
+
+    other.kill()
+    wait_until(lambda: other.pid not in peers(bus), DEADLINE, "its entry is removed")
+
+    for each in watching:
+        each.kill()
+    fresh = bus.server("fresh")
+    wait_until(lambda: peers(bus) == {fresh.pid}, DEADLINE, "their entries are removed")
+    assert inotify_instances(fresh.pid) == 1
 
 
 def test_what_killed_two_servers_is_dropped(bus: Bus, pool: ThreadPoolExecutor) -> None:
@@ -183,7 +204,7 @@ def test_who_leaves_in_order_leaves_nothing_behind(bus: Bus) -> None:
     caller.end()
     server.end()
 
-    kept = "swept", "/wake", "/calls"  # the time of the last sweep, and the queues
+    kept = "swept", "watched", "/wake", "/calls"  # times and locks of all, and the queues
     assert [name for name in bus.files() if not name.endswith(kept)] == []
     assert list((bus.path / "fanout").glob("*/*")) == []
     assert list((bus.path / "replies").iterdir()) == []

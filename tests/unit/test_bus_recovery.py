@@ -397,7 +397,7 @@ def test_without_inotify_everybody_is_examined_now_and_then(
     directory: BusDirectory, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sockets and foreign files in `peers/` are no obstacle."""
-    monkeypatch.setattr("launcher.unixbus.peer_deaths._watch", lambda _: -1)
+    monkeypatch.setattr("launcher.unixbus.inotify.watch", lambda _: -1)
     mailbox = Mailbox(directory, dead, 1000)
     mailbox.close_descriptors()
     Path(directory.at("peers", "stray")).touch()

@@ -200,6 +200,7 @@ def test_only_one_process_cleans_up_at_a_time_but_for_one_that_does_not_go_on(
     deaths = Deaths(world.directory, "own")
     recover = Recovery(world.directory).recover
     slow, quick = (Suspects(world.directory, deaths, recover) for _ in range(2))
+    quick.examine()  # since nobody watched before
     Presence(world.directory).close_descriptors()
     quick.listen()
 

@@ -46,6 +46,7 @@ ALLOWED = (
      "the directory of temporary files, which all users share"),
     ("directories.locations", "tempfile.gettempdir", "the same directory"),
     ("unixbus.sweeping", "os.utime", "of an open file"),
+    ("unixbus.watchers", "os.utime", "likewise"),
     ("cli.control_connection", "os.open", "below a descriptor, by one name, without `beneath`"),
     ("cli.quick", "open", "configuration files, which lie elsewhere"),
     ("registry.sqlite", "sqlite3.connect", "SQLite takes paths; the file is checked first"),
