@@ -13,7 +13,7 @@ from oslo_config import cfg
 from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
-from launcher.program import seam
+from launcher.program import idle_threads, seam
 from launcher.program.importing import Imported, command_line, fault_of_eventlet
 from launcher.program.main_thread import MainThread
 from launcher.program.recording import Launch, Launched
@@ -37,7 +37,7 @@ def run_main(imported: Imported) -> list[Launch]:
         _forks_refused(name),
         _process_kept(),
         _last_words() as words,
-        seam.idle_threads_end_soon(),
+        idle_threads.end_at_once(),
         command_line(imported.argv),
         imported.late_options.registered(),
     ):

@@ -1,7 +1,8 @@
 """All private names of oslo.service and oslo.messaging on which foreign programs stand.
 
-Those of their timers are in `timer_seam`; what `launcher.rabbit` uses of the AMQP driver is beside
-this. `check` says at the start which name is gone.
+Those of their timers are in `timer_seam`, of futurist's threads in `idle_threads`; what
+`launcher.rabbit` uses of the AMQP driver is beside this. `check` says at the start which name is
+gone.
 """
 
 import glob
@@ -17,12 +18,11 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from launcher.errors import PrivateNameGone
-from launcher.program import timer_seam
+from launcher.program import idle_threads, timer_seam
 from launcher.program.library_names import Name
 from launcher.program.recording import Recording
 
 LAUNCHERS = ("Launcher", "ServiceLauncher", "ProcessLauncher")
-IDLE_SECONDS = 0.03
 
 NAMES = (
     Name("oslo.service", "oslo_service.backend", "_cached_components"),
@@ -30,7 +30,6 @@ NAMES = (
     Name("oslo.service", "oslo_service.opts", "register_service_opts"),
     *(Name("oslo.service", "oslo_service.service", name) for name in ("launch", *LAUNCHERS)),
     Name("cotyledon", "cotyledon", "ServiceManager.run"),
-    Name("futurist", "futurist._thread", "ThreadWorker.MAX_IDLE_FOR"),
     Name("oslo.config", "oslo_config.cfg", "ConfigOpts._get"),
     Name("oslo.config", "oslo_config.cfg", "ConfigParser.parse"),
     Name("oslo.config", "oslo_config.cfg", "glob.glob"),
@@ -49,7 +48,7 @@ def check() -> None:
 
     :raises PrivateNameGone: of the first name that the installed version does not have.
     """
-    for name in (*NAMES, *timer_seam.NAMES):
+    for name in (*NAMES, *idle_threads.NAMES, *timer_seam.NAMES):
         if not name.is_there():
             raise PrivateNameGone(
                 library=name.library,
@@ -86,20 +85,6 @@ def recorded_manager(recording: Recording) -> Iterator[None]:
         yield
     finally:
         cotyledon.ServiceManager = real  # type: ignore[misc]
-
-
-@contextmanager
-def idle_threads_end_soon() -> Iterator[None]:
-    """Have the block wait less for idle threads of futurist, which look once a second whether they
-    are to end: a second of the `main()` of some programs."""
-    from futurist._thread import ThreadWorker  # noqa: PLC0415  # after eventlet is hidden
-
-    usual = ThreadWorker.MAX_IDLE_FOR
-    ThreadWorker.MAX_IDLE_FOR = IDLE_SECONDS  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        ThreadWorker.MAX_IDLE_FOR = usual
 
 
 @contextmanager
