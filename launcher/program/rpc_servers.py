@@ -45,8 +45,9 @@ class _Server:
         self.name = f"{target.topic} on {target.server}"
         self.listener = listener
         self.threads = threads
-        self._transport = server.transport
         self._own = oslo_messaging.Target(exchange=target.exchange, topic=listener.take_own())
+        own_calls = listener.own_calls
+        self._transport = own_calls.transport(server.transport) if own_calls else server.transport
         self._probe: Probe | None = None
 
     def prove(self, timeout: float) -> None:

@@ -66,7 +66,8 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
     :ivar own: the listener of the worker's own server on the same connection, if one was asked
         for. Its consumer is declared, and its calls wait until its `start`.
     :ivar shared: that connection.
-    :ivar own_calls: the worker's calls to its own server. The main server gets the answers.
+    :ivar own_calls: the worker's calls to its own server, or to this one. The answers come here,
+        unless this is the own one and the worker has two.
     """
 
     own: "AmqpListener | None" = None
@@ -144,7 +145,11 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
             self.settled.set()
 
     def take_own(self) -> str:
-        """Called before `start`. Returns a topic at which this listener alone is reached."""
+        """Called before `start`. Returns a topic at which this listener alone is reached, for
+        calls of this process to itself: see `own_calls`."""
+        if not self.shared.context.rabbit_stream_fanout:  # else all workers have the queue
+            self.own_calls = OwnCalls(self.driver, self.fanout_queue)
+            self.obsolete_reply_queues = self.own_calls.reply_queues
         return self._subscription.take_own()
 
     @property
@@ -267,7 +272,7 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         connection's thread."""
         if self._unsubscribed.is_set():
             return
-        if self.own is not None and self.own_calls is not None:
+        if self.own_calls is not None and self._own_queue is None:
             self.own_calls.end()  # their answers came here
         self._letting_go.of_all()
         self._unsubscribed.set()

@@ -33,9 +33,9 @@ class _Replies(amqpdriver.ReplyWaiter):  # type: ignore[misc]
 
 
 class OwnCalls:
-    """Of the two servers of a worker.
+    """Of the two servers of a worker, or of one server that calls itself.
 
-    :ivar reply_queues: what the messages of the own server need in place of the driver's.
+    :ivar reply_queues: what the messages of the called server need in place of the driver's.
     """
 
     def __init__(self, driver: Any, queue: str) -> None:

@@ -270,3 +270,11 @@ def test_commands_name_the_program(run: Run) -> None:
     assert answer.status == 0
     assert f"program: {PROGRAMS}.oslo_program:main" in answer.stdout
     assert status(service)["headline"] == "1/1 workers serving"
+
+
+def test_a_worker_calls_itself_without_a_queue_for_replies(run: Run, rabbit: Vhost) -> None:
+    """Nor a connection for that queue: one takes the calls, the other one publishes."""
+    service = run("oslo_program", "--workers=1")
+    service.wait_for_line("serving, proven ")
+    assert not [name for name in rabbit.queues() if name.startswith("reply_")]
+    assert rabbit.connections(service.workers()[0]) == 2
