@@ -1,11 +1,9 @@
 """Commands that ask the master, such as `status`, `reload` and `pause`."""
 
-import os
 import socket
 import sys
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli.control_client import ANSWER_SECONDS, ControlClient, error_text
 from launcher.cli.output import (
@@ -15,13 +13,12 @@ from launcher.cli.output import (
     print_line,
     print_text,
 )
+from launcher.cli.reload_by_systemd import ending_with_the_unit
 from launcher.errors import (
     CommandFailed,
-    ExitStatus,
     NotAnswering,
     NotRunning,
     ReloadFailed,
-    ServiceStopping,
     UpgradeFailed,
     UsageError,
 )
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 
 EXIT_HEALTHY, EXIT_DEGRADED, EXIT_NOT_RUNNING = 0, 1, 3
 REPORT_SECONDS = 30.0  # the master waits for the worker meanwhile
-SYSTEMD_SECONDS = 2.0  # within which systemd's SIGTERM follows the one to the master
 
 
 def reload(client: ControlClient, args: "argparse.Namespace") -> int:
@@ -46,21 +42,11 @@ def reload(client: ControlClient, args: "argparse.Namespace") -> int:
     """
     if args.slots and not args.canary:
         raise UsageError(problem="--slots is for --canary SECONDS")
-    by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())  # systemd.exec(5)
-    if by_systemd:
-        import signal  # noqa: PLC0415  # for this alone
-
-        signal.signal(signal.SIGTERM, _end_with_the_unit)
-    try:
-        wish = {"canary": args.canary, "slots": args.slots} if args.canary else None
+    wish = {"canary": args.canary, "slots": args.slots} if args.canary else None
+    with ending_with_the_unit():
         status, answer = client.post("/reload", wish)
         if status != 200:
             raise ReloadFailed(reason=error_text(status, answer))
-    except (NotRunning, NotAnswering, ReloadFailed) as error:
-        answered = isinstance(error, ReloadFailed)
-        if by_systemd and (not answered or str(ServiceStopping()) in str(error)):
-            time.sleep(SYSTEMD_SECONDS)  # the unit is stopped: wait for our own SIGTERM
-        raise
     if answer.get("verdict"):
         print_line(f"the canary has held: {answer['verdict']}")
     print_line("reloaded")
@@ -72,18 +58,12 @@ def upgrade(client: ControlClient, args: "argparse.Namespace") -> int:
 
     :raises UpgradeFailed: it did not: the old one goes on.
     """
-    status, answer = client.post("/upgrade")
-    if status != 200:
-        raise UpgradeFailed(reason=error_text(status, answer))
+    with ending_with_the_unit():
+        status, answer = client.post("/upgrade")
+        if status != 200:
+            raise UpgradeFailed(reason=error_text(status, answer))
     print_line(f"upgraded: version {answer['version']}, pid {answer['pid']}")
     return 0
-
-
-def _end_with_the_unit(number: int, _: object) -> NoReturn:
-    """Handle SIGTERM: systemd stops the unit during the reload. If the reload failed, systemd
-    would call the unit failed."""
-    os.write(2, b"the reload ends, since the unit is stopped\n")
-    os._exit(ExitStatus.STOPPED)
 
 
 def scale(client: ControlClient, args: "argparse.Namespace") -> int:

@@ -280,15 +280,17 @@ def test_before_the_service_is_ready_a_reload_waits(start: Start) -> None:
     assert service.output.index("master ready: ") < service.output.index("reloading the conf")
 
 
+@pytest.mark.parametrize("name", ["reload", "upgrade"])
 @pytest.mark.parametrize(("first", "status"), [("export SYSTEMD_EXEC_PID=$$", 0), (":", -15)])
 def test_the_command_of_a_reload_ends_well_when_systemd_stops_the_unit(
-    start: Start, first: str, status: int
+    start: Start, first: str, status: int, name: str
 ) -> None:
-    """Which it tells by SIGTERM; at a terminal that is what it is everywhere."""
+    """Which it tells by SIGTERM; at a terminal that is what it is everywhere. ExecReload= may be
+    an upgrade."""
     service = start("Hung", "--workers=1", "--debug")
     service.wait_for_line("init_host _step")
     script = SCRIPTS / "compute-launcher"
-    line = f"{first}; exec {script} reload --config-file={service.config_file}"
+    line = f"{first}; exec {script} {name} --config-file={service.config_file}"
     with subprocess.Popen(["sh", "-c", line], env=service.environment) as command:
         wait_until(lambda: has_socket(command.pid), 30, "the command asks the master")
         command.terminate()
