@@ -14,7 +14,7 @@ from launcher import __version__, deadline
 from launcher.board.board import Board
 from launcher.board.slot import Slot
 from launcher.board.states import Step, WorkerState
-from launcher.errors import LauncherError, ServiceNotFound, ServiceTooOld
+from launcher.errors import LauncherError, ServiceNotFound
 from launcher.registry.interface import Registry
 from launcher.registry.records import (
     Belief,
@@ -25,6 +25,7 @@ from launcher.registry.records import (
     is_up,
 )
 from launcher.registry.service_version import OLDEST_VERSION, SERVICE_VERSION
+from launcher.registry.version_check import check_versions_of_others
 from launcher.serve.row_findings import Finding, RowFindings, judge
 from launcher.serve.settings import Settings
 from launcher.serve.worker_numbers import WorkerNumbers, count, state_of
@@ -99,7 +100,8 @@ class ServiceGroup:
         :raises ServiceTooOld: a newer service does not work with ours.
         """
         if self._board.beside and (row := self._registry.get_service(self._host, self._binary)):
-            self._check_versions_of_others()
+            ours = self._start.service_version
+            check_versions_of_others(self._registry, self._host, self._binary, ours)
             self._row, self._registered = row, False
             return row
         self._registered = True
@@ -114,22 +116,6 @@ class ServiceGroup:
         )
         self._since = self._row.started_at
         return self._row
-
-    def _check_versions_of_others(self) -> None:
-        """Raise ServiceTooOld as a registration will, before this worker serves."""
-        ours = self._start.service_version
-        if self._registry.newest_version() <= ours:  # cheap, and mostly so
-            return
-        for row in self._registry.list_services():
-            other = (row.host, row.binary) != (self._host, self._binary)
-            if other and (row.oldest_version or 0) > ours:
-                raise ServiceTooOld(
-                    binary=self._binary,
-                    host=self._host,
-                    ours=ours,
-                    needed=row.oldest_version,
-                    other=f"{row.binary} {row.version} on host {row.host}",
-                )
 
     def join(self) -> None:
         """Let this worker report from now on, if it is the lead. Only a worker that serves becomes

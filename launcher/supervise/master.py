@@ -35,12 +35,12 @@ from launcher.supervise.operations.in_force import Configuration
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.policy import Policy
 from launcher.supervise.processes import signals, terminal
-from launcher.supervise.processes.forking import ForkingManager
 from launcher.supervise.processes.instance_lock import Instance
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
+from launcher.supervise.upgrade.succession import unchangeable
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.notify import Notifier
-from launcher.supervise.wiring import Parts, unchangeable
+from launcher.supervise.wiring import Parts
 from launcher.writing import log
 from launcher.writing.crash_relay import CrashRelay
 from launcher.writing.outlet import ERRORS
@@ -100,7 +100,7 @@ class Master:
             ) as (control, http_servers):
                 parts.housekeeping.mend_sockets = control.mend
                 self._fork_and_watch(parts, http_servers)
-            if first := parts.upgrade.first_process:
+            if first := parts.succession.upgrade.first_process:
                 return first.wait()
         try:
             return self._end(parts.history)
@@ -190,26 +190,20 @@ class Master:
         parts.forking.register_hooks(on_dead_worker=parts.on_dead_worker)
         parts.housekeeping.forward_stacks = self._crash_relay.forward
         self._stop.stop_workers = parts.forking.begin_stop
-        self._stop.is_worker = parts.forking.pids.__contains__
+        self._stop.killing.is_worker = parts.forking.pids.__contains__
         self._stop.kill_others = parts.orphans.kill_all
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
         workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
-        if not parts.takeover:
+        if not self._predecessor:
             parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
         parts.history.start()
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
         if self._board.scouting:
             threading.Thread(target=parts.scouting.run, name="scouting", daemon=True).start()
-        parts.upgrade.servers = http_servers
-        if parts.takeover:
-            parts.takeover.servers = http_servers
-            threading.Thread(target=parts.takeover.run, name="takeover", daemon=True).start()
-        else:
-            for server in http_servers:
-                server.start()
+        parts.succession.begin(http_servers)
         signals.start_threads(
-            parts.upgrade.handed_on(
+            parts.succession.upgrade.handed_on(
                 {
                     signal.SIGTERM: self._stop.on_signal,
                     signal.SIGINT: self._stop.on_signal,
@@ -220,27 +214,13 @@ class Master:
                 }
             )
         )
-        self._let_cotyledon_run(parts.forking)
+        parts.forking.run_until_stopped(self._stop.killing.kill_all)
         self._stop.end()
         parts.orphans.end_all(lambda: self._stop.impatient)
-        parts.upgrade.finish()
-        if parts.takeover:
-            parts.takeover.wait_for_predecessor(lambda: self._stop.impatient)
+        parts.succession.end(lambda: self._stop.impatient)
         parts.monitor.end()
         watching.join()
         self._crash_relay.forward()
-
-    def _let_cotyledon_run(self, forking: ForkingManager) -> None:
-        try:
-            forking.run()
-        except SystemExit:
-            LOG.debug("cotyledon has ended")
-        except RuntimeError as error:
-            if not self._board.stopping:
-                raise
-            # Its stop begins with a pool of threads, and the kernel gives no thread.
-            self._stop.kill_all()
-            LOG.error("the workers were killed, since cotyledon cannot stop them: %s", error)
 
     def _inheritance(self, parts: Parts, http_servers: Sequence[HttpServer]) -> Inheritance:
         configuration = self._configuration
@@ -259,7 +239,7 @@ class Master:
                 self._notifier.close_in_child,
                 self._instance.close_in_child,
                 parts.history.close_in_child,
-                parts.upgrade.close_in_child,
+                parts.succession.upgrade.close_in_child,
                 *((self._predecessor.close_in_child,) if self._predecessor else ()),
                 *(server.close_in_child for server in http_servers),
             ),

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from oslo_config import cfg
 
@@ -44,14 +43,13 @@ from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.processes.shared_heap import SharedHeap
 from launcher.supervise.upgrade.parts import MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor
-from launcher.supervise.upgrade.takeover import Takeover
-from launcher.supervise.upgrade.upgrade import Upgrade
+from launcher.supervise.upgrade.succession import Succession
 from launcher.supervise.watch.health import Verdict
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.watch.repair import Repair
-from launcher.supervise.watch.report_age import ReportAge
+from launcher.supervise.watch.report_age import ReportAge, outage
 from launcher.writing.outlet import STDERR
 
 LOG = logging.getLogger(__name__)
@@ -93,9 +91,7 @@ class Parts:
         giving_up = GivingUp(stop, binary, lambda: self.monitor, watched=watched)
         lives = Lives(board, policy)
         self._deaths = Deaths(
-            board,
-            lives,
-            policy,
+            *(board, lives, policy),
             binary=binary,
             was_ready=lambda: self.monitor.was_ready,
             give_up=giving_up.give_up,
@@ -113,7 +109,7 @@ class Parts:
             orphans=self.orphans,
             instance=instance,
             report_age=ReportAge(
-                lambda: board.reported, partial(holders, lead_lock), lambda: _outage(board)
+                lambda: board.reported, partial(holders, lead_lock), partial(outage, board)
             ),
             monitor=lambda: self.monitor,
             conf=conf,
@@ -175,13 +171,13 @@ class Parts:
             *(board, self.monitor, roll, stop, notifier, instance),
             *(self.history, self.forking, policy),
         )
-        self.takeover = Takeover(predecessor, shared) if predecessor else None
-        self.upgrade = Upgrade(
+        self.succession = Succession(
             shared,
-            facts=lambda: hello(conf, binary),
-            why_not=lambda: why_not or self._why_no_upgrade(),
-            first=predecessor.first if predecessor else None,
-            counts=predecessor.counts if predecessor else {"done": 0, "failed": 0},
+            conf=conf,
+            binary=binary,
+            predecessor=predecessor,
+            is_paused=self._pausing.describe,
+            why_not=why_not,
         )
         # control: answers to requests
         status = Status(
@@ -214,21 +210,13 @@ class Parts:
             scaling=self.scaling,
             pausing=self._pausing,
             debugging=debugging,
-            upgrade=self.upgrade,
+            upgrade=self.succession.upgrade,
             meditation=self.meditation,
             takeovers=lambda: self.spares.takeovers,
             history=self.history,
             policy=policy,
             program=application.version or application.program,
         )
-
-    def _why_no_upgrade(self) -> str:
-        """Any thread."""
-        if self._pausing.describe():
-            return "workers are paused; resume first"
-        if self.takeover and not self.takeover.predecessor_gone:
-            return "the master before this one still drains its workers; try again later"
-        return ""
 
     def on_dead_worker(self, _: object, cell: int, status: int) -> None:
         """Called in cotyledon's supervisor thread, which forks a successor afterwards, or the
@@ -259,19 +247,3 @@ class Parts:
     def _have_lead_look(self, lead: int) -> None:
         """Called in the monitor's thread: have the lead update the numbers in the row."""
         wake(self._board.slot(lead))
-
-
-def hello(conf: cfg.ConfigOpts, binary: str) -> dict[str, Any]:
-    """What an upgrade cannot change, and the configured number of workers, which it can."""
-    return {**unchangeable(conf, binary), "configured": conf.workers}
-
-
-def unchangeable(conf: cfg.ConfigOpts, binary: str) -> dict[str, str]:
-    """What an upgrade cannot change."""
-    names = ("host", "state_path", "runtime_path")
-    return {**{name: str(conf[name]) for name in names}, "binary": binary}
-
-
-def _outage(board: Board) -> str:
-    """Why the database is away, as far as a worker knows; an empty string if it is not."""
-    return next((slot.outage for slot in board.look() if slot.outage), "")

@@ -23,8 +23,9 @@ from launcher.cli.control_client import ControlClient, UnixConnection
 from launcher.directories.locations import CONTROL_SOCKET
 from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, OptionError
 from launcher.supervise.control import pending_clients
-from launcher.supervise.control.http_server import COMMANDS, CONNECTIONS, REPORTS
+from launcher.supervise.control.http_server import CONNECTIONS
 from launcher.supervise.control.requests import Answer, SlowRequest
+from launcher.supervise.control.router import COMMANDS, REPORTS
 from launcher.supervise.control.sockets import SCRAPES, Control, TcpPort
 from tests.support.directories import short_directory
 from tests.support.waiting import elapse, wait_until
@@ -107,7 +108,7 @@ def test_a_new_master_that_fails_leaves_the_file_to_the_old_one(
     door: Control, directory: Path, ask: Ask
 ) -> None:
     """It has the socket already, but is not in charge yet: see HttpServer.listen_at."""
-    other = Control(str(directory), door.routes, adopts=True)
+    other = Control(str(directory), {}, adopts=True)
     other.listen_at(door.socket.dup())
     (directory / CONTROL_SOCKET).rename(directory / "away")
     other.mend()

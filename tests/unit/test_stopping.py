@@ -55,7 +55,7 @@ def test_a_stop_at_once_has_no_patience(tmp_path: Path) -> None:
     board = Board()
     notifier: Any = Notifier(board)
     stop = Stop(board, notifier, lambda: Policy(graceful_seconds=180))
-    stop.is_worker = worker.pid.__eq__
+    stop.killing.is_worker = worker.pid.__eq__
     stop.begin("upgraded")
     assert not stop.impatient
     stop.at_once("the first process has ended")
@@ -76,7 +76,7 @@ def test_workers_that_do_not_stop_show_their_stacks_one_after_the_other(tmp_path
     board = Board()
     notifier: Any = Notifier(board)
     stop = Stop(board, notifier, lambda: Policy(graceful_seconds=0.01))
-    stop.is_worker = {worker.pid for worker in workers}.__contains__
+    stop.killing.is_worker = {worker.pid for worker in workers}.__contains__
 
     stop.begin("SIGTERM received")
     for worker in workers:

@@ -9,7 +9,6 @@ monitor's.
 import logging
 import math
 import os
-import re
 import select
 import socket
 import socketserver
@@ -17,26 +16,17 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from launcher.supervise.control.pending_clients import Client, PendingClients
-from launcher.supervise.control.requests import (
-    REQUEST_SECONDS,
-    ConcurrencyLimit,
-    Handler,
-    Route,
-    RouteTable,
-    SlowRequest,
-)
+from launcher.supervise.control.requests import REQUEST_SECONDS, Handler, RouteTable
+from launcher.supervise.control.router import TableRouter
 from launcher.supervise.control.wakeup import SpareDescriptor, Wakeup
 
 LOG = logging.getLogger(__name__)
 
 CONNECTIONS = 16  # requests at once; more have to wait
 RESERVED = 2  # additional places for each path with reserved places
-COMMANDS = 8  # commands at once; a command keeps its place when its client has gone
-REPORTS = COMMANDS // 2  # reports among these; a hanging worker blocks each for a while
 RESERVED_SECONDS = 1.0  # for a client in a reserved place to read its answer
 EXHAUSTED_SECONDS = 0.5  # between two attempts to accept, while no descriptor is free
 COMPLAINT_SECONDS = 60.0  # between two log lines about too many clients
@@ -62,11 +52,9 @@ class HttpServer(socketserver.TCPServer):
     ) -> None:
         """:param probes: paths with reserved places. :param adopts: it gets a socket that listens
         already, by `listen_at`, before its start."""
-        self.routes = routes
+        self._router = TableRouter(routes)
         self._general = threading.BoundedSemaphore(CONNECTIONS)
         self._probes = {path: threading.BoundedSemaphore(RESERVED) for path in probes}
-        self._commands = ConcurrencyLimit("commands", COMMANDS)
-        self._reports = ConcurrencyLimit("reports", REPORTS, self._commands)
         self._pending = PendingClients()
         self._open: set[socket.socket] = set()
         self._retired: list[socket.socket] = []  # replaced listening sockets, to be closed
@@ -121,18 +109,6 @@ class HttpServer(socketserver.TCPServer):
         end = time.monotonic() + seconds
         while self._open and time.monotonic() < end:
             time.sleep(ANSWERED_LOOK_SECONDS)
-
-    def find(self, verb: str, path: str) -> Route | None:
-        """Return the route of a request; None: there is none."""
-        for (known, pattern), handler in self.routes.items():
-            if known == verb and (match := re.fullmatch(pattern, path)):
-                return Route(partial(_call, handler, match.groups()), self._limit(verb, handler))
-        return None
-
-    def _limit(self, verb: str, handler: object) -> ConcurrencyLimit | None:
-        if isinstance(handler, SlowRequest):
-            return self._reports
-        return self._commands if verb == "POST" else None
 
     def _serve(self) -> None:
         """Run the accepting thread. It sleeps while no client connects."""
@@ -241,7 +217,7 @@ class HttpServer(socketserver.TCPServer):
     def _answer(self, client: Client, place: threading.BoundedSemaphore, seconds: float) -> None:
         """Answer a request. Runs in a thread of its own."""
         try:
-            Handler(client, self, self, seconds)
+            Handler(client, self._router, self, seconds)
         except Exception:
             LOG.debug("a request failed", exc_info=True)  # its client broke off
         finally:
@@ -268,7 +244,3 @@ class HttpServer(socketserver.TCPServer):
         if now - self._complained_at >= COMPLAINT_SECONDS:
             self._complained_at = now
             LOG.warning("control socket: %s", problem)
-
-
-def _call(handler: Any, groups: tuple[str, ...], body: dict[str, Any]) -> Any:
-    return handler(body, *groups)

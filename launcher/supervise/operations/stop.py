@@ -1,30 +1,25 @@
 """How the master stops: gracefully, or by SIGKILL if that takes too long or on request."""
 
 import logging
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 
 from launcher.board.board import Board
 from launcher.board.states import WorkerState
 from launcher.errors import ExitStatus, LauncherError
 from launcher.supervise.policy import InForce
-from launcher.supervise.processes.lives import has_ended, living_children
+from launcher.supervise.processes.killing import Killing
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.notify import Notifier
 
 LOG = logging.getLogger(__name__)
 
-STACKS_SECONDS = 0.5  # after the graceful time: for workers to print their stacks
 FAILED_START_SECONDS = 5.0  # for the workers of a failed start to undo it
 LOOK_SECONDS = 0.05
-ABORT_LOOK_SECONDS = 0.005
 STOPPED, STOPPED_HARD = "stopped", "stopped; a worker had to be killed, or died"  # the last STATUS
-LAST_RESORT_SECONDS = 1.3  # after the kill; killed workers are gone within milliseconds
 
 
 class Stop:
@@ -34,17 +29,14 @@ class Stop:
         self._board, self._notifier = board, notifier
         self._policy = policy
         self._lock = threading.Lock()
-        self._abort_at = self._kill_at = math.inf  # monotonic seconds
-        self._logged: set[int] = set()
+        self.killing = Killing(board)
         self._impatient: signal.Signals | None = None
-        self._signals, self._killed = 0, False
-        self._hurried = False
+        self._signals = 0
         self._handed_over = False
         self._over = threading.Event()
         self.failure: LauncherError | None = None
         # Set before the workers are forked:
         self.stop_workers: Callable[[], None] = lambda: None
-        self.is_worker: Callable[[int], bool] = lambda pid: True  # whether a child is a worker
         self.record: Record = nothing
         self.end_history: Callable[[], object] = lambda: None
         self.kill_others: Callable[[], None] = lambda: None
@@ -99,8 +91,7 @@ class Stop:
         self._notifier.stopping(reason)
         self.record("stop", f"stopping: {reason}")
         if patience:
-            self._abort_at = time.monotonic() + patience
-            self._kill_at = self._abort_at + STACKS_SECONDS
+            self.killing.plan(patience)
         self._enforce()
         self.stop_workers()
         # Logged last: a reader of this line may send the second signal at once.
@@ -132,10 +123,9 @@ class Stop:
 
     def at_once(self, reason: str) -> None:
         """Stop, and kill the workers, whatever they do. Any thread."""
-        self._hurried = True
+        self.killing.hurried = True
         self.begin(reason)
-        self._kill_at = time.monotonic()
-        self.kill_when_overdue(self._kill_at)
+        self.killing.hurry()
 
     def _begin_for(self, number: signal.Signals) -> None:
         """Begin a stop. Not in the signal thread, which has to wait for the next signal at once.
@@ -149,7 +139,7 @@ class Stop:
     @property
     def impatient(self) -> bool:
         """Whether all is to end at once, as after a second signal. Any thread."""
-        return self._hurried
+        return self.killing.hurried
 
     def end(self) -> None:
         """Called in the main thread: all workers are gone."""
@@ -161,74 +151,15 @@ class Stop:
         try:
             thread.start()
         except RuntimeError:  # no thread can be started: kill at once
-            self.kill_all()
+            self.killing.kill_all()
             LOG.error(
                 "no thread can be started for a graceful stop: the workers were killed at once"
             )
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            self.kill_when_overdue(time.monotonic())
-
-    def kill_when_overdue(self, now: float) -> None:
-        """After the graceful time, have the remaining workers print their stacks, then kill them.
-
-        cotyledon's join returns then. If it does not, the master ends at once.
-
-        :param now: monotonic seconds.
-        """
-        if now < min(self._abort_at, self._kill_at):
-            return
-        children = self._living_workers()
-        if now < self._kill_at:
-            self._have_stacks_shown(children)
-            return
-        self._kill(children)
-        if now >= self._kill_at + LAST_RESORT_SECONDS:
-            self._end_at_once()
-
-    def kill_all(self) -> None:
-        """Kill all workers, and wait LAST_RESORT_SECONDS at most. Any thread of the master."""
-        children = self._living_workers()
-        self._kill(children)
-        end = time.monotonic() + LAST_RESORT_SECONDS
-        while not all(map(has_ended, children)) and time.monotonic() < end:
-            time.sleep(LOOK_SECONDS)
-
-    def _living_workers(self) -> list[int]:
-        """Return the pids of living children that are workers."""
-        return [pid for pid in living_children(self._board) if self.is_worker(pid)]
-
-    def _kill(self, children: Sequence[int]) -> None:
-        for pid in children:
-            self._killed = True
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        level = logging.WARNING if self._hurried else logging.ERROR
-        for pid in self._unlogged(children):
-            LOG.log(level, "worker pid %d has not stopped yet: killed", pid)
-
-    def _unlogged(self, children: Sequence[int]) -> list[int]:
-        """Return the pids that were not logged before, and note them as logged."""
-        pids = [pid for pid in children if pid not in self._logged]
-        self._logged.update(pids)
-        return pids
-
-    def _have_stacks_shown(self, children: Sequence[int]) -> None:
-        """One after the other, while there is time: together, their stacks would be one jumble."""
-        for pid in children:
-            self._abort(pid)
-            while not has_ended(pid):
-                if time.monotonic() >= self._kill_at:
-                    return
-                time.sleep(ABORT_LOOK_SECONDS)
-
-    def _abort(self, pid: int) -> None:
-        for _ in self._unlogged([pid]):
-            self._killed = True
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGABRT)
-            LOG.error("worker pid %d does not stop; it is aborted", pid)
+            if self.killing.end_overdue(time.monotonic()):
+                self._end_at_once()
 
     def _end_at_once(self) -> None:
         """End the master's process now.
@@ -249,8 +180,8 @@ class Stop:
         if self.failure is not None:
             raise self.failure
         self._tell_of_deaths()
-        self._notifier.stopped(STOPPED_HARD if self._killed else STOPPED)
-        if not self._killed:
+        self._notifier.stopped(STOPPED_HARD if self.killing.any else STOPPED)
+        if not self.killing.any:
             LOG.info("stopped")
             return ExitStatus.STOPPED
         return self._status_of_kills()
@@ -263,9 +194,9 @@ class Stop:
         """Log workers that died in the drain: cotyledon does not report them, the board does."""
         for slot in self._board.slots():
             if slot.state is not WorkerState.EMPTY and not slot.get("left"):
-                if slot.get("pid") not in self._logged:
+                if not self.killing.is_known(slot.get("pid")):
                     LOG.error("worker %d pid %d died in the stop", slot.number, slot.get("pid"))
-                self._killed = True
+                self.killing.any = True
 
 
 def _in_a_thread(action: Callable[[signal.Signals], None], number: signal.Signals) -> None:

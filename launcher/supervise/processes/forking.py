@@ -68,6 +68,22 @@ class ForkingManager(cotyledon.ServiceManager):
             self.reconfigure(self._service, self._count)
         os.kill(os.getpid(), signal.SIGCHLD)  # cotyledon looks only after SIGCHLD
 
+    def run_until_stopped(self, kill_all: Callable[[], object]) -> None:
+        """Called in the main thread: have cotyledon run, and return when all workers have ended.
+
+        :param kill_all: called if cotyledon cannot stop them.
+        """
+        try:
+            self.run()
+        except SystemExit:
+            LOG.debug("cotyledon has ended")
+        except RuntimeError as error:
+            if not self._board.stopping:
+                raise
+            # Its stop begins with a pool of threads, and the kernel gives no thread.
+            kill_all()
+            LOG.error("the workers were killed, since cotyledon cannot stop them: %s", error)
+
     def in_forker(self, action: Callable[[], object]) -> None:
         """Call `action` in the thread that forks. Meanwhile no worker is forked, and nobody waits
         for other children. Any thread of the master. Raises what `action` raises."""

@@ -1,5 +1,6 @@
 """The parts of a master that an upgrade needs."""
 
+import socket
 from typing import NamedTuple, Protocol
 
 from launcher.board.board import Board
@@ -45,3 +46,13 @@ class Listening(Protocol):
     def prepare_to_hand_on(self) -> None: ...
     def hand_on(self) -> None: ...
     def wait_for_answers(self, seconds: float) -> None: ...
+
+
+class Adopting(Protocol):
+    """The same, as the new master sees it."""
+
+    name: str
+    address: str
+
+    def listen_at(self, fresh: socket.socket) -> None: ...
+    def start(self) -> None: ...

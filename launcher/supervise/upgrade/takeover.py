@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from launcher import __version__
 from launcher.errors import LauncherError, PredecessorGone, ServiceStopping
 from launcher.supervise.processes import terminal
 from launcher.supervise.upgrade.channel import Channel, Closed, Message
-from launcher.supervise.upgrade.parts import MasterParts
+from launcher.supervise.upgrade.parts import Adopting, MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 
 LOG = logging.getLogger(__name__)
@@ -31,16 +30,6 @@ MARGIN_SECONDS = 10.0  # beyond its drain, for the old master to end
 HURRIED_SECONDS = 5.0  # for the first process to kill its workers
 
 
-class _Server(Protocol):
-    """What is used of an HttpServer."""
-
-    name: str
-    address: str
-
-    def listen_at(self, fresh: socket.socket) -> None: ...
-    def start(self) -> None: ...
-
-
 class Takeover:
     """One a master that was started for an upgrade; runs in a thread of its own."""
 
@@ -49,7 +38,7 @@ class Takeover:
         self._channel = predecessor.channel
         self._parts = parts
         parts.monitor.leads = False
-        self.servers: Sequence[_Server] = ()  # set before `run`
+        self.servers: Sequence[Adopting] = ()  # set before `run`
         self._gone = threading.Event()
         self.in_charge = False
 

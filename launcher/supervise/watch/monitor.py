@@ -60,8 +60,7 @@ class Monitor:
         self.was_ready = False
         self.ready_seconds: float | None = None  # from the constructor to READY=1
         self.lead_changes = 0
-        self._made = clock()
-        self._gave_up = ""
+        self._clock, self._made, self._gave_up, self._ended = clock, clock(), "", False
         # Set by other threads:
         self.pause_reason = ""  # why workers are paused
         self.leads = True  # False: another master has the lead, in an upgrade
@@ -78,7 +77,6 @@ class Monitor:
         self._repair, self._clock_gaps = repair or Repair(), ClockGaps(clock())
         self._on_change, self._on_round = on_change, on_round
         self._numbers = (0, True, 0)  # wanted, whether all serve, paused, as of the last round
-        self._clock, self._ended = clock, False
         self._seen = _Seen(datetime.now(UTC), clock(), (), health.assess([], clock()))
         self._lost: frozenset[int] = frozenset()  # slots without a process to end, last round
 
@@ -216,8 +214,7 @@ class Monitor:
 
     def _may_ping(self, verdict: health.Verdict) -> bool:
         """Not before READY: a ping arms systemd's timer in any state."""
-        fit = self.was_ready and verdict.healthy and not self._gave_up
-        return fit and not self._board.stopping
+        return self.was_ready and verdict.healthy and not (self._gave_up or self._board.stopping)
 
     def _repair_late(self, verdict: health.Verdict, now: int) -> None:
         """End late workers, for cotyledon to fork again.
@@ -239,7 +236,7 @@ class Monitor:
 
     def _may_extend(self, verdict: health.Verdict) -> bool:
         """In a stop; in a start or operation if no worker is late."""
-        under_way = bool(self.activity) or not self.was_ready
+        under_way = bool(self.activity or not self.was_ready)
         return self._board.stopping or (under_way and verdict.healthy)
 
     def _pause(self, slots: Sequence[SlotView], verdict: health.Verdict) -> float:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 
+from launcher.board.board import Board
 from launcher.board.slot_fields import SECOND
 
 LOG = logging.getLogger(__name__)
@@ -57,3 +58,8 @@ class ReportAge:
             self.complaint,
             held,
         )
+
+
+def outage(board: Board) -> str:
+    """Why the database is away, as far as a worker knows; an empty string if it is not."""
+    return next((slot.outage for slot in board.look() if slot.outage), "")

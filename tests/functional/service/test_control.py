@@ -19,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from launcher.cli.control_client import ControlClient
 from launcher.directories.locations import CONTROL_SOCKET
-from launcher.supervise.control.http_server import COMMANDS, REPORTS
+from launcher.supervise.control.router import COMMANDS, REPORTS
 from launcher.supervise.watch.pacing import ROUND_SECONDS
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status

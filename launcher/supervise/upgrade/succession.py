@@ -1,0 +1,88 @@
+"""What a master does for upgrades in its life: it may follow one, and another may follow it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from oslo_config import cfg
+
+from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
+from launcher.supervise.upgrade.predecessor import Predecessor
+from launcher.supervise.upgrade.takeover import Takeover
+from launcher.supervise.upgrade.upgrade import Upgrade
+
+
+class Server(Listening, Adopting, Protocol):
+    """An HTTP server of a master, which may be both."""
+
+
+class Succession:
+    """One a master. Called in the main thread, unless a method says otherwise.
+
+    :ivar takeover: of the one before; None: this one was not started for an upgrade.
+    :ivar upgrade: to the next one.
+    """
+
+    def __init__(
+        self,
+        parts: MasterParts,
+        *,
+        conf: cfg.ConfigOpts,
+        binary: str,
+        predecessor: Predecessor | None,
+        is_paused: Callable[[], object],
+        why_not: str,
+    ) -> None:
+        """Called before the first fork.
+
+        :param why_not: why there can be no upgrade, or "".
+        """
+        self._is_paused, self._why_not = is_paused, why_not
+        self.takeover = Takeover(predecessor, parts) if predecessor else None
+        self.upgrade = Upgrade(
+            parts,
+            facts=lambda: hello(conf, binary),
+            why_not=self._why_not_now,
+            first=predecessor.first if predecessor else None,
+            counts=predecessor.counts if predecessor else {"done": 0, "failed": 0},
+        )
+
+    def begin(self, servers: Sequence[Server]) -> None:
+        """Answer requests, or have the servers adopt the sockets of the master before."""
+        self.upgrade.servers = servers
+        if self.takeover is None:
+            for server in servers:
+                server.start()
+            return
+        self.takeover.servers = servers
+        threading.Thread(target=self.takeover.run, name="takeover", daemon=True).start()
+
+    def end(self, hurried: Callable[[], bool]) -> None:
+        """Called at the end of a stop: wait for the other masters.
+
+        :param hurried: whether all is to end at once.
+        """
+        self.upgrade.finish()
+        if self.takeover:
+            self.takeover.wait_for_predecessor(hurried)
+
+    def _why_not_now(self) -> str:
+        """Any thread."""
+        if self._why_not:
+            return self._why_not
+        if self._is_paused():
+            return "workers are paused; resume first"
+        if self.takeover and not self.takeover.predecessor_gone:
+            return "the master before this one still drains its workers; try again later"
+        return ""
+
+
+def hello(conf: cfg.ConfigOpts, binary: str) -> dict[str, Any]:
+    """What an upgrade cannot change, and the configured number of workers, which it can."""
+    return {**unchangeable(conf, binary), "configured": conf.workers}
+
+
+def unchangeable(conf: cfg.ConfigOpts, binary: str) -> dict[str, str]:
+    """What an upgrade cannot change."""
+    names = ("host", "state_path", "runtime_path")
+    return {**{name: str(conf[name]) for name in names}, "binary": binary}
