@@ -1,6 +1,6 @@
 """What clients see of each operation: calls, failed and doubled ones, and the longest.
 
-    python -m tests.bench.operations [--n 1 4 16] [--bus unix|rabbit]
+    python -m tests.bench.operations [--n 1 4 16] [--bus unix|rabbit] [--operation upgrade]
 
 Prints a table in Markdown. Eight client threads call without pause; each call works for 20 ms.
 Beside the longest call is that of a spell without an operation. A paused call waits for the
@@ -12,7 +12,7 @@ import argparse
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -91,6 +91,13 @@ def pause(service: Service) -> None:
     service.order("/resume")
 
 
+def upgrade(service: Service) -> None:
+    """A new master takes over, and the old one drains."""
+    since = len(service.launcher.output)
+    service.order("/upgrade")
+    service.launcher.wait_for_line("the master before, .* has drained", DEADLINE, since=since)
+
+
 def recycle(service: Service) -> None:
     """As many recyclings as workers: all have answered more calls than they may."""
 
@@ -118,14 +125,16 @@ OPERATIONS: Mapping[str, Callable[[Service], None]] = {
     "scale": scale,
     "pause, resume": pause,
     "kill": kill,
+    "upgrade": upgrade,
     "recycle": recycle,
 }
 
 
-def measure(service: Service, bus: str) -> None:
+def measure(service: Service, bus: str, operations: Iterable[str]) -> None:
     """All lines of one service."""
     without, _ = spell(service, lambda _: elapse(WITHOUT_SECONDS), "once")
-    for name, act in OPERATIONS.items():
+    for name in operations:
+        act = OPERATIONS[name]
         if act is recycle:
             service.configure(max_calls=1, jitter=0)
             service.order("/reload")
@@ -160,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, nargs="+", default=NUMBERS)
     parser.add_argument("--bus", choices=("unix", "rabbit"))
+    parser.add_argument("--operation", nargs="+", default=list(OPERATIONS), choices=OPERATIONS)
     options = parser.parse_args()
     write_row(*HEAD)
     write("|" + "---|" * len(HEAD))
@@ -173,7 +183,7 @@ def main() -> None:
                     given = one.enter_context(rabbit.vhost()).url if rabbit else None
                     made, url = one.enter_context(ours(given, 64, number))
                     assert isinstance(made, Launcher)
-                    measure(Service(made, url, number), bus)
+                    measure(Service(made, url, number), bus, options.operation)
 
 
 if __name__ == "__main__":
