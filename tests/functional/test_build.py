@@ -16,27 +16,18 @@ import pytest
 
 from launcher.supervise.processes.shared_heap import why_not
 from tests.functional.conftest import Launch
-from tests.support.distribution import CHECKOUT, Distribution, build
+from tests.support.distribution import CHECKOUT, Distribution, build, make_environment
 
 MODULE = "launcher/supervise/processes/_immortal."
 SCRIPTS = ("compute-launcher", "conductor-launcher")
 PAGES = ("man1/compute-launcher.1", "man5/compute-launcher.conf.5", "man7/compute-launcher.7")
-PIP_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, distribution: Distribution) -> Path:
-    """A virtual environment with the wheel: its libraries are those of the tests' environment, in
-    which the checkout is not found from there."""
+    """A virtual environment with the wheel."""
     prefix = tmp_path_factory.mktemp("clean") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
-    pip: list[str | Path] = [sys.executable, "-m", "pip"]
-    pip += ["--python", prefix / "bin" / "python", "--quiet"]
-    pip += ["--disable-pip-version-check", "install", "--no-deps", "--no-index"]
-    subprocess.run([*pip, distribution.wheel], check=True, timeout=PIP_SECONDS)
-    (site,) = prefix.glob("lib/python*/site-packages")
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "libraries.pth").write_text("\n".join([*libraries, ""]))
+    make_environment(prefix, distribution.wheel)
     return prefix
 
 
