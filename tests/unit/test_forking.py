@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cotyledon
@@ -16,6 +16,7 @@ from launcher.board.board import Board
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Wanted
 from launcher.supervise.processes import forking
+from launcher.supervise.processes.forked import ForkingContext
 from launcher.supervise.processes.forking import ForkingManager
 
 
@@ -33,6 +34,11 @@ def manager(board: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkingMa
     manager = ForkingManager(board)
     yield manager
     manager._forker.shutdown()
+
+
+def context(forked: Callable[[int], None] = lambda _: None) -> ForkingContext:
+    """Its processes have the standard input for the pipe that ends with the master."""
+    return ForkingContext(forked, threading.Lock(), lambda: 0)
 
 
 def test_cotyledon_still_forks_by_the_method_that_is_overridden() -> None:
@@ -53,7 +59,7 @@ def test_cotyledon_still_waits_for_no_more_than_the_events_that_are_replaced() -
     stop = inspect.getsource(cotyledon.ServiceManager._shutdown)
     assert stop.count("started_event.") == 1
     before = Path("/proc/self/maps").read_text().count("\n")
-    event = forking._Context(lambda _: None, threading.Lock()).Event()
+    event = context().Event()
     event.set()
     assert event.wait(timeout=1)
     assert Path("/proc/self/maps").read_text().count("\n") <= before
@@ -61,8 +67,7 @@ def test_cotyledon_still_waits_for_no_more_than_the_events_that_are_replaced() -
 
 def test_a_death_is_seen_though_another_worker_is_forked_first() -> None:
     """multiprocessing would wait for the dead one then, and no child would seem to have ended."""
-    context = forking._Context(lambda _: None, threading.Lock())
-    dead, next_one = (context.Process(target=time.sleep, args=(0,)) for _ in range(2))
+    dead, next_one = (context().Process(target=time.sleep, args=(0,)) for _ in range(2))
     dead.start()
     os.waitid(os.P_PID, dead.pid or 0, os.WEXITED | os.WNOWAIT)
 
@@ -70,8 +75,61 @@ def test_a_death_is_seen_though_another_worker_is_forked_first() -> None:
 
     assert forking._a_child_has_ended()
     for process in (dead, next_one):
-        process.join(10)
+        process.join()
         assert process.exitcode == 0
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_worker_costs_the_master_no_descriptor_that_later_workers_inherit() -> None:
+    before = open_descriptors()
+    hold, release = os.pipe()
+    started = [context().Process(target=os.read, args=(hold, 1)) for _ in range(3)]
+    for process in started:
+        process.start()
+
+    assert all(process.is_alive() for process in started)
+    assert open_descriptors() == before + 2
+
+    os.write(release, b"...")
+    for process in started:
+        process.join()
+        assert process.exitcode == 0
+        process.close()
+    os.close(hold)
+    os.close(release)
+
+
+def test_a_child_learns_of_the_end_of_its_master_as_others_of_multiprocessing() -> None:
+    told, tell = os.pipe()
+    alive, end = os.pipe()
+
+    def child() -> None:
+        os.close(end)
+        master = multiprocessing.parent_process()
+        assert master is not None
+        os.write(tell, bytes([master.is_alive()]))
+        master.join()
+        os.write(tell, b"x")
+
+    process = ForkingContext(lambda _: None, threading.Lock(), lambda: alive).Process(target=child)
+    process.start()
+    assert os.read(told, 1) == b"\1"
+    os.close(end)
+    assert os.read(told, 1) == b"x"
+    process.join()
+    for descriptor in (told, tell, alive):
+        os.close(descriptor)
+
+
+def test_cotyledon_waits_for_workers_without_a_time_limit() -> None:
+    stop = inspect.getsource(cotyledon.ServiceManager._shutdown)
+    assert "process.join()" in stop
+    assert "_death_detection_pipe = self.mp_context.Pipe" in inspect.getsource(
+        cotyledon.ServiceManager.__init__
+    )
 
 
 def test_cotyledon_looks_for_the_dead_only_if_a_child_has_ended(
@@ -188,13 +246,11 @@ def test_the_pid_is_known_before_the_worker_says_anything(
     manager: ForkingManager, board: Board
 ) -> None:
     manager.slot = 1
-    process = forking._Context(manager._note_pid, manager.forking).Process(
-        target=os._exit, args=(0,)
-    )
+    process = context(manager._note_pid).Process(target=os._exit, args=(0,))
     process.start()
 
     assert board.slot(1).get("pid") == process.pid
-    process.join(10)
+    process.join()
     assert process.exitcode == 0
     assert isinstance(process, multiprocessing.process.BaseProcess)
 

@@ -1,7 +1,8 @@
 """cotyledon's manager, extended: all code that depends on its internals.
 
-It overrides two private names of it, `_start_worker` and `_get_last_worker_died`, and uses one of
-multiprocessing, `_children`; tests/unit/test_forking.py fails when those change.
+It overrides two private names of it, `_start_worker` and `_get_last_worker_died`, and reads one,
+`_death_detection_pipe`; tests/unit/test_forking.py fails when those change. See `forked` for those
+of multiprocessing.
 """
 
 import logging
@@ -13,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
-from multiprocessing import process
-from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 import cotyledon
@@ -22,13 +21,14 @@ from cotyledon.types import WorkerId
 
 from launcher.board.board import Board
 from launcher.board.slot import Slot
+from launcher.supervise.processes.forked import ForkingContext
 
 LOG = logging.getLogger(__name__)
 
 NO_SLOT = -1
 IGNORED_SECONDS = 0.5  # for cotyledon to begin its stop
 LOOK_SECONDS = 0.001
-DESCRIPTORS_OF_A_FORK = 8  # pipes that cotyledon and multiprocessing open
+DESCRIPTORS_OF_A_START = 8  # that have to be free for a fork; a worker has the master's limit
 RETRY_SECONDS = 0.5  # after a fork that the kernel refused for want of processes or memory
 
 
@@ -50,7 +50,7 @@ class ForkingManager(cotyledon.ServiceManager):
         super().__init__(
             wait_interval=0,
             graceful_shutdown_timeout=0,
-            mp_context=_Context(self._note_pid, self.forking),
+            mp_context=ForkingContext(self._note_pid, self.forking, self._pipe_of_master),
         )
 
     def define_worker(self, worker: type[cotyledon.Service], *args: Any) -> None:
@@ -155,6 +155,7 @@ class ForkingManager(cotyledon.ServiceManager):
     def _fork(self, fork: Callable[[], None]) -> None:
         while self._board.wants(self.slot) and not self._board.stopping:
             try:
+                _require_descriptors()
                 return self._forker.submit(fork).result()
             except OSError as error:
                 LOG.error("worker %d cannot be forked: %s; trying again", self.slot, error)
@@ -163,20 +164,20 @@ class ForkingManager(cotyledon.ServiceManager):
         return None
 
     def _wait_until_forkable(self) -> None:
-        """Return when a trial fork succeeds and enough descriptors are free, or in a stop.
-
-        The trial uses os.fork: multiprocessing leaks up to four descriptors when a fork fails.
-        """
+        """Return when a trial fork succeeds and enough descriptors are free, or in a stop."""
         while not self._board.stopping:
             time.sleep(RETRY_SECONDS)
-            with suppress(OSError), self.forking, ExitStack() as stack:
-                for _ in range(DESCRIPTORS_OF_A_FORK):
-                    stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            with suppress(OSError), self.forking:
+                _require_descriptors()
                 pid = os.fork()
                 if pid == 0:
                     os._exit(0)
                 os.waitpid(pid, 0)
                 return
+
+    def _pipe_of_master(self) -> int:
+        """Called in a worker: the end of cotyledon's pipe that is closed when the master ends."""
+        return int(self._death_detection_pipe[0].fileno())
 
     def _note_pid(self, pid: int) -> None:
         """Called in the master, right after the fork. So the monitor can also kill a worker that
@@ -192,47 +193,8 @@ def _a_child_has_ended() -> bool:
     return False
 
 
-class _Started:
-    """cotyledon's stop waits until a worker has set its event, lest SIGTERM come too early. That
-    cannot be: SIGTERM is blocked until the worker handles it. An event of multiprocessing would be
-    five mappings in the master, which each later fork copies."""
-
-    def set(self) -> None:
-        """Called in the worker."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Called in the stop."""
-        return True
-
-
-class _Process(ForkProcess):
-    def __init__(
-        self, forked: Callable[[int], None], forking: threading.Lock, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self._forked = forked
-        self._forking = forking
-
-    def start(self) -> None:
-        with self._forking:
-            super().start()
-            # cotyledon waits for it. multiprocessing would, too, each time that it forks: for all.
-            process._children.discard(self)  # type: ignore[attr-defined]
-            self._forked(self.pid or 0)
-
-
-class _Context(ForkContext):
-    """The multiprocessing context from which cotyledon makes its processes."""
-
-    def __init__(self, forked: Callable[[int], None], forking: threading.Lock) -> None:
-        super().__init__()
-        self._forked = forked
-        self._forking = forking
-
-    def Event(self) -> _Started:  # type: ignore[override]
-        """An event that nobody needs."""
-        return _Started()
-
-    def Process(self, **kwargs: Any) -> _Process:  # type: ignore[override]
-        """A process that passes its pid to `forked` when it has started."""
-        return _Process(self._forked, self._forking, **kwargs)
+def _require_descriptors() -> None:
+    """:raises OSError: too few can be opened."""
+    with ExitStack() as stack:
+        for _ in range(DESCRIPTORS_OF_A_START):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
