@@ -7,8 +7,8 @@ from collections import deque
 class Capacity:
     """Counts messages that were handed out and are unfinished.
 
-    One thread calls `take` and `full`; any thread calls `finish`. That takes no lock, since the
-    garbage collector may call it at any moment.
+    One thread at a time calls `take` and `full`; any thread calls `finish`. That takes no lock,
+    since the garbage collector may call it at any moment.
 
     No wake-up is lost: `full` announces that its thread waits, and counts once more after that.
     `finish` counts first, and looks for the announcement after that.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Check:
-    """The listener's thread calls `answer`; any other thread calls `ask`."""
+    """A thread of the listener calls `answer`, one at a time; any other thread calls `ask`."""
 
     def __init__(self, wake: Callable[[], object]) -> None:
         """:param wake: wakes the listener's thread, which then calls `answer`."""

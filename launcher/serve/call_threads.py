@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 LOG = logging.getLogger(__name__)
 
 Work = tuple[Callable[..., object], tuple[object, ...]]
+Take = Callable[[], Any]
 
 
 class CallThreads:
@@ -25,6 +27,7 @@ class CallThreads:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0  # threads that wait, less the work that waits
+        self._takers = 0  # threads that wait in `take` of `lead`
         self._threads: list[threading.Thread] = []
         self._over = False
 
@@ -36,14 +39,39 @@ class CallThreads:
         with self._lock:
             if self._over:
                 raise RuntimeError("no calls are executed after the end")
-            if self._idle > 0 or len(self._threads) >= self._limit or not self._start():
+            if self._idle > 0 or len(self._threads) >= self._limit or not self._start(self._run):
                 self._idle -= 1
             self._work.put((function, arguments))
 
-    def _start(self) -> bool:
+    def lead(self, take: Take, execute: Callable[[Any], object]) -> None:
+        """Have threads take their work themselves: no work goes from one thread to another. One
+        thread more than the limit starts, as one of them always waits. Any thread, once.
+
+        :param take: waits for work and returns it; if it is empty, there is no more.
+        :raises RuntimeError: no thread can be started.
+        """
+        with self._lock:
+            self._start_taker(take, execute)
+
+    def _start_taker(self, take: Take, execute: Callable[[Any], object]) -> None:
+        if not self._over and len(self._threads) <= self._limit:
+            self._takers += self._start(partial(self._take_and_execute, take, execute))
+
+    def _take_and_execute(self, take: Take, execute: Callable[[Any], object]) -> None:
+        while work := take():
+            with self._lock:
+                self._takers -= 1
+                if not self._takers:
+                    self._start_taker(take, execute)
+            _do(execute, (work,))
+            del work  # it may be large
+            with self._lock:
+                self._takers += 1
+
+    def _start(self, run: Callable[[], object]) -> bool:
         """Start a thread, which has the new work; returns whether there is one more."""
         name = f"call_{len(self._threads)}"
-        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        thread = threading.Thread(target=run, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # the work waits for one of those that there are

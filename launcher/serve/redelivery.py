@@ -74,7 +74,10 @@ class CallServer(RPCServer):  # type: ignore[misc]
 
     def _make_listener(self) -> Any:
         if not speaks_amqp(self.conf):
-            return super()._create_listener()
+            listener, threads = super()._create_listener(), self._work_executor
+            if lead_by := getattr(listener, "lead_by", None):
+                lead_by(lambda take: threads.lead(take, self._process_incoming))
+            return listener
         from launcher.rabbit import listeners  # noqa: PLC0415  # only with RabbitMQ
 
         if self._beside is not None:

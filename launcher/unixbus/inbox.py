@@ -18,10 +18,12 @@ LOG = logging.getLogger(__name__)
 TRIES = 5  # of making a queue that a sibling removes
 HINTS = 4096  # bytes read from the FIFO at once; the rest wakes us again
 _EVENTS = select.EPOLLIN | select.EPOLLEXCLUSIVE
+# An event of a call wakes one of the threads that wait, even if the call still lies in the pipe.
+_EVENTS_OF_CALLS = _EVENTS | select.EPOLLET
 
 
 class Inbox:
-    """Belongs to one listener; only its polling thread uses it.
+    """Belongs to one listener; one of its threads uses it at a time.
 
     Listeners take turns: a hint, or a call in the pipe, is a turn, and a turn is one message. With
     EPOLLEXCLUSIVE it wakes one listener, the first in the FIFO's list. After its turn the listener
@@ -104,7 +106,7 @@ class Inbox:
         """Move to the end of the list, and pass on the hint."""
         if self._watched:
             epoll.unregister(self._used)
-            epoll.register(self._used, _EVENTS)
+            epoll.register(self._used, self._events(self._used))
         if self._more:
             self._more = False
             self.spool.poke()
@@ -118,8 +120,11 @@ class Inbox:
         """Let hints and calls wake us."""
         if not self._watched:
             for descriptor in self.descriptors:
-                epoll.register(descriptor, _EVENTS)
+                epoll.register(descriptor, self._events(descriptor))
             self._watched = True
+
+    def _events(self, descriptor: int) -> int:
+        return _EVENTS_OF_CALLS if descriptor == self.calls else _EVENTS
 
     def rest(self, epoll: select.epoll) -> None:
         """Leave hints and calls to other listeners, with one that we have and cannot follow."""

@@ -32,7 +32,7 @@ _NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 class Journal:
-    """The journal of one listener. Its polling thread calls `read`, `full` and `mend`."""
+    """The journal of one listener. One of its threads calls `read`, `full` or `mend` at a time."""
 
     def __init__(self, directory: BusDirectory, owner: str, number: int) -> None:
         """:param owner: ID of this process. :raises OSError: there can be no journal."""

@@ -5,12 +5,9 @@ and a stop loses none. An idle listener sleeps in epoll_wait(2) without a timeou
 """
 
 import logging
-import os
-import select
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,17 +21,20 @@ from launcher.unixbus.inbox import Inbox, depths_of
 from launcher.unixbus.journal import Journal
 from launcher.unixbus.message_reader import MessageReader
 from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.wakeups import Wakeups, later
 from launcher.writing.recurring import Recurring
 
 LOG = logging.getLogger(__name__)
 
 TROUBLE_PAUSE = 1.0  # seconds, after an error that an immediate retry would meet again
 CLOSED_PAUSE = 0.1  # seconds
-NAP = 60.0  # seconds: the longest timeout of epoll_wait
 
 
 class UnixListener(PollStyleListener):  # type: ignore[misc]
-    """Polls the queues of one server. One thread calls `poll`; any thread calls the rest."""
+    """Polls the queues of one server. Any thread.
+
+    Several threads may be in `poll`. Whatever they do but wait, they do with the lock `_turn`.
+    """
 
     def __init__(
         self,
@@ -54,19 +54,21 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         super().__init__()
         self._owner = owner
         self._inboxes = inboxes  # the next one to look at comes first
-        self._by_address = tuple(inboxes)  # topic, host, fanout
+        self._shared = [one for one in inboxes if one.is_shared]  # topic, host
         self.depths: Depths | None = None  # at the last check
         self._reader, self._journal, self._close = reader, journal, close
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._capacity = Capacity(limit, self._bell)
-        self._epoll = select.epoll()
-        self._epoll.register(self._bell, select.EPOLLIN)
-        self._deaths, self._suspects = deaths, suspects
-        self._hearing = self._stopped = self._closed = False  # hearing: of deaths
+        self._turn, self._closing = threading.Lock(), threading.Lock()
+        self._left = threading.Condition(self._turn)
+        self._suspects = suspects
+        self._wakeups = Wakeups(self._turn, deaths, suspects)
+        self._epoll = self._wakeups.epoll
+        self._capacity = Capacity(limit, self._wakeups.bell)
+        self._stopped = self._gone = self._closed = False  # gone: from all queues
+        self._watches = False  # all inboxes are watched
+        self._inside = 0  # threads in `poll`
         self._trouble = Recurring()
-        self._check = Check(lambda: ring(self._bell))
+        self._check = Check(lambda: ring(self._wakeups.bell))
         self.hold = Hold(self._ring)
-        self._polling, self._closing = threading.Lock(), threading.Lock()
 
     def poll(
         self,
@@ -76,11 +78,19 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
     ) -> list[Any]:
         """Return up to `batch_size` messages: those that arrive within `batch_timeout` seconds of
         the first. Return [] after `timeout` seconds, or at once when the listener is stopped."""
-        with self._polling:
-            if self._closed:
-                time.sleep(CLOSED_PAUSE)  # the caller may poll in a loop
-                return []
-            return self._collect(timeout, batch_size, batch_timeout)
+        with self._turn:
+            self._inside += 1
+            try:
+                if not self._closed:
+                    return self._collect(timeout, batch_size, batch_timeout)
+            finally:
+                self._inside -= 1
+                if self._stopped:
+                    self._left.notify_all()
+                elif self._inside and self._wakeups.lacks_a_check:
+                    self._ring()  # another thread wakes for it
+        time.sleep(CLOSED_PAUSE)  # the caller may poll in a loop
+        return []
 
     def verify(self, timeout: float) -> None:
         """Have the polling thread check its queues, and make again those that were removed. Any
@@ -93,18 +103,26 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Take no more messages, and end a `poll`. Siblings take those that wait."""
-        self._stopped = True
+        self._stopped = self._wakeups.stopping = True
         self._ring()
 
     def _ring(self) -> None:
         with self._closing:
             if not self._closed:
-                ring(self._bell)
+                ring(self._wakeups.bell)
+
+    def wait_until_left(self) -> None:
+        """After `stop`: wait until no thread is in `poll`."""
+        with self._turn:
+            self._left.wait_for(lambda: not self._inside)
+            if not self._closed:
+                self._leave_for_good()
 
     def cleanup(self) -> None:
         """Close all descriptors. Waits for the last `poll` to return."""
         self.stop()
-        with self._polling, self._closing:
+        self.wait_until_left()
+        with self._turn, self._closing:
             if self._closed:
                 return
             self._close()
@@ -120,8 +138,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
 
     def _close_descriptors(self) -> None:
         self._closed = self._stopped = True
-        self._epoll.close()
-        os.close(self._bell)
+        self._wakeups.close()
         for inbox in self._inboxes:
             inbox.close()
 
@@ -129,29 +146,26 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
         self, timeout: float | None, batch_size: int, batch_timeout: float | None
     ) -> list[Any]:
         batch: list[Any] = []
-        until = _later(timeout)
+        until = later(timeout)
         while len(batch) < batch_size:
             message = self._next(until)
             if message is None:
                 break
-            if not batch:
-                until = _later(batch_timeout)
             batch.append(message)
+            until = later(batch_timeout) if len(batch) == 1 else until
         return batch
 
     def _next(self, until: float | None) -> Any:
         while not self._stopped:
             try:
-                self._check.answer(self._mend)
-                self.hold.obey(partial(self._leave, shared=True), self._look_again)
-                self._suspects.examine()
+                self._do_what_is_due()
                 message = self._take()
             except OSError as error:
                 if self._trouble.failed():
                     since = f" for {self._trouble.seconds:.0f} s" if self._trouble.seconds else ""
                     LOG.error("messages cannot be taken%s: %s; trying again", since, error)
                 self._leave()
-                self._wait(_later(TROUBLE_PAUSE))
+                self._wakeups.wait(later(TROUBLE_PAUSE), self._inboxes)
                 continue
             if self._trouble.well():
                 LOG.info("messages can be taken again")
@@ -160,18 +174,33 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             if until is not None and time.monotonic() >= until:
                 return None
             self._sleep(until)
-        self._leave()
+        self._leave_for_good()
         return None
 
+    def _do_what_is_due(self) -> None:
+        if self._wakeups.rang:
+            self._check.answer(self._mend)
+            self.hold.obey(partial(self._leave, shared=True), self._return)
+            self._wakeups.rang = False
+        due = self._suspects.due()
+        if due is not None and due <= time.monotonic():
+            self._suspects.examine()
+
+    def _leave_for_good(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._leave()
+
     def _mend(self) -> None:
+        self._watches = False
         if self._journal is not None and self._journal.mend():
             LOG.error("the journal of calls was removed; it is made anew")
         for inbox in self._inboxes:
             if inbox.mend(self._epoll):
                 LOG.error("queue %s was damaged or removed; it is made anew", inbox.spool.path)
-        self.depths = depths_of([one for one in self._by_address if one.is_shared])
+        self.depths = depths_of(self._shared)
 
-    def _look_again(self) -> None:
+    def _return(self) -> None:
         for inbox in self._inboxes:
             inbox.take_another_turn()
 
@@ -180,6 +209,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
 
     def _leave(self, *, shared: bool = False) -> None:
         """Leave all queues to siblings. :param shared: a pause begins: only those they share."""
+        self._watches = False
         for inbox in self._inboxes:
             if inbox.is_shared or not shared:
                 inbox.leave(self._epoll)
@@ -211,40 +241,11 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
     def _sleep(self, until: float | None) -> None:
         """Sleep until there may be something to do, or the time is over."""
         full = self._capacity.full()
-        for inbox in self._inboxes:
-            if full or self._is_held(inbox):
-                inbox.rest(self._epoll)
-            else:
-                inbox.watch(self._epoll)
-        self._wait(until)
-
-    def _hear(self) -> None:
-        """Let deaths wake us, but in a lull."""
-        hearing = self._suspects.hearing and not self._deaths.blind
-        if hearing and not self._hearing:
-            self._epoll.register(self._deaths.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-        elif self._hearing and not hearing:
-            self._epoll.unregister(self._deaths.descriptor)
-        self._hearing = hearing
-
-    def _wait(self, until: float | None) -> None:
-        self._hear()
-        times = [each for each in (until, self._suspects.due()) if each is not None]
-        seconds = min([NAP, *(each - time.monotonic() for each in times)]) if times else None
-        for descriptor, _ in self._epoll.poll(None if seconds is None else max(0.0, seconds)):
-            self._wake(descriptor)
-
-    def _wake(self, descriptor: int) -> None:
-        for inbox in self._inboxes:
-            if descriptor in inbox.descriptors:
-                inbox.wake(descriptor)
-                return
-        if descriptor == self._bell:
-            with suppress(BlockingIOError):
-                os.eventfd_read(self._bell)
-        else:
-            self._suspects.listen()
-
-
-def _later(seconds: float | None) -> float | None:
-    return None if seconds is None else time.monotonic() + seconds
+        if full or not self._watches:
+            for inbox in self._inboxes:
+                if full or self._is_held(inbox):
+                    inbox.rest(self._epoll)
+                else:
+                    inbox.watch(self._epoll)
+            self._watches = not full and not self.hold.in_force
+        self._wakeups.wait(until, self._inboxes)

@@ -25,7 +25,7 @@ Maker = Callable[[Claim, Message, Capacity], Any]
 
 
 class MessageReader:
-    """Reads messages for one listener, in its polling thread."""
+    """Reads messages for one listener. Any thread; one at a time."""
 
     def __init__(self, directory: BusDirectory, replies: Replies, limit: int, make: Maker) -> None:
         """:param limit: bytes of the largest message.

@@ -82,6 +82,8 @@ class Deaths:
 
     def due(self) -> float | None:
         """When to ask `is_to_look`, by time.monotonic(); None: this process watches."""
+        if self._missed:
+            return 0.0
         return self._next if self.blind else None
 
     def is_to_look(self) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from launcher.directories.beneath import Beneath
 from launcher.unixbus import listener as module
 from launcher.unixbus.calls import Call
 from launcher.unixbus.driver_options import Settings, read_settings
+from launcher.unixbus.inbox import Inbox
 from launcher.unixbus.listener import UnixListener
 from launcher.unixbus.member import Member
 from launcher.unixbus.message_name import CALL, CAST, MAX_DEATHS, MessageName, new_name
@@ -540,3 +542,94 @@ def test_what_was_passed_to_a_listener_that_is_paused_wakes_another(bus: Bus) ->
     paused.hold.set(True)
     assert now_and_nothing(paused)
     assert serve(sibling) == 1
+
+
+class Pollers:
+    """Threads that wait in `poll` of one listener, each for one message."""
+
+    def __init__(self, listener: UnixListener, number: int) -> None:
+        self.listener = listener
+        self.got: list[list[Any]] = []
+        self.woken = 0
+        self._threads = [threading.Thread(target=self._poll) for _ in range(number)]
+        for thread in self._threads:
+            thread.start()
+        wait_until(lambda: listener._inside == number and waits(listener), DEADLINE, "all wait")
+
+    def _poll(self) -> None:
+        self.got.append(self.listener.poll())
+
+    def have(self, number: int) -> bool:
+        return len(self.got) == number
+
+    def end(self) -> None:
+        self.listener.stop()
+        self.listener.wait_until_left()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+
+def waits(listener: UnixListener) -> bool:
+    """Whether no thread of it does anything but wait."""
+    if not listener._turn.acquire(blocking=False):
+        return False
+    listener._turn.release()
+    return True
+
+
+def call(bus: Bus, member: Member) -> Any:
+    """Send a call through the pipe; returns what keeps it there."""
+    name = new_name(member._presence.id, member._presence.next_number(), CALL)
+    pipe = member._pipes.send(queue_of(member), name, encode_message(Message({}, {"n": 1})))
+    assert pipe is not None
+    return pipe
+
+
+def test_a_call_wakes_one_of_the_threads_that_wait(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, sender = bus.listen("server"), bus.join()
+    woken: list[int] = []
+    wake = Inbox.wake
+
+    def count(inbox: Inbox, descriptor: int) -> None:
+        woken.append(descriptor)
+        wake(inbox, descriptor)
+
+    monkeypatch.setattr(Inbox, "wake", count)
+    pollers = Pollers(listener, 3)
+    woken.clear()
+    for number in range(1, 3):
+        pipe = call(bus, sender)
+        wait_until(partial(pollers.have, number), DEADLINE, "it is taken")
+        del pipe
+    assert len(woken) == 2
+    assert listener._inside == 1
+    pollers.end()
+    assert pollers.got[-1] == []
+
+
+def test_a_stop_ends_all_threads_that_wait(bus: Bus) -> None:
+    pollers = Pollers(bus.listen("server"), 5)
+    pollers.end()
+    assert pollers.got == [[]] * 5
+
+
+def test_a_thread_that_goes_hands_on_the_check_of_suspects(bus: Bus) -> None:
+    """The one that waited until then has a message and may execute it for long."""
+    listener, sender = bus.listen("server"), bus.join()
+    pollers = Pollers(listener, 2)
+    examined = threading.Event()
+    due = [time.monotonic() + 3600]
+    listener._suspects.due = lambda: due[0]  # type: ignore[method-assign]
+    listener._suspects.examine = examined.set  # type: ignore[method-assign]
+    listener._ring()
+    wait_until(lambda: listener._wakeups._timed and waits(listener), DEADLINE, "one knows when")
+    examined.clear()
+    due[0] = time.monotonic()
+    for made in (1, 2):
+        if not examined.is_set():
+            bus.cast(sender, made)
+            wait_until(lambda: len(pollers.got) or examined.is_set(), DEADLINE, "one has gone")
+    assert examined.wait(DEADLINE)
+    pollers.end()

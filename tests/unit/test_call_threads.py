@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
+from queue import SimpleQueue
 
 import pytest
 
@@ -102,3 +104,67 @@ def test_without_another_thread_a_call_waits_for_one_of_those_that_are_there(
     wait_until(lambda: calls.begun == [1, 2], SOON, "a further thread is started later")
     calls.released.set()
     wait_until(lambda: sorted(calls.ended) == [1, 2, 3], SOON, "all are executed")
+
+
+class Queue:
+    """Work that threads take themselves; the end of it is an empty list."""
+
+    def __init__(self) -> None:
+        self.work: SimpleQueue[list[int]] = SimpleQueue()
+        self.waiting = 0
+
+    def take(self) -> list[int]:
+        self.waiting += 1
+        found = self.work.get()
+        self.waiting -= 1
+        if not found:
+            self.work.put(found)  # for the next thread
+        return found
+
+    def end(self) -> None:
+        self.work.put([])
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    queue = Queue()
+    yield queue
+    queue.end()
+
+
+def test_the_thread_that_takes_a_call_executes_it_while_another_waits(
+    threads: CallThreads, queue: Queue, calls: Calls
+) -> None:
+    threads.lead(queue.take, lambda work: calls.execute(*work))
+    for number in range(4):
+        queue.work.put([number])
+    wait_until(lambda: calls.begun == [0, 1, 2], SOON, "the limit and one more")
+    assert calls.threads == {"call_0", "call_1", "call_2"}
+    calls.released.set()
+    wait_until(lambda: queue.waiting == LIMIT + 1, SOON, "all wait for work")
+    assert sorted(calls.ended) == [0, 1, 2, 3]
+
+
+def test_calls_in_turn_need_two_threads(threads: CallThreads, queue: Queue, calls: Calls) -> None:
+    calls.released.set()
+    threads.lead(queue.take, lambda work: calls.execute(*work))
+    for number in range(10):
+        queue.work.put([number])
+        wait_until(partial(_has, calls.ended, number + 1), SOON, "it is executed")
+        wait_until(lambda: queue.waiting == len(threads._threads) == 2, SOON, "both wait")
+
+
+def test_a_call_that_raises_ends_no_thread_that_takes_calls(
+    threads: CallThreads, queue: Queue, calls: Calls, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls.released.set()
+    threads.lead(queue.take, lambda work: calls.execute(1 // work[0]))
+    queue.work.put([0])
+    queue.work.put([1])
+    wait_until(lambda: calls.ended == [1], SOON, "the next one is executed")
+    said = "a call was not executed to its end"
+    wait_until(lambda: said in caplog.text, SOON, "the log tells of the first")
+
+
+def _has(what: list[int], number: int) -> bool:
+    return len(what) == number

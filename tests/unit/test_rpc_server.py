@@ -31,7 +31,10 @@ from launcher.serve.rpc import (
     is_idempotent,
     speaks_amqp,
 )
+from tests.support.directories import short_directory
 from tests.support.transports import configuration
+
+SOON = 10.0
 
 
 def adds_a_key(method: Any) -> Any:
@@ -266,6 +269,59 @@ def test_the_hooks_of_oslo_messaging_are_there(server: CallServer) -> None:
     finally:
         server.stop()
         server.wait()
+
+
+def test_on_our_bus_the_thread_that_takes_a_call_executes_it() -> None:
+    """No call goes from one thread to another. A stop does not wait for it; `wait` does."""
+    endpoint, released = _Waiting(), threading.Event()
+    endpoint.released = released
+    with short_directory() as path:
+        transport = oslo_messaging.get_rpc_transport(configuration(f"unix://{path}/bus"))
+        target = oslo_messaging.Target(topic="t", server="s")
+        server = oslo_messaging.get_rpc_server(
+            transport, target, [endpoint], server_cls=partial(CallServer, [endpoint], str)
+        )
+        server.start()
+        client = oslo_messaging.get_rpc_client(transport, target, timeout=SOON)
+        long = threading.Thread(target=lambda: client.call({}, "hold"))
+        try:
+            before = set(threading.enumerate())
+            assert client.call({}, "thread") == "call_0"
+            assert not server.listener._listen_thread.is_alive()
+            assert {one.name for one in set(threading.enumerate()) - before} == {"call_1"}
+            long.start()
+            assert endpoint.begun.wait(SOON)
+            assert client.call({}, "thread") in {"call_0", "call_1", "call_2"}
+            server.stop()
+            assert endpoint.ended == []
+        finally:
+            released.set()
+            server.stop()
+            server.wait()
+            long.join(SOON)
+            transport.cleanup()
+        assert endpoint.ended == ["hold"]
+        assert not [one for one in threading.enumerate() if one.name.startswith("call_")]
+
+
+class _Waiting:
+    target = oslo_messaging.Target()
+    released: threading.Event
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ended: list[str] = []
+
+    @expose
+    def thread(self, context: Any) -> str:
+        """The name of the thread that executes it."""
+        return threading.current_thread().name
+
+    @expose
+    def hold(self, context: Any) -> None:
+        self.begun.set()
+        assert self.released.wait(SOON)
+        self.ended.append("hold")
 
 
 class _Listener(base.Listener):  # type: ignore[misc]
