@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ class CallThreads:
         self._lock = threading.Lock()
         self._idle = 0  # threads that wait, less the work that waits
         self._takers = 0  # threads that wait in `take` of `lead`
+        self._waiting: deque[Any] = deque()  # what they took, and have no thread for
         self._threads: list[threading.Thread] = []
         self._over = False
 
@@ -45,7 +47,7 @@ class CallThreads:
 
     def lead(self, take: Take, execute: Callable[[Any], object]) -> None:
         """Have threads take their work themselves: no work goes from one thread to another. One
-        thread more than the limit starts, as one of them always waits. Any thread, once.
+        always waits for work, so there is one more than the limit. Any thread, once.
 
         :param take: waits for work and returns it; if it is empty, there is no more.
         :raises RuntimeError: no thread can be started.
@@ -53,20 +55,28 @@ class CallThreads:
         with self._lock:
             self._start_taker(take, execute)
 
-    def _start_taker(self, take: Take, execute: Callable[[Any], object]) -> None:
-        if not self._over and len(self._threads) <= self._limit:
-            self._takers += self._start(partial(self._take_and_execute, take, execute))
+    def _start_taker(self, take: Take, execute: Callable[[Any], object]) -> bool:
+        if self._over or len(self._threads) > self._limit:
+            return False
+        started = self._start(partial(self._take_and_execute, take, execute))
+        self._takers += started
+        return started
 
     def _take_and_execute(self, take: Take, execute: Callable[[Any], object]) -> None:
         while work := take():
             with self._lock:
                 self._takers -= 1
-                if not self._takers:
-                    self._start_taker(take, execute)
-            _do(execute, (work,))
-            del work  # it may be large
-            with self._lock:
-                self._takers += 1
+                none_waits = not self._takers and not self._start_taker(take, execute)
+                if none_waits and len(self._threads) > 1:  # the first to end has the work
+                    self._takers += 1
+                    self._waiting.append(work)
+                    continue
+            while work:
+                _do(execute, (work,))
+                del work  # it may be large
+                with self._lock:
+                    work = self._waiting.popleft() if self._waiting else None
+                    self._takers += work is None
 
     def _start(self, run: Callable[[], object]) -> bool:
         """Start a thread, which has the new work; returns whether there is one more."""

@@ -84,22 +84,26 @@ class CallPipes:
         if len(packet) > PACKET_BYTES:
             return None
         pipe = self._kept.get(spool.place)
-        with suppress(OSError):  # none listens, none ever did, too many open files…
-            if pipe is not None:
-                try:
-                    pipe.write(packet)
-                    return pipe
-                except BlockingIOError:
-                    return None
-                except BrokenPipeError:  # perhaps the queue was made anew
-                    self._kept.pop(spool.place, None)
-            pipe = CallPipe(spool)
+        try:
+            if pipe is None:
+                return self._send_first(spool, packet)
             pipe.write(packet)
-            if len(self._kept) >= MOST_KEPT:
-                self._kept = {}
-            self._kept[spool.place] = pipe
-            return pipe
-        return None
+        except BrokenPipeError:  # perhaps the queue was made anew
+            self._kept.pop(spool.place, None)
+            with suppress(OSError):
+                return self._send_first(spool, packet)
+            return None
+        except OSError:  # none listens, none ever did, it is full, too many open files…
+            return None
+        return pipe
+
+    def _send_first(self, spool: Spool, packet: bytes) -> CallPipe:
+        pipe = CallPipe(spool)
+        pipe.write(packet)
+        if len(self._kept) >= MOST_KEPT:
+            self._kept = {}
+        self._kept[spool.place] = pipe
+        return pipe
 
     def close(self) -> None:
         """Close the FIFOs to which no caller refers."""

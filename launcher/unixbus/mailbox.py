@@ -8,7 +8,6 @@ not wait runs nothing.
 import logging
 import threading
 import time
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from launcher.unixbus.directory import BusDirectory
@@ -126,12 +125,12 @@ class Mailbox:
         while True:
             if self._address.closed:
                 raise Closed
-            with suppress(Empty):
+            if not slot.empty():  # nobody else takes out of it
                 return slot.get_nowait()
             left = until - time.monotonic()
             # Look once more when the time is over: the process may have been stopped meanwhile.
             if self._address.wait(max(0.0, left)):
-                self._address.drain()
+                self._address.receive()
             elif left <= 0:
                 return None
 

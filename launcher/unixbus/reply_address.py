@@ -3,9 +3,9 @@
 No reply in the directory is overlooked, for this reason. The server first puts the file there and
 then sends the datagram `look`. If the socket's queue has no room for it, the queue was full of
 datagrams that were unread when the file was in its place. A full queue holds one more than
-net.unix.max_dgram_qlen (unix(7)). The reader drains the queue until it is empty, so it reads those
-in one draining, which ends after that moment. After a draining of so many it looks into the
-directory. Callers also look from time to time (`look`).
+net.unix.max_dgram_qlen (unix(7)). The reader reads those after that moment, and looks into the
+directory after each so many that it has read without finding the queue empty. Callers also look
+from time to time (`look`).
 """
 
 import logging
@@ -34,7 +34,7 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(peer_credentials.UCRED.size)
 
 
 class ReplyAddress:
-    """Receives replies. One thread at a time may `wait` and `drain`; any thread calls the rest."""
+    """Receives replies. One thread at a time may `wait` and `receive`, any thread all else."""
 
     def __init__(
         self, directory: BusDirectory, owner: str, limit: int, deliver: Callable[[Reply], None]
@@ -51,6 +51,8 @@ class ReplyAddress:
         self.closed = False
         self._replaced: list[socket.socket] = []  # `wait` may still use them
         self._inode = 0  # of the socket's file
+        self._received = 0  # datagrams, since the queue was empty or we have looked
+        self._known: list[tuple[int, int, bytes]] = []  # a sender that is trusted
         self._open()
 
     def _open(self) -> None:
@@ -91,20 +93,22 @@ class ReplyAddress:
 
     def wait(self, seconds: float) -> bool:
         """Wait for a datagram; returns whether there is one, or the address is closed."""
-        return bool(self._poll.poll(math.ceil(seconds * 1000)))
+        if self._poll.poll(math.ceil(seconds * 1000)):
+            return True
+        self._received = 0
+        return False
 
-    def drain(self) -> None:
-        """Deliver all replies that have arrived. Never blocks."""
-        received = 0
-        look = False
-        with suppress(BlockingIOError):  # it was empty from the first
-            while not self.closed:
-                data, ancillary, flags, _ = self._socket.recvmsg(_BUFFER_BYTES, _ANCILLARY_BYTES)
-                received += 1
-                look |= self._accept(data, ancillary, flags) == LOOK
-                if not self._poll.poll(0):  # a fourth of what the exception takes
-                    break
-        if look or received >= self._full:
+    def receive(self) -> None:
+        """Deliver a reply, if one has arrived. Never blocks."""
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(_BUFFER_BYTES, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            self._received = 0
+            return
+        self._received += 1
+        kind = self._accept(data, ancillary, flags)
+        if kind == LOOK or self._received >= self._full:
+            self._received = 0
             self.look()
 
     def look(self) -> None:
@@ -152,10 +156,13 @@ class ReplyAddress:
         return reply.kind
 
     def _check_sender(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        if ancillary and ancillary == self._known:
+            return
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 pid, uid, _ = peer_credentials.parse(data)
                 if uid in self._directory.trusted:
+                    self._known = ancillary
                     return
                 raise Garbage(f"from user {uid}, process {pid}, which is not trusted")
         raise Garbage("its sender is unknown")

@@ -266,15 +266,15 @@ def test_what_cannot_be_made_anew_is_said(world: World) -> None:
 def test_a_listener_whose_thread_stands_still_is_found(world: World) -> None:
     """The alt server of the worker would go on answering."""
     gate, held = threading.Event(), threading.Event()
-    listener = world.server._server.listener
-    deliver = listener.on_incoming_callback
+    reader = world.server._server.listener._listener._reader
+    read = reader.read
 
-    def hold(messages: Any) -> None:
+    def hold(*arguments: Any) -> Any:
         held.set()
         gate.wait(DEADLINE)
-        deliver(messages)
+        return read(*arguments)
 
-    listener.on_incoming_callback = hold
+    reader.read = hold
     world.client.cast({}, "echo", value=1)
     assert held.wait(DEADLINE)
     with pytest.raises(TimeoutError, match="the listener does not answer within"):

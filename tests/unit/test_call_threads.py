@@ -138,8 +138,10 @@ def test_the_thread_that_takes_a_call_executes_it_while_another_waits(
     threads.lead(queue.take, lambda work: calls.execute(*work))
     for number in range(4):
         queue.work.put([number])
-    wait_until(lambda: calls.begun == [0, 1, 2], SOON, "the limit and one more")
-    assert calls.threads == {"call_0", "call_1", "call_2"}
+    wait_until(lambda: len(threads._waiting) == 2, SOON, "there are no threads for two")
+    assert calls.begun == [0, 1]
+    assert calls.threads == {"call_0", "call_1"}
+    assert queue.waiting == 1
     calls.released.set()
     wait_until(lambda: queue.waiting == LIMIT + 1, SOON, "all wait for work")
     assert sorted(calls.ended) == [0, 1, 2, 3]
@@ -164,6 +166,26 @@ def test_a_call_that_raises_ends_no_thread_that_takes_calls(
     wait_until(lambda: calls.ended == [1], SOON, "the next one is executed")
     said = "a call was not executed to its end"
     wait_until(lambda: said in caplog.text, SOON, "the log tells of the first")
+
+
+def test_one_thread_waits_for_calls_even_if_no_other_can_be_started(
+    threads: CallThreads, queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody answers checks while a long call is executed."""
+    threads.lead(queue.take, lambda work: calls.execute(*work))
+    queue.work.put([0])
+    wait_until(lambda: calls.begun == [0] and queue.waiting == 1, SOON, "one waits")
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    queue.work.put([1])
+    wait_until(lambda: len(threads._waiting) == 1 == queue.waiting, SOON, "it waits again")
+    assert calls.begun == [0]
+    calls.released.set()
+    wait_until(lambda: calls.ended == [0, 1], SOON, "both are executed")
+    wait_until(lambda: queue.waiting == 2, SOON, "both threads wait")
 
 
 def _has(what: list[int], number: int) -> bool:
