@@ -25,6 +25,8 @@ _EVENTS_OF_CALLS = _EVENTS | select.EPOLLET
 class Inbox:
     """Belongs to one listener; one of its threads uses it at a time.
 
+    :ivar ready: whether it is our turn.
+
     Listeners take turns: a hint, or a call in the pipe, is a turn, and a turn is one message. With
     EPOLLEXCLUSIVE it wakes one listener, the first in the FIFO's list. After its turn the listener
     moves to the end of the list. Only then it passes on the hint, if more messages wait.
@@ -52,21 +54,16 @@ class Inbox:
     def _open(self) -> None:
         self.descriptor, self.calls = _open(self.spool, with_calls=self._journal is not None)
         self.descriptors = [each for each in (self.descriptor, self.calls) if each is not None]
-        self._hinted = self._called = True  # it is our turn
-
-    @property
-    def ready(self) -> bool:
-        """Whether it is our turn."""
-        return self._hinted or (self._called and self.calls is not None)
+        self._hinted = self._called = self.ready = True
 
     def wake(self, descriptor: int) -> None:
         """One of our descriptors has something to read. A hint may be for the pipe as well."""
-        self._called = True
+        self._called = self.ready = True
         self._hinted |= descriptor != self.calls
 
     def take_another_turn(self) -> None:
         """The message of this turn was none."""
-        self._hinted = self._called = True
+        self._hinted = self._called = self.ready = True
 
     def next(self, owner: str) -> tuple[str, str] | Held | None:
         """Claim a message for `owner`: (place, name) of a file, or a call from the pipe. The
@@ -82,7 +79,7 @@ class Inbox:
         if not self._called or self.calls is None or self._journal is None:
             return None
         held = self._journal.read(self.calls)
-        self._called = False
+        self._called, self.ready = False, self._hinted
         if held is not None:
             self._used = self.calls
         return held
@@ -98,7 +95,7 @@ class Inbox:
             self._seen.extend(self.spool.waiting())  # after emptying the FIFO: see `spool`
             found = self._claim_seen(owner)
             self._more = bool(self._seen)
-        self._hinted = False
+        self._hinted, self.ready = False, self._called and self.calls is not None
         self._used = self.descriptor
         return found
 

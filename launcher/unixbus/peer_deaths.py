@@ -84,7 +84,7 @@ class Deaths:
         """When to ask `is_to_look`, by time.monotonic(); None: this process watches."""
         if self._missed:
             return 0.0
-        return self._next if self.blind else None
+        return self._next if self.descriptor < 0 else None
 
     def is_to_look(self) -> bool:
         """Whether the caller has to look for dead processes, since this process did not watch
@@ -169,7 +169,7 @@ class Suspects:
         self._directory = directory
         self._deaths = deaths
         self._recover = recover
-        self._sweeping = sweeping
+        self._sweeping = sweeping if sweeping and sweeping.due() is not None else None
         self._names: set[str] = set()
         self._lull = FIRST_LULL
         self._since = self._next = 0.0
@@ -194,6 +194,8 @@ class Suspects:
         """
         if self._sweeping is not None:
             self._sweeping.catch_up()
+            if self._sweeping.due() is None:  # for good
+                self._sweeping = None
         if self._deaths.is_to_look():
             self._recover(self._deaths.all_names())
         if not self._names or time.monotonic() < self._next:
@@ -226,6 +228,8 @@ class Suspects:
 
     def due(self) -> float | None:
         """When `examine` is due, by time.monotonic(); None: nothing is to be done."""
+        if not self._names and self._sweeping is None:
+            return self._deaths.due()  # each call asks several times
         times = [self._deaths.due(), self._sweeping.due() if self._sweeping else None]
         times += [self._next] if self._names else []
         return min((at for at in times if at is not None), default=None)
