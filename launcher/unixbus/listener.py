@@ -182,8 +182,7 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
             self._check.answer(self._mend)
             self.hold.obey(partial(self._leave, shared=True), self._return)
             self._wakeups.rang = False
-        due = self._suspects.due()
-        if due is not None and due <= time.monotonic():
+        if (due := self._suspects.due()) is not None and due <= time.monotonic():
             self._suspects.examine()
 
     def _leave_for_good(self) -> None:
