@@ -645,6 +645,43 @@ def test_the_workers_of_the_first_process_are_hurried_by_a_second_signal_or_by_t
     os.waitpid(pid, 0)
 
 
+@pytest.mark.parametrize("noticed", ["it listens", "a signal comes"])
+def test_a_drain_is_hurried_when_the_master_in_charge_dies(
+    noticed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel, other = Channel.pair()
+    hurried = Mock()
+    pid = child(3)
+    first = FirstProcess(pid, channel, hurried)
+    other.close()
+    assert channel.readable(10), "the child has ended, which had that end, too"
+    if noticed == "it listens":
+        first.listen()
+        wait_until(lambda: hurried.called, 10, "the drain is hurried")
+    first.hand_on(signal.SIGTERM)
+    hurried.assert_called_once_with()
+    assert caplog.messages == [f"the master in charge, pid {pid}, has ended"]
+    assert first.wait() == 3
+
+
+def test_an_end_after_the_drain_is_an_ordinary_one(caplog: pytest.LogCaptureFixture) -> None:
+    channel, other = Channel.pair()
+    hurried = Mock()
+    first = FirstProcess(child(0), channel, hurried)
+
+    def end() -> None:
+        other.expect("drained", soon())
+        other.close()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert first.wait() == 0
+    ending.join()
+    first.hand_on(signal.SIGCONT)
+    hurried.assert_not_called()
+    assert not caplog.messages
+
+
 def test_the_first_process_is_not_killed_when_all_is_to_end_at_once() -> None:
     new = Taking()
     new.predecessor.first = new.predecessor.channel

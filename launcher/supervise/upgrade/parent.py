@@ -6,6 +6,7 @@
 """
 
 import enum
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from signal import SIGINT, SIGTERM, Signals
 
 from launcher.errors import ExitStatus, NotUpgradable
 from launcher.supervise.upgrade.channel import Channel, Closed
+
+LOG = logging.getLogger(__name__)
 
 EXEC_PID = "SYSTEMD_EXEC_PID"  # systemd.exec(5)
 STOPS = (SIGTERM, SIGINT)
@@ -56,6 +59,7 @@ class FirstProcess:
         self._channel = channel
         self._hurry = hurry
         self._signals = 0
+        self._drains = True
         self._alone = False
         self._lock = threading.Lock()
 
@@ -80,6 +84,7 @@ class FirstProcess:
     def wait(self) -> int:
         """Wait until the last master has ended; reap all other children, too: this may be the
         first process of a container. Return its exit status, as a shell gives it."""
+        self._drains = False
         with suppress(Closed):
             self._channel.send("drained")
         while True:
@@ -94,7 +99,8 @@ class FirstProcess:
                 return code if code >= 0 else 128 - code
 
     def _in_charge(self) -> int:
-        """The pid of the master in charge: each one tells of its successor, before it ends."""
+        """The pid of the master in charge: each one tells of its successor, before it ends. If it
+        ends while this process drains, there is nobody to drain for."""
         hurried = False
         with self._lock:
             try:
@@ -103,7 +109,10 @@ class FirstProcess:
                     if found and found.event == "moved":
                         self._pid = int(found.facts["pid"])
                     hurried |= found is not None and found.event == "hurry"
-            except Closed:  # no more is told; the last one is about to end
+            except Closed:  # no more is told; the last one has ended, or is about to
+                if self._drains and not self._alone:
+                    LOG.error("the master in charge, pid %d, has ended", self._pid)
+                    hurried = True
                 self._alone = True
         if hurried:
             self._hurry()

@@ -367,6 +367,18 @@ def test_a_new_master_that_is_killed(start: Start, stage: str) -> None:
     one_service_or_none(service, before, done)
 
 
+def test_a_long_drain_ends_when_the_master_in_charge_is_killed(start: Start) -> None:
+    limits = with_options(DEFAULT={"graceful_shutdown_timeout": 180})
+    service = start("SlowToLeave", "--workers=2", config=limits)
+    service.wait_ready()
+    new = upgrade(service)
+    service.wait_for_line(IN_CHARGE)
+    os.kill(new, signal.SIGKILL)
+    assert service.wait() == 128 + signal.SIGKILL
+    assert f"the master in charge, pid {new}, has ended" in service.output
+    service.assert_nothing_left()
+
+
 def one_service_or_none(service: Launcher, before: list[int], done: Completed) -> None:
     """The old master serves alone; or it was replaced, and has ended with its successor."""
     if done.status and service.status is None and "goes on as it was" in done.stderr:
