@@ -700,6 +700,30 @@ def test_the_first_process_is_not_killed_when_all_is_to_end_at_once() -> None:
     new.end()
 
 
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_new_master_that_fails_does_not_wait_for_the_old_one_s_drain(serves: bool) -> None:
+    """`systemctl` restarts the service only when it has ended."""
+    new = Taking()
+    new.predecessor.first = new.predecessor.channel
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    new.old.expect("done", soon())
+    graceful = 0.2 if serves else 0
+    new.stop._policy = lambda: Policy(graceful_seconds=graceful)
+    new.parts.policy = lambda: Policy(graceful_seconds=180)
+    new.stop.fail(LauncherError(reason="workers kept dying"), serves=serves)
+    new.stop.end()
+    waiting = threading.Thread(
+        target=new.takeover.wait_for_predecessor, args=(lambda: False,), daemon=True
+    )
+    waiting.start()
+    new.old.expect("hurry", soon())
+    new.old.send("drained")
+    waiting.join(10)
+    assert not waiting.is_alive()
+    new.end()
+
+
 # --- the history ---
 
 

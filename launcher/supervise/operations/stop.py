@@ -35,6 +35,7 @@ class Stop:
         self._handed_over = False
         self._over = threading.Event()
         self.failure: LauncherError | None = None
+        self._serves = True
         # Set before the workers are forked:
         self.stop_workers: Callable[[], None] = lambda: None
         self.record: Record = nothing
@@ -78,6 +79,8 @@ class Stop:
         failure: LauncherError | None,
         patience: float,
         number: signal.Signals | None = None,
+        *,
+        serves: bool = True,
     ) -> bool:
         """:param number: the signal that asks for the stop of the service, if one does."""
         with self._lock:
@@ -86,7 +89,7 @@ class Stop:
                 return False
             if self._board.stopping:
                 return False
-            self.failure = failure
+            self.failure, self._serves = failure, serves
             self._board.announce_stop()
         self._notifier.stopping(reason)
         self.record("stop", f"stopping: {reason}")
@@ -106,7 +109,12 @@ class Stop:
         """
         graceful = self._policy().graceful_seconds
         patience = graceful if serves else FAILED_START_SECONDS
-        self._begin(str(error), error, min(patience, graceful or patience))
+        self._begin(str(error), error, min(patience, graceful or patience), serves=serves)
+
+    def is_due(self, now: float) -> bool:
+        """Whether, after a failure, there is nothing to wait for any more: no calls, or no time
+        for them. :param now: monotonic seconds."""
+        return self.failure is not None and (not self._serves or self.killing.is_due(now))
 
     def on_signal(self, number: signal.Signals) -> None:
         """Called in the signal thread: the first signal stops gracefully, the second at once.

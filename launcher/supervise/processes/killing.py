@@ -41,6 +41,10 @@ class Killing:
         self._abort_at = time.monotonic() + patience
         self._kill_at = self._abort_at + STACKS_SECONDS
 
+    def is_due(self, now: float) -> bool:
+        """Whether remaining workers are to be killed. :param now: monotonic seconds."""
+        return now >= self._kill_at
+
     def hurry(self) -> None:
         """All workers are overdue: kill them."""
         self._kill_at = time.monotonic()
@@ -55,7 +59,7 @@ class Killing:
         if now < min(self._abort_at, self._kill_at):
             return False
         children = self._living_workers()
-        if now < self._kill_at:
+        if not self.is_due(now):
             self._have_stacks_shown(children)
             return False
         self._kill(children)

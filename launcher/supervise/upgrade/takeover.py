@@ -189,7 +189,8 @@ class Takeover:
 
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop. systemd kills what is left when the main process ends: so
-        the old master's calls in hand end first. If it is in charge, it is told why this one ends:
+        the old master's calls in hand end first, unless the service fails meanwhile: see
+        `Stop.is_due`. If the old one is in charge, it is told why this one ends:
         the stop may have been shorter than a look of `run`.
 
         :param hurried: whether to kill it at once.
@@ -200,10 +201,10 @@ class Takeover:
         limit = self._parts.policy().graceful_seconds
         end = time.monotonic() + (limit + MARGIN_SECONDS if limit else float("inf"))
         while not self._gone.wait(LOOK_SECONDS):
-            if not (hurried() or time.monotonic() > end):
-                continue
-            self._end_predecessor()
-            return
+            now = time.monotonic()
+            if hurried() or now > end or self._parts.stop.is_due(now):
+                self._end_predecessor()
+                return
 
     def _end_predecessor(self) -> None:
         """Kill it. The first process ends by itself later: it tells the status of the service, and
