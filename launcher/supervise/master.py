@@ -203,7 +203,7 @@ class Master:
             threading.Thread(target=parts.scouting.run, name="scouting", daemon=True).start()
         parts.succession.begin(http_servers)
         signals.start_threads(
-            parts.succession.upgrade.handed_on(
+            parts.succession.handed_on(
                 {
                     signal.SIGTERM: self._stop.on_signal,
                     signal.SIGINT: self._stop.on_signal,

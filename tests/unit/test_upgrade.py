@@ -25,6 +25,7 @@ from launcher.errors import (
     NotUpgradable,
     OptionError,
     PredecessorGone,
+    ServiceStopping,
     SuccessorFailed,
 )
 from launcher.serve import rpc
@@ -39,6 +40,7 @@ from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.upgrade.successor import Successor
 from launcher.supervise.upgrade.takeover import Takeover
 from launcher.supervise.watch.history import History
+from tests.support.hung_file import on_a_hung_file_system
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_lock import process
 
@@ -428,6 +430,59 @@ def test_what_the_kernel_refuses_is_one_sentence_and_leaves_nothing_open(
     assert open_files() <= before
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_program_that_cannot_be_read_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, detached: bool
+) -> None:
+    """Nobody else could be forked meanwhile."""
+    monkeypatch.setattr(new_process, "EXECUTED_SECONDS", 0.5)
+    kill, killed = os.kill, Mock()
+    monkeypatch.setattr(os, "kill", lambda *args: (killed(*args), kill(*args)))
+    path = tmp_path / "compute-launcher"
+    with (
+        on_a_hung_file_system(path),
+        pytest.raises(new_process.NotStarted, match=r"launcher: not executed within 0.5 s; its"),
+    ):
+        start(str(path), detached=detached)
+    pid, number = killed.call_args.args
+    assert number == signal.SIGKILL
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 10, "nothing is left of it")
+
+
+def test_a_stop_does_not_wait_for_a_file_system_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(upgrade, "STUCK_SECONDS", 0.1)
+    asked, back, parts = threading.Event(), threading.Event(), parts_of_an_old_master()
+
+    def command_line() -> list[str]:
+        asked.set()
+        assert back.wait(30)
+        return ["/bin/true"]
+
+    monkeypatch.setattr(new_process, "command_line", command_line)
+    started = Mock()
+    monkeypatch.setattr(new_process, "start", started)
+    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    future = one.request()
+    assert asked.wait(10)
+    parts.board.announce_stop()
+    one.finish()
+    assert "the upgrade hangs, and is left behind" in caplog.messages
+    back.set()
+    with pytest.raises(ServiceStopping):
+        future.result(10)
+    started.assert_not_called()
+
+
+def parts_of_an_old_master() -> MagicMock:
+    parts = MagicMock(board=Board(2))
+    parts.stop.handed_over = False
+    parts.notifier.variables = {}
+    parts.forking.in_forker = lambda action: action()
+    return parts
+
+
 def test_an_upgrade_that_is_refused_has_not_failed() -> None:
     parts = MagicMock()
     parts.roll.turn.side_effect = CanaryRuns(activity="watching canaries")
@@ -441,10 +496,8 @@ def test_an_upgrade_that_is_refused_has_not_failed() -> None:
 def test_without_descriptors_there_is_no_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     no_more = OSError(errno.EMFILE, "Too many open files")
     monkeypatch.setattr(Channel, "pair", Mock(side_effect=no_more))
-    parts = MagicMock()
-    parts.forking.in_forker = lambda action: action()
+    parts = parts_of_an_old_master()
     one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
-    parts.notifier.variables = {}
     with pytest.raises(SuccessorFailed, match="did not take over: Too many open files"):
         one.request().result(10)
 

@@ -9,8 +9,13 @@ process: the old master is not the subreaper meanwhile.
 
 import json
 import os
+import select
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -18,10 +23,13 @@ from typing import NoReturn
 from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.upgrade.channel import VARIABLE
 
+EXECUTED_SECONDS = 5.0  # for the kernel to read the program's file
+
 
 def command_line() -> list[str]:
     """The program and its arguments: the script, so that its first line picks the interpreter.
-    A program without a script (`python -m`) is started by the interpreter at its path."""
+    A program without a script (`python -m`) is started by the interpreter at its path. It looks at
+    the script, whose file system may hang: never called in the thread that forks."""
     script = sys.argv[0]
     if Path(script).name != "__main__.py" and os.access(script, os.X_OK):
         return [os.path.abspath(script), *sys.argv[1:]]  # noqa: PTH100  # no link is resolved
@@ -41,17 +49,22 @@ def start(
     main: bool,
 ) -> int:
     """Start it; return its pid. Called in the thread that forks, while nothing else is forked.
+    This takes EXECUTED_SECONDS at most.
 
     :param variables: of the environment, beside our own ones.
     :param descriptors: what the new process gets, by name.
     :param detached: it is no child of ours. :param main: it is to be systemd's main process.
-    :raises NotStarted: there is no such program, for instance.
+    :raises NotStarted: there is no such program, for instance. What was started is killed then.
     """
     in_child = partial(_in_child, command, variables, descriptors, twice=detached, main=main)
     try:
         if detached:
             Orphans.be_subreaper(yes=False)
-        child, told = _fork(in_child)
+        child, told, executed = _fork(in_child)
+        pid, _, problem = told.partition(" ")
+        if not executed:
+            problem = f"not executed within {EXECUTED_SECONDS:g} s; its file system may hang"
+            _kill(int(pid or child))
         if detached:
             os.waitpid(child, 0)
     except OSError as error:
@@ -59,16 +72,15 @@ def start(
     finally:
         if detached:
             Orphans.be_subreaper(yes=True)
-    pid, _, problem = told.partition(" ")
     if problem:
         if not detached:
-            os.waitpid(child, 0)
+            _reap(child)
         raise NotStarted(f"{command[0]}: {problem}")
     return int(pid)
 
 
-def _fork(in_child: Callable[[int], NoReturn]) -> tuple[int, str]:
-    """Return the child's pid, and what was written until nobody had the pipe open any more."""
+def _fork(in_child: Callable[[int], NoReturn]) -> tuple[int, str, bool]:
+    """Return the child's pid, what was written, and whether nobody has the pipe open any more."""
     reader, writer = os.pipe()
     try:
         try:
@@ -77,16 +89,31 @@ def _fork(in_child: Callable[[int], NoReturn]) -> tuple[int, str]:
                 in_child(writer)
         finally:
             os.close(writer)
-        return child, _read_all(reader)
+        return child, *_read_all(reader, time.monotonic() + EXECUTED_SECONDS)
     finally:
         os.close(reader)
 
 
-def _read_all(reader: int) -> str:
-    found = b""
-    while piece := os.read(reader, 4096):
-        found += piece
-    return found.decode("utf-8", "replace").replace("\n", "")
+def _read_all(reader: int, deadline: float) -> tuple[str, bool]:
+    found, is_all = b"", False
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while not is_all and poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+        piece = os.read(reader, 4096)
+        found, is_all = found + piece, not piece
+    return found.decode("utf-8", "replace").replace("\n", ""), is_all
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _reap(child: int) -> None:
+    """Wait for it in a new thread: one that waits for a file system does not end at once."""
+    waiting = threading.Thread(target=os.waitpid, args=(child, 0), name="reap", daemon=True)
+    with suppress(RuntimeError):  # no thread can be started: it stays a zombie
+        waiting.start()
 
 
 def _in_child(

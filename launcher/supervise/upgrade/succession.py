@@ -1,11 +1,13 @@
 """What a master does for upgrades in its life: it may follow one, and another may follow it."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from signal import Signals
 from typing import Any, Protocol
 
 from oslo_config import cfg
 
+from launcher.supervise.processes.signals import Handler
 from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor
 from launcher.supervise.upgrade.takeover import Takeover
@@ -56,6 +58,18 @@ class Succession:
             return
         self.takeover.servers = servers
         threading.Thread(target=self.takeover.run, name="takeover", daemon=True).start()
+
+    def handed_on(self, handlers: Mapping[Signals, Handler]) -> dict[Signals, Handler]:
+        """Return handlers of signals that hand them on when this process only stays."""
+
+        def wrapped(handler: Handler) -> Handler:
+            def handle(number: Signals) -> None:
+                first = self.upgrade.first_process
+                (first.hand_on if first else handler)(number)
+
+            return handle
+
+        return {number: wrapped(handler) for number, handler in handlers.items()}
 
     def end(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop: wait for the other masters.

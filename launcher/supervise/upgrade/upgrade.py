@@ -6,10 +6,9 @@ If the new master fails or hangs, it is ended, and this one goes on.
 
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from launcher.errors import (
     SuccessorFailed,
     SuccessorLost,
 )
-from launcher.supervise.processes.signals import Handler
 from launcher.supervise.upgrade import new_process, parent
 from launcher.supervise.upgrade.channel import Channel
 from launcher.supervise.upgrade.handover import HandOver, named
@@ -35,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 ENDLESS_SECONDS = 3600.0  # for a new master that is to end, where a drain has no limit
 ANSWERS_SECONDS = 2.0  # for requests in hand, after the hand-over
+STUCK_SECONDS = 10.0  # in a stop, for an upgrade that has not started a new master yet
+LOOK_SECONDS = 0.05
 
 
 class Upgraded(NamedTuple):
@@ -72,6 +72,7 @@ class Upgrade:
         self._thread: threading.Thread | None = None
         self._next: Future[Upgraded] | None = None
         self._lock = threading.Lock()
+        self._started = False  # a new master
         self.first_process: FirstProcess | None = None  # this one, when it only stays
 
     def close_in_child(self) -> None:
@@ -85,6 +86,7 @@ class Upgrade:
         with self._lock:
             if self._next is None or self._next.done():
                 self._next = future = Future[Upgraded]()
+                self._started = False
                 self._thread = threading.Thread(
                     target=self._run, args=(future,), name="upgrade", daemon=True
                 )
@@ -94,19 +96,6 @@ class Upgrade:
                     self._thread = None
                     future.set_exception(LauncherError(reason=error))
             return self._next
-
-    def handed_on(
-        self, handlers: Mapping[signal.Signals, Handler]
-    ) -> dict[signal.Signals, Handler]:
-        """Return handlers of signals that hand them on when this process only stays."""
-
-        def wrapped(handler: Handler) -> Handler:
-            def handle(number: signal.Signals) -> None:
-                (self.first_process.hand_on if self.first_process else handler)(number)
-
-            return handle
-
-        return {number: wrapped(handler) for number, handler in handlers.items()}
 
     @property
     def runs(self) -> bool:
@@ -120,9 +109,14 @@ class Upgrade:
 
     def finish(self) -> None:
         """Called in the main thread at the end of a stop: return when no new master is left that
-        was not put in charge, and when requests are answered."""
-        if self._thread:
-            self._thread.join()
+        was not put in charge, and when requests are answered. An upgrade that has not started one
+        may hang with a file system: it is left behind, and starts none."""
+        end = time.monotonic() + STUCK_SECONDS
+        while self._thread and self._thread.is_alive():
+            if not self._started and time.monotonic() > end:
+                LOG.error("the upgrade hangs, and is left behind")
+                return
+            self._thread.join(LOOK_SECONDS)
         if self._parts.stop.handed_over:
             for server in self.servers:
                 server.wait_for_answers(ANSWERS_SECONDS)
@@ -185,9 +179,11 @@ class Upgrade:
 
     def _start(self, ours: Parent) -> Successor:
         made: list[Successor] = []
+        command = new_process.command_line()
 
         def start() -> None:
             """In the thread that forks: no worker gets a descriptor of the other end."""
+            self._check_stop()
             try:
                 channel, other = Channel.pair()
             except OSError as error:
@@ -199,7 +195,7 @@ class Upgrade:
                 descriptors["first"] = other.fileno()
             try:
                 pid = new_process.start(
-                    new_process.command_line(),
+                    command,
                     self._parts.notifier.variables,
                     descriptors,
                     detached=ours is not Parent.OURSELVES,
@@ -212,6 +208,7 @@ class Upgrade:
                 other.close()
             self._channels = [*([self._first] if self._first else []), channel]
             made.append(Successor(pid, channel))
+            self._started = True
 
         self._parts.forking.in_forker(start)
         (successor,) = made

@@ -27,6 +27,7 @@ from tests.functional.service.test_lead import read_sweeps
 from tests.functional.service.traces import put, trace
 from tests.support.callers import Callers, Ledger
 from tests.support.commands import SCRIPTS, Completed
+from tests.support.hung_file import on_a_hung_file_system
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
@@ -311,6 +312,27 @@ def test_another_program_at_the_path_changes_nothing(
     assert answer.status == 1
     assert reason in answer.stderr
     assert_untouched(service, before)
+
+
+def test_a_program_that_cannot_be_read_holds_up_no_worker_and_no_stop(
+    start: Start, script: Path
+) -> None:
+    service = start("Traced", "--workers=2", config=FAST, **own_script(script))
+    service.wait_ready()
+    before = service.workers()
+    with on_a_hung_file_system(script):
+        answer = service.run_command("upgrade")
+        assert answer.status == 1
+        assert "not executed within 5 s; its file system may hang" in answer.stderr
+        assert_untouched(service, before)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(service.workers()) == 2, SOON, "it is replaced")
+        with upgrading(service) as upgraded:
+            wait_until(lambda: service.output.count("upgrading from") == 2, SOON, "it has begun")
+            os.kill(service.pid, signal.SIGTERM)
+            assert service.wait() == 0
+            assert upgraded().status != 0
+    service.assert_nothing_left()
 
 
 def test_one_that_is_stopped_hangs(start: Start) -> None:
