@@ -322,6 +322,10 @@ class UpgradeFailed(LauncherError):
 class SuccessorFailed(LauncherError):
     """the service goes on as it was, because the new master did not take over: {reason}"""
 
+    def __init__(self, *, reason: object) -> None:
+        super().__init__(reason=reason)
+        self.reason = reason
+
 
 class SuccessorLost(LauncherError):
     """the new master pid {pid} was in charge already, and failed: {reason}; the service ends"""

@@ -27,6 +27,7 @@ from launcher.errors import (
     PredecessorGone,
     ServiceStopping,
     SuccessorFailed,
+    SuccessorLost,
 )
 from launcher.serve import rpc
 from launcher.supervise.operations.stop import Stop
@@ -602,6 +603,49 @@ def test_one_that_does_not_take_charge_is_killed_unless_it_drains(withdraws: boo
     with pytest.raises(SuccessorFailed):
         step._commit()
     assert new.end.called is not withdraws
+
+
+@pytest.mark.parametrize("withdraws", [True, False])
+def test_a_main_process_of_systemd_that_is_lost_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, withdraws: bool
+) -> None:
+    """In the history; and the last worker of this master marks the row down."""
+    tmp_path.chmod(0o700)
+    parts = parts_of_an_old_master()
+    history = parts.history = History(str(tmp_path))
+    history.start()
+    stop = parts.stop = Stop(parts.board, Mock(), lambda: Policy(graceful_seconds=0))
+    stop.record = history.record
+    parts.notifier.variables = {"NOTIFY_SOCKET": "/run/systemd/notify"}
+    parts.host_tasks.return_value = {}
+    monkeypatch.setattr(parent, "find", lambda *_, **__: Parent.SYSTEMD)
+    channel, other = Channel.pair()
+    new = Successor(7, channel)
+    new.end = Mock()  # type: ignore[method-assign]
+    other.send("taken")
+
+    def name_successor(*_: object) -> bool:
+        if withdraws:
+            Predecessor(other, None).tell_failure("it was told to stop")
+        else:
+            other.close()
+        return True
+
+    parts.notifier.name_successor.side_effect = name_successor
+    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    monkeypatch.setattr(one, "_start", lambda _: new)
+    monkeypatch.setattr(one, "_await_ready", lambda _: None)
+    said = r"pid 7 was in charge already, and failed: it (was told to stop|ended before 'yours');"
+    with pytest.raises(SuccessorLost, match=said):
+        one.request().result(10)
+    stop.end()
+    history.end()
+    parts.notifier.name_successor.assert_called_once_with(7, ANY)
+    assert new.end.called is not withdraws
+    assert isinstance(stop.failure, SuccessorLost)
+    assert not parts.board.beside
+    kinds = [event["kind"] for event in History(str(tmp_path)).after(0)]
+    assert kinds == ["stop", "upgrade"]
 
 
 def test_a_master_in_charge_is_left_alone_with_the_service() -> None:

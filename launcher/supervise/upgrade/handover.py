@@ -88,15 +88,20 @@ class HandOver:
                 successor.end(0, lambda: True)
             if not systemd:
                 raise
-            raise SuccessorLost(pid=successor.pid, reason=error) from error
+            raise SuccessorLost(pid=successor.pid, reason=error.reason) from error
         return True
+
+    def stay_alone(self) -> None:
+        """Nobody else writes the history, and marks the row down in the end. Called after
+        SuccessorLost, too: the new master has ended, or will not be in charge."""
+        self._parts.board.stand_beside(beside=False)
+        self._parts.history.release()
 
     def recover(self, runtime_path: str) -> None:
         """Be in charge as before: the new master has ended."""
         parts = self._parts
-        parts.board.stand_beside(beside=False)
+        self.stay_alone()
         parts.monitor.leads = True
-        parts.history.release()
         try:
             parts.instance.take_back()
         except OSError:

@@ -158,6 +158,7 @@ class Upgrade:
             self._check()  # a pause that was requested in the same moment
             step.put_in_charge()
         except SuccessorLost as error:
+            step.stay_alone()
             stop.fail(error)
             raise
         except BaseException:
