@@ -33,6 +33,7 @@ from launcher.serve import rpc
 from launcher.supervise.operations.stop import Stop
 from launcher.supervise.policy import Policy
 from launcher.supervise.processes.instance_lock import Instance
+from launcher.supervise.upgrade import handover as handovers
 from launcher.supervise.upgrade import new_process, parent, successor, upgrade
 from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed, Message
 from launcher.supervise.upgrade.handover import HandOver
@@ -395,14 +396,63 @@ def test_a_new_master_of_another_protocol_is_refused() -> None:
     channel, other = Channel.pair()
     other.send("hello", protocol=PROTOCOL + 1)
     with pytest.raises(SuccessorFailed, match="language"):
-        Successor(os.getpid(), channel).greet(lambda: None, soon())
+        Successor(os.getpid(), channel).greet(lambda: None, 10)
+
+
+def test_time_in_which_this_one_did_not_run_is_not_held_against_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a SIGSTOP of both."""
+    channel, other = Channel.pair()
+    new, receive, looks = Successor(os.getpid(), channel), channel.receive, 0
+
+    def receive_late(seconds: float) -> Message | None:
+        nonlocal looks
+        looks += 1
+        found = receive(seconds)
+        if looks == 3:
+            other.send("done")
+        monkeypatch.setattr(time, "monotonic", lambda: 1e6 * looks)
+        return found
+
+    monkeypatch.setattr(channel, "receive", receive_late)
+    new.expect("done", 2 * successor.LOOK_SECONDS + 0.001)
+    with pytest.raises(SuccessorFailed, match="hangs"):
+        new.expect("done", 0.1)
+
+
+@pytest.mark.parametrize("systemd", [True, False])
+def test_systemd_s_main_process_has_longer_to_be_in_charge(
+    monkeypatch: pytest.MonkeyPatch, systemd: bool
+) -> None:
+    """It is not killed for being slow: there is no way back."""
+    monkeypatch.setattr(handovers, "DONE_SECONDS", 0.05)
+    channel, other = Channel.pair()
+    parts, new = Mock(), Successor(os.getpid(), channel)
+    parts.host_tasks.return_value = {}
+    new.end = Mock()  # type: ignore[method-assign]
+    step = HandOver(parts, [], new, Parent.SYSTEMD if systemd else Parent.OURSELVES, None)
+    receive, looks = channel.receive, iter(range(20))
+
+    def receive_late(seconds: float) -> Message | None:
+        if next(looks, None) is None:
+            other.send("done")
+        return receive(seconds)
+
+    monkeypatch.setattr(channel, "receive", receive_late)
+    if systemd:
+        assert step._commit()
+    else:
+        with pytest.raises(SuccessorFailed, match="hangs"):
+            step._commit()
+    assert new.end.called is not systemd
 
 
 def test_a_new_master_says_why_it_fails() -> None:
     channel, other = Channel.pair()
     Predecessor(other, None).tell_failure("no such manager")
     with pytest.raises(SuccessorFailed, match="no such manager"):
-        Successor(os.getpid(), channel).next(lambda: None, soon())
+        Successor(os.getpid(), channel).next(lambda: None, 10)
 
 
 def start(*command: str, detached: bool = False) -> int:

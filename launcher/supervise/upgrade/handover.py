@@ -20,6 +20,9 @@ from launcher.supervise.upgrade.successor import Successor
 LOG = logging.getLogger(__name__)
 
 SYSTEMD_SECONDS = 5.0  # for systemd to take a message
+# For the new master to say that it is in charge. With systemd there is no way back: its watchdog is
+# the judge of a main process that hangs.
+DONE_SECONDS, MAIN_PROCESS_SECONDS = 10.0, 60.0
 
 
 class HandOver:
@@ -82,7 +85,7 @@ class HandOver:
         parts.stop.pass_on = lambda _: _tell(successor.channel, "stop")
         try:
             successor.say("yours", tasks=parts.host_tasks())
-            successor.expect("done")
+            successor.expect("done", MAIN_PROCESS_SECONDS if systemd else DONE_SECONDS)
         except SuccessorFailed as error:
             if not successor.withdrew:  # else its workers drain, and it is not in charge
                 successor.end(0, lambda: True)

@@ -1,11 +1,13 @@
 """The new master, as the old one sees it."""
 
 import logging
+import math
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import Any
 
 from launcher.errors import SuccessorFailed
@@ -29,24 +31,34 @@ class Successor:
         self.withdrew = False  # it has said that it ends
         self._heard_at = 0.0  # monotonic seconds
 
-    def greet(self, stopping: Callable[[], None], deadline: float, **facts: Any) -> None:
+    def greet(self, stopping: Callable[[], None], seconds: float, **facts: Any) -> None:
         """Wait for its hello, and answer it with `facts`.
 
-        :param stopping: raises if this service is to stop. :param deadline: monotonic seconds.
+        :param stopping: raises if this service is to stop. :param seconds: the longest wait; time
+            in which this process did not run does not count.
         :raises SuccessorFailed: it does not come, or is of another kind.
         """
-        found = self.next(stopping, deadline)
+        found = self.next(stopping, seconds)
         if found.event != "hello" or found.facts.get("protocol") != PROTOCOL:
             raise SuccessorFailed(reason="it does not speak the language of this one")
         self.version = str(found.facts.get("version"))
         self.say("hello", **facts)
 
-    def next(self, stopping: Callable[[], None], deadline: float) -> Message:
+    def next(self, stopping: Callable[[], None], seconds: float) -> Message:
         """The next message. Arguments and errors as for `greet`."""
-        while (now := time.monotonic()) < deadline:
+        return self._next(stopping, _looks(seconds))
+
+    def expect(self, event: str, seconds: float = ANSWER_SECONDS) -> None:
+        """Wait for this message. `seconds` as for `greet`. Raises SuccessorFailed."""
+        looks = _looks(seconds)
+        while self._next(lambda: None, looks).event != event:
+            pass
+
+    def _next(self, stopping: Callable[[], None], looks: Iterator[float]) -> Message:
+        for seconds in looks:
             stopping()
             try:
-                found = self.channel.receive(min(LOOK_SECONDS, deadline - now))
+                found = self.channel.receive(seconds)
             except Closed:
                 raise SuccessorFailed(reason="it ended; its own output says why") from None
             if found and found.event == "failed":
@@ -55,12 +67,6 @@ class Successor:
             if found:
                 return found
         raise SuccessorFailed(reason="it hangs: it has said nothing for too long")
-
-    def expect(self, event: str) -> None:
-        """Wait for this message, ANSWER_SECONDS at most. Raises SuccessorFailed."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while self.next(lambda: None, deadline).event != event:
-            pass
 
     def say(self, event: str, descriptors: Sequence[int] = (), **facts: Any) -> None:
         """Raises SuccessorFailed if it has ended."""
@@ -112,3 +118,9 @@ class Successor:
         except Closed:
             return True
         return False
+
+
+def _looks(seconds: float) -> Iterator[float]:
+    """How long each look may take. A pause of this process, or of the machine, costs one look at
+    most; and what came during the last one is found."""
+    return chain(repeat(LOOK_SECONDS, math.ceil(seconds / LOOK_SECONDS)), [0.0])

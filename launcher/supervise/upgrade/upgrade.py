@@ -231,10 +231,8 @@ class Upgrade:
             "sockets": named(self.servers),
             "counts": self.counts,
         }
-        successor.greet(self._check_stop, time.monotonic() + limit, **greeting)
-        while (
-            found := successor.next(self._check_stop, time.monotonic() + limit)
-        ).event != "ready":
+        successor.greet(self._check_stop, limit, **greeting)
+        while (found := successor.next(self._check_stop, limit)).event != "ready":
             self._parts.monitor.activity = f"upgrading: {found.facts.get('status', '')}"
 
     def _check_stop(self) -> None:
