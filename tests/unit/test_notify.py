@@ -367,6 +367,16 @@ def test_systemd_that_does_not_take_it_changes_nothing(
     assert receiver.take() == ["STATUS=goes on"]
 
 
+def test_a_successor_that_nobody_is_told_of_is_not_in_charge(
+    receiver: Receiver, notifier: Notifier
+) -> None:
+    """As when systemd's socket is gone, or could not be opened."""
+    receiver.socket.close()
+    assert not notifier.name_successor(77, time.monotonic() + 60)
+    notifier.close_in_child()
+    assert not notifier.name_successor(77, time.monotonic() + 60)
+
+
 def test_what_was_taken_out_of_the_environment_can_be_handed_on(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -427,6 +427,7 @@ def test_systemd_s_main_process_has_longer_to_be_in_charge(
 ) -> None:
     """It is not killed for being slow: there is no way back."""
     monkeypatch.setattr(handovers, "DONE_SECONDS", 0.05)
+    monkeypatch.setattr(successor, "ANSWER_SECONDS", 0.05)
     channel, other = Channel.pair()
     parts, new = Mock(), Successor(os.getpid(), channel)
     parts.host_tasks.return_value = {}

@@ -20,8 +20,8 @@ from launcher.supervise.upgrade.successor import Successor
 LOG = logging.getLogger(__name__)
 
 SYSTEMD_SECONDS = 5.0  # for systemd to take a message
-# For the new master to say that it is in charge. With systemd there is no way back: its watchdog is
-# the judge of a main process that hangs.
+# For the new master to say that it is in charge. With systemd there is no way back: its watchdog
+# judges a main process that hangs.
 DONE_SECONDS, MAIN_PROCESS_SECONDS = 10.0, 60.0
 
 

@@ -140,12 +140,20 @@ class Notifier:
         seconds); if not, all is as before."""
         self.flush_until(deadline)
         with self._lock:
-            while not self._unsent and not (sent := self._send(f"MAINPID={pid}")):
-                if time.monotonic() >= deadline:
+            while not (self._unsent or self._silent or self._channel is None):
+                try:
+                    self._notify(self._channel, f"MAINPID={pid}")
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        return False
+                    time.sleep(RETRY_SECONDS)
+                except OSError as error:
+                    LOG.error("systemd did not take the pid of a new main process: %s", error)
                     return False
-                time.sleep(RETRY_SECONDS)
-            self._silent = not self._unsent and sent
-            return self._silent
+                else:
+                    self._silent = True
+                    return True
+            return False
 
     def extend_timeout(self, seconds: float) -> None:
         """Start, reload or stop may take `seconds` more, from now."""
@@ -197,13 +205,18 @@ class Notifier:
         if self._channel is None or self._silent:
             return True
         try:
-            # UTF-8 bytes as latin-1 characters: sdnotify encodes them back to the same bytes.
-            self._channel.notify(message.encode("utf-8", "replace").decode("latin-1"))
+            self._notify(self._channel, message)
         except BlockingIOError:
             return False
         except OSError as error:
             LOG.debug("systemd did not take %r: %s", message, error)
         return True
+
+    @staticmethod
+    def _notify(channel: sdnotify.SystemdNotifier, message: str) -> None:
+        """Raises OSError. UTF-8 bytes as latin-1 characters: sdnotify encodes them back to the
+        same bytes."""
+        channel.notify(message.encode("utf-8", "replace").decode("latin-1"))
 
 
 def _status_line(text: str) -> str:
