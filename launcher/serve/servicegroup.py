@@ -176,6 +176,8 @@ class ServiceGroup:
             joined, self._joined = self._joined, False
             last = joined and self._board.stopping and not self._others_remain()
             if last and not self._board.beside:
+                if not self._registered:  # the lead of an upgrade has not reported yet
+                    self.register()
                 self._report(ServiceState.DOWN)  # writes only a row of ours
 
     def _report(self, last_state: ServiceState | None = None) -> list[Finding] | None:

@@ -55,6 +55,7 @@ class Registry:
         self.beliefs: list[Belief] = []
         self.remembered: list[ServiceRecord | None] = []
         self.newest = SERVICE_VERSION
+        self.row: ServiceRecord | None = None
         self.error: LauncherError | None = None
         self.entered, self.gate = threading.Event(), threading.Event()
         self.gate.set()
@@ -95,6 +96,9 @@ class Registry:
         self.error = None
         self.remembered.append(remembered)
         return ROW._replace(start_id=start.id)
+
+    def get_service(self, host: str, binary: str) -> ServiceRecord | None:
+        return self.row
 
     def newest_version(self) -> int:
         return self.newest
@@ -216,6 +220,25 @@ def test_whoever_leaves_last_says_that_the_service_is_down(
         group.leave()
 
     assert registry.states[-1] is DOWN
+
+
+def test_a_stop_before_the_first_report_after_an_upgrade_marks_the_row_down(
+    groups: list[ServiceGroup], registry: Registry, board: Board
+) -> None:
+    """The row is of the master before: it takes the last report of its owner only."""
+    registry.row = ROW._replace(start_id="of the master before")
+    board.stand_beside(beside=True)
+    for group in groups:
+        group.register()
+        group.join()
+    assert registry.remembered == [], "they only read it"
+    board.stand_beside(beside=False)
+    board.announce_stop()
+    for group in groups:
+        assert registry.states == []
+        group.leave()
+    assert registry.remembered == [registry.row]
+    assert registry.states == [DOWN]
 
 
 def test_the_dead_are_not_waited_for(
