@@ -176,6 +176,7 @@ class Parts:
             conf=conf,
             binary=binary,
             predecessor=predecessor,
+            scaling=self.scaling,
             is_paused=self._pausing.describe,
             why_not=why_not,
         )

@@ -219,9 +219,23 @@ def test_a_scaled_number_stays_unless_another_is_configured(
     assert predecessor.workers(configured) == wanted
 
 
+@pytest.mark.parametrize(
+    ("facts", "holds"),
+    [
+        ({"held": True, "configured": 4}, True),
+        ({"held": False, "configured": 4}, False),
+        ({"held": True, "configured": 3}, False),
+    ],
+)
+def test_a_number_of_an_operator_stays_so(facts: dict[str, object], holds: bool) -> None:
+    """It does not follow the demand, unless another number is configured."""
+    assert greeted(**facts).holds(4) is holds
+
+
 def test_what_an_older_version_does_not_say_is_taken_as_usual() -> None:
     predecessor, board = greeted(), Board(2)
     assert predecessor.workers(3) == 3
+    assert not predecessor.holds(3)
     assert predecessor.counts == {"done": 1, "failed": 0}
     predecessor.prepare(board, {})
     assert board.side == "-b"

@@ -92,8 +92,14 @@ class Predecessor:
         """How many workers are wanted: a number that was scaled by hand stays, unless the
         configured one has changed."""
         scaled = int(self._facts.get("workers", configured))
-        same = self._facts.get("configured", configured) == configured
-        return min(scaled, MOST_WORKERS) if same else configured
+        return min(scaled, MOST_WORKERS) if self._has_configured(configured) else configured
+
+    def holds(self, configured: int) -> bool:
+        """Whether that number does not follow the demand, since an operator has scaled."""
+        return self._facts.get("held") is True and self._has_configured(configured)
+
+    def _has_configured(self, number: int) -> bool:
+        return bool(self._facts.get("configured", number) == number)
 
     def prepare(self, board: Board, tasks: Mapping[str, int]) -> None:
         """Called before the first fork. :param tasks: the numbers of tasks by their name."""

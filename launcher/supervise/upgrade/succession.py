@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from oslo_config import cfg
 
+from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.processes.signals import Handler
 from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor
@@ -32,6 +33,7 @@ class Succession:
         conf: cfg.ConfigOpts,
         binary: str,
         predecessor: Predecessor | None,
+        scaling: Scaling,
         is_paused: Callable[[], object],
         why_not: str,
     ) -> None:
@@ -41,9 +43,10 @@ class Succession:
         """
         self._is_paused, self._why_not = is_paused, why_not
         self.takeover = Takeover(predecessor, parts) if predecessor else None
+        scaling.held = bool(predecessor and predecessor.holds(conf.workers))
         self.upgrade = Upgrade(
             parts,
-            facts=lambda: hello(conf, binary),
+            facts=lambda: hello(conf, binary) | {"held": scaling.held},
             why_not=self._why_not_now,
             first=predecessor.first if predecessor else None,
             counts=predecessor.counts if predecessor else {"done": 0, "failed": 0},

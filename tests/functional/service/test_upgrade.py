@@ -185,6 +185,18 @@ def test_a_number_that_was_scaled_by_hand_stays(start: Start) -> None:
     assert len(workers(service)) == 3
 
 
+def test_a_number_that_was_scaled_by_hand_does_not_follow_the_demand(start: Start) -> None:
+    demand: dict[str, object] = {"workers_min": 1, "workers_max": 4}
+    service = start("Traced", "--workers=1", config=with_options(supervision=demand))
+    service.wait_ready()
+    assert service.run_command("scale", "2").status == 0
+    for _ in range(2):
+        upgrade(service)
+        assert len(workers(service)) == 2
+        assert status(service)["scaling"]["held"] is True
+        wait_until(lambda: "has drained" in service.output, SOON, "the old one has drained")
+
+
 def test_another_configured_number_is_in_force_after_it(start: Start) -> None:
     service = start("Traced", config=with_options(DEFAULT={"workers": 1}))
     service.wait_ready()
