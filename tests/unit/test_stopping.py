@@ -1,9 +1,14 @@
 """STOPPING=1 is final for systemd: it is sent once, when a stop has begun."""
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
+
+import pytest
 
 from launcher.board.board import Board
 from launcher.errors import LauncherError
@@ -86,3 +91,45 @@ def test_workers_that_do_not_stop_show_their_stacks_one_after_the_other(tmp_path
     found = stacks.read_text()
     assert found.startswith("begin ")
     assert "begin begin" not in found
+
+
+@pytest.mark.parametrize("who", ["the main thread", "the thread of the stop"])
+def test_one_thread_ends_the_process(monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    """Two would wait for the same last master of an upgrade."""
+    board = Board()
+    notifier: Any = Notifier(board)
+    notifier.stopped = Mock()
+    stop = Stop(board, notifier, lambda: Policy(graceful_seconds=0))
+    overdue, follows, over, ended = (threading.Event() for _ in range(4))
+
+    def end_overdue(now: float) -> bool:
+        if who == "the main thread":
+            stop.end()
+        overdue.set()
+        return True
+
+    def follow(status: int) -> int:
+        follows.set()
+        assert over.wait(30)
+        return status
+
+    stop.killing.end_overdue = end_overdue  # type: ignore[method-assign]
+    stop.follow = follow
+    monkeypatch.setattr(os, "_exit", lambda status: ended.set())
+    stop.begin("upgraded")
+    assert overdue.wait(10)
+    if who == "the main thread":
+        main = threading.Thread(target=stop.end, daemon=True)
+        main.start()
+        main.join(10)
+        assert not main.is_alive()
+        assert not follows.wait(0.1)
+        return
+    assert follows.wait(10)
+    main = threading.Thread(target=stop.end, daemon=True)
+    main.start()
+    main.join(0.1)
+    assert main.is_alive(), "it has nothing to do any more"
+    over.set()
+    assert ended.wait(10)
+    main.join(10)  # the process has not ended here

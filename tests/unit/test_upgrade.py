@@ -769,6 +769,15 @@ def test_the_first_process_ends_as_the_last_master() -> None:
     assert other.expect("drained", soon())
 
 
+def test_the_first_process_does_not_end_since_another_thread_has_waited_for_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channel, _other = Channel.pair()
+    waitid, found = os.waitid, iter([Mock(si_pid=os.getpid())])  # which is no child
+    monkeypatch.setattr(os, "waitid", lambda *args: next(found, None) or waitid(*args))
+    assert FirstProcess(child(3), channel, Mock()).wait() == 3
+
+
 def test_a_master_that_is_killed_is_told_as_a_shell_does() -> None:
     channel, _other = Channel.pair()
     reader, _writer = os.pipe()

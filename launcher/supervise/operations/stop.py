@@ -34,6 +34,7 @@ class Stop:
         self._signals = 0
         self._handed_over = False
         self._over = threading.Event()
+        self._ending = threading.Lock()  # held by the thread that ends the process, for good
         self.failure: LauncherError | None = None
         self._serves = True
         # Set before the workers are forked:
@@ -150,8 +151,10 @@ class Stop:
         return self.killing.hurried
 
     def end(self) -> None:
-        """Called in the main thread: all workers are gone."""
-        self._over.set()
+        """Called in the main thread: all workers are gone. Never returns if another thread is
+        about to end the process: only one waits for the last master of an upgrade."""
+        with self._ending:
+            self._over.set()
 
     def _enforce(self) -> None:
         """Start the thread that kills overdue workers; it depends on no other thread."""
@@ -167,7 +170,9 @@ class Stop:
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
             if self.killing.end_overdue(time.monotonic()):
-                self._end_at_once()
+                with self._ending:
+                    if not self._over.is_set():
+                        self._end_at_once()
 
     def _end_at_once(self) -> None:
         """End the master's process now.

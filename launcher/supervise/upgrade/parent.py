@@ -93,7 +93,10 @@ class FirstProcess:
             except ChildProcessError:  # it was another one's child, and how it ended is not known
                 return ExitStatus.INTERNAL
             last = self._in_charge()  # read before it is reaped: the next one may have its pid
-            _, status = os.waitpid(found.si_pid if found else last, 0)
+            try:
+                _, status = os.waitpid(found.si_pid if found else last, 0)
+            except ChildProcessError:  # a worker: cotyledon still waits in the main thread
+                continue
             if found and found.si_pid == last:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
