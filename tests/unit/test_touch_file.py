@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from launcher.board.board import Board
 from launcher.errors import OptionError
+from launcher.supervise.operations.housekeeping import Housekeeping
 from launcher.supervise.operations.touch_file import TouchFile
 
 OLD = 1_000_000_000
@@ -68,3 +71,24 @@ def test_later_it_is_logged_once_and_when_it_is_over(
 
 def test_without_the_option_nothing_is_touched() -> None:
     TouchFile(None).renew(10.0, lambda: True)
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_only_the_master_in_charge_renews_it(path: Path, stopping: bool) -> None:
+    """In an upgrade, the other one would hide that this one hangs."""
+    board, conf = Board(2), Mock()
+    conf.health.touch_file = str(path)
+    parts = {name: Mock() for name in ("deaths", "orphans", "instance", "report_age", "monitor")}
+    more = {name: Mock() for name in ("application", "history")}
+    housekeeping = Housekeeping(board, Mock(), conf=conf, policy=Mock(), **parts, **more)
+    housekeeping._changes = Mock(look=Mock(return_value=[]))
+    housekeeping._lives = Mock(return_value=True)  # type: ignore[method-assign]
+    board.stand_beside(beside=True)
+    if stopping:
+        board.announce_stop()
+    age(path)
+    housekeeping.on_round(10.0)
+    assert path.stat().st_mtime == OLD
+    board.stand_beside(beside=False)
+    housekeeping.on_round(10.1)
+    assert path.stat().st_mtime > OLD

@@ -80,7 +80,8 @@ class Housekeeping:
         self.forward_stacks()
         for change in self._changes.look(self._monitor().observation):
             self._history.record(change.kind, change.text, **change.facts)
-        self._touch_file.renew(now, lambda: self._lives(now))
+        if not self._board.beside:  # else the file tells of the master in charge
+            self._touch_file.renew(now, lambda: self._lives(now))
         if self._board.stopping:
             return
         self._orphans.look(now)
