@@ -15,9 +15,9 @@ Uses private names of the AMQP driver: see `consumer`. Each change names what it
 """
 
 import logging
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -28,24 +28,18 @@ from oslo_messaging._drivers import common as drivers
 from oslo_messaging._drivers import impl_rabbit
 from oslo_utils import netutils
 
-from launcher.errors import ConfigError, ExchangeUnfit, QueueUnfit, TransientQueuesDenied
+from launcher.errors import ConfigError
 from launcher.exception_text import one_line
-from launcher.rabbit.lost_nodes import declare_in_time
+from launcher.rabbit import declaration
+from launcher.rabbit.declared_at_once import declare_at_once
 from launcher.rabbit.troubles import BLOCKED, CONNECTION, REFUSED, TAKEN, UNBLOCKED
 
 LOG = logging.getLogger(__name__)
 
 # Our own policy says how often a call is delivered: `launcher.serve.redelivery`.
 DELIVERY_LIMIT = 1_000_000
-LIMIT = "x-delivery-limit"
-OTHER_LIMIT = re.compile(rf"inequivalent arg '{LIMIT}'.* but current is (none|the value '(\d+)')")
-USED_AS_IT_IS = (
-    "queue %s exists with a delivery limit of its own: by itself RabbitMQ 4 drops a call that was "
-    "given back 20 times; see RABBITMQ in compute-launcher(7)"
-)
 REFUSALS = (amqp.AccessRefused, amqp.NotAllowed)
 LOGIN = "(0, 0)"  # how a refusal begins that concerns the connection, not one of its channels
-DENIED = "transient_nonexcl_queues"  # a deprecated feature of RabbitMQ 4
 NEXT = "next"  # an offset of a stream
 EXPIRES = "x-expires"
 UNUSED_MILLISECONDS = 300_000  # then the broker deletes what a dead worker has left
@@ -68,6 +62,33 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
     """
 
     waits = True
+    _together: dict[Any, Callable[[Any], None]] | None = None  # see `at_once`
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Declare the consumers of the block at its end, with one wait for the broker.
+
+        :raises QueueUnfit, ExchangeUnfit, TransientQueuesDenied: as `declare_consumer`.
+        """
+        declare: dict[Any, Callable[[Any], None]] = {}
+        self._together = declare
+        try:
+            yield
+        finally:
+            self._together = None
+        if self.channel and declare_at_once(self, list(declare), lambda one: declare[one](self)):
+            for consumer in declare:
+                self._note(consumer)
+        else:
+            self.ensure_connection()
+            for consumer in declare:
+                self._while_refused(partial(self._declare_consumer, consumer), waits=True)
+
+    def _note(self, consumer: Any) -> None:
+        """Have the driver subscribe a consumer whose queue is declared."""
+        tag = next(self._tags)
+        self._consumers[consumer] = self._active_tags[consumer.queue_name] = tag
+        self._new_tags.add(tag)
 
     def ensure_connection(self) -> None:
         """Connect. A listener waits while it is refused; a sender may use the connection of
@@ -113,8 +134,12 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
             consumer.reset_stream_offset = partial(setattr, consumer, "next_stream_offset", NEXT)
         elif EXPIRES in consumer.queue_arguments and self._may_expire_sooner():
             consumer.queue_arguments[EXPIRES] = UNUSED_MILLISECONDS
-        consumer.declare = partial(_declare, consumer, consumer.declare)
-        self._while_refused(partial(self._declare_consumer, consumer), waits=True)
+        declare = consumer.declare
+        consumer.declare = partial(declaration.declare, consumer, declare)
+        if self._together is not None:
+            self._together[consumer] = declare
+        else:
+            self._while_refused(partial(self._declare_consumer, consumer), waits=True)
 
     def _may_expire_sooner(self) -> bool:
         """Whether names of queues are random, so that nobody else declares them."""
@@ -128,7 +153,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
             if isinstance(error, (ConfigError, amqp.AccessRefused)):  # of a permission
                 raise error from failure
             if isinstance(error, amqp.PreconditionFailed):
-                _raise_unfit(consumer, one_line(error), failure)
+                declaration.raise_unfit(consumer, one_line(error), failure)
             raise
 
     def _while_refused(self, action: Callable[[], Any], *, waits: bool) -> Any:
@@ -177,47 +202,6 @@ class PassingConnection(DriverConnection):
     """That of a command, which ends at once when it is refused."""
 
     waits = False
-
-
-def _declare(consumer: Any, declare: Callable[[Any], None], connection: Any) -> None:
-    """Declare a consumer's queue, also after a lost connection."""
-    try:
-        declare_in_time(consumer, declare, connection)
-    except amqp.PreconditionFailed as error:
-        if not _take_limit(consumer, str(error), connection):
-            raise
-        declare(connection)  # the channel has been opened again
-    except Exception as error:
-        # The driver tries a second time, on the connection that the broker has closed meanwhile.
-        for one in (error, error.__context__):
-            if isinstance(one, amqp.InternalError) and DENIED in str(one):
-                if consumer.durable and not consumer.exchange.durable:  # the driver has given way
-                    raise ExchangeUnfit(exchange=consumer.exchange_name) from error
-                raise TransientQueuesDenied(feature=DENIED) from error
-        raise
-
-
-def _take_limit(consumer: Any, text: str, connection: Any) -> bool:
-    """Take the delivery limit that a queue has; False if the error `text` is of something else."""
-    found = OTHER_LIMIT.search(text)
-    if found is None:
-        return False
-    if found[2] is None:
-        consumer.queue_arguments.pop(LIMIT, None)
-    else:
-        consumer.queue_arguments[LIMIT] = int(found[2])
-    version = connection.channel.connection.server_properties.get("version", "")
-    if not version.startswith("3."):
-        LOG.warning(USED_AS_IT_IS, consumer.queue_name)
-    return True
-
-
-def _raise_unfit(consumer: Any, reason: str, failure: Exception) -> None:
-    """Raise for a queue or exchange that exists otherwise; return for any other reason."""
-    if " for exchange " in reason or (consumer.durable and not consumer.exchange.durable):
-        raise ExchangeUnfit(exchange=consumer.exchange_name) from failure
-    if "inequivalent arg" in reason:
-        raise QueueUnfit(queue=consumer.queue_name, reason=reason) from failure
 
 
 def _name_each_host(connection: Any) -> None:

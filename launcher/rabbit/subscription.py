@@ -4,6 +4,7 @@ Uses private names of the AMQP driver: see `consumer`.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 MOST_PREFETCHED = 65535  # AMQP 0-9-1 has 16 bits for it
@@ -39,6 +40,8 @@ def limit_prefetch(connection: Any, limit: int, on_reopening: Callable[[], None]
             on_reopening()
             reopen()
             set_limit(channel)
+            for consumer in connection._consumers:
+                consumer.nowait = False  # the driver repairs what a subscription finds
             # The broker has forgotten the consumers. The driver knows, unless it goes on at once.
             connection._new_tags.update(connection._consumers.values())
 
@@ -84,12 +87,14 @@ class Subscription:
         self._exchange = exchange
         others = set(self._connection._consumers)
         of_server = f"{target.topic}.{target.server}"
-        for topic in (of_server,) if alone else (target.topic, of_server):
-            self._context.declare_topic_consumer(
-                exchange_name=exchange, topic=topic, callback=callback
-            )
-        if not alone:
-            self._context.declare_fanout_consumer(target.topic, callback)
+        at_once = getattr(self._connection, "at_once", nullcontext)  # a program's has none
+        with at_once():
+            for topic in (of_server,) if alone else (target.topic, of_server):
+                self._context.declare_topic_consumer(
+                    exchange_name=exchange, topic=topic, callback=callback
+                )
+            if not alone:
+                self._context.declare_fanout_consumer(target.topic, callback)
         self.consumers = [one for one in self._connection._consumers if one not in others]
 
     def take_own(self) -> str:

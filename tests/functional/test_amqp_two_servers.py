@@ -8,10 +8,13 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from amqp import spec
+from amqp.abstract_channel import AbstractChannel
 from amqp.exceptions import NotFound
 from kombu.connection import Connection
 from oslo_messaging._drivers import amqpdriver
 
+from launcher.rabbit import declared_at_once
 from tests.support.rabbitmq import Vhost
 from tests.support.servers_on_rabbitmq import DEADLINE, OWN, OWN_QUEUE, QUEUE, Calls, Side
 from tests.support.waiting import wait_until
@@ -316,3 +319,46 @@ def test_the_names_that_calls_to_oneself_stand_on_are_there() -> None:
     for name in ("_get_reply_q", "_get_connection", "_send"):
         assert callable(getattr(driver, name))
     assert amqpdriver.ReplyWaiters()._queues == {}
+
+
+def waits_of(monkeypatch: pytest.MonkeyPatch, *methods: object) -> list[object]:
+    """Which of these answers of the broker are waited for from now on."""
+    waited: list[object] = []
+    wait = AbstractChannel.wait
+
+    def note(channel: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+        waited.extend(one for one in methods if one == method)
+        return wait(channel, method, *args, **kwargs)
+
+    monkeypatch.setattr(AbstractChannel, "wait", note)
+    return waited
+
+
+DECLARED = (spec.Exchange.DeclareOk, spec.Queue.DeclareOk, spec.Queue.BindOk)
+
+
+@kinds
+def test_each_server_waits_once_for_its_queues(
+    both: Callable[..., Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not three times for each, nor for each subscription."""
+    waited = waits_of(monkeypatch, *DECLARED, spec.Basic.ConsumeOk)
+    side = both().serve_both()
+    assert waited == [spec.Queue.BindOk, spec.Queue.BindOk]
+    side.endpoint.released.set()
+    assert side.call_itself(number=1) == 1
+    assert spec.Basic.ConsumeOk not in waited
+
+
+@kinds
+def test_queues_that_are_not_declared_in_time_are_declared_one_after_the_other(
+    both: Callable[..., Side], to_own: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection of their own: what was asked before must not be answered there."""
+    monkeypatch.setattr(declared_at_once, "PATIENCE_SECONDS", 0.0)
+    waited = waits_of(monkeypatch, *DECLARED)
+    side = both().serve_both()
+    side.endpoint.released.set()
+    assert to_own.call("work", number=1) == 1
+    assert side.call_itself(number=2) == 2
+    assert set(DECLARED) <= set(waited)

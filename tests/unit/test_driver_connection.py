@@ -16,7 +16,7 @@ from oslo_messaging._drivers.common import PURPOSE_LISTEN
 from oslo_messaging._drivers.pool import ConnectionPool
 
 from launcher.errors import ExchangeUnfit, QueueUnfit
-from launcher.rabbit import driver_connection, transport
+from launcher.rabbit import declaration, driver_connection, transport
 from launcher.rabbit.driver_connection import DriverConnection
 from tests.support.transports import configuration
 from tests.support.waiting import elapse, wait_until
@@ -32,6 +32,7 @@ def test_what_is_overridden_is_there() -> None:
     for name in ("next_stream_offset", "reset_stream_offset", "queue_arguments"):
         assert name in source, name
     added = {"waits", "_declare_consumer", "_may_expire_sooner", "_while_refused"}
+    added |= {"at_once", "_together", "_note"}
     assert added < ours
     assert not {name for name in ours - added if name not in vars(impl_rabbit.Connection)}
 
@@ -154,7 +155,7 @@ def test_the_delivery_limit_that_a_queue_has_is_taken(current: str, taken: int |
         if len(tries) == 1:
             raise PreconditionFailed(text)
 
-    driver_connection._declare(queue, declare, connection)
+    declaration.declare(queue, declare, connection)
     assert tries[1] == ({} if taken is None else {"x-delivery-limit": taken})
 
 
@@ -177,4 +178,4 @@ def test_what_exists_otherwise_is_told_from_what_passes(
         exchange=SimpleNamespace(durable=durable),
     )
     with pytest.raises(error) if error else nullcontext():
-        driver_connection._raise_unfit(queue, reason, Exception())
+        declaration.raise_unfit(queue, reason, Exception())
