@@ -40,6 +40,7 @@ LOG = logging.getLogger(__name__)
 DELIVERY_LIMIT = 1_000_000
 REFUSALS = (amqp.AccessRefused, amqp.NotAllowed)
 LOGIN = "(0, 0)"  # how a refusal begins that concerns the connection, not one of its channels
+PURE_PYTHON = "pyamqp"  # for "amqp", kombu would look for librabbitmq at each connection
 NEXT = "next"  # an offset of a stream
 EXPIRES = "x-expires"
 UNUSED_MILLISECONDS = 300_000  # then the broker deletes what a dead worker has left
@@ -190,7 +191,7 @@ class DriverConnection(impl_rabbit.Connection):  # type: ignore[misc]
         default_password: str = "",  # the signature is the driver's
         default_hostname: str = "",
     ) -> str:
-        scheme = url.transport.replace("kombu+", "").replace("rabbit", "amqp")
+        scheme = url.transport.replace("kombu+", "").replace("rabbit", PURE_PYTHON)
         user = quote(host.username or default_username, safe="")
         password = quote(host.password or default_password, safe="")
         place = netutils.escape_ipv6(host.hostname) or default_hostname

@@ -44,7 +44,7 @@ def test_a_password_is_written_so_that_kombu_reads_it(password: str, sent: str) 
     text = f"rabbit://us%2Fer:{password}@[::1]:5673/vhost"
     url = oslo_messaging.TransportURL.parse(configuration(text))
     made = DriverConnection.__new__(DriverConnection)._transform_transport_url(url, url.hosts[0])
-    assert made == f"amqp://us%2Fer:{sent}@[::1]:5673/vhost"
+    assert made == f"pyamqp://us%2Fer:{sent}@[::1]:5673/vhost"
     read = Connection(made)
     assert (read.userid, read.password) == ("us/er", url.hosts[0].password)
 
