@@ -10,6 +10,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -62,8 +63,22 @@ def adapt(transport: Any, *, passing: bool) -> None:
     if passing:
         driver._q_manager = None  # names are random then
     else:
+        _read_options_once(driver)
         _share_when_refused(driver._connection_pool)
         _close_aside(driver._connection_pool)
+
+
+def belongs_to_its_process(transport: Any) -> bool:
+    """Whether a forked child must make another one: with use_queue_manager it names queues."""
+    return transport._driver._q_manager is not None
+
+
+def _read_options_once(driver: Any) -> None:
+    """Give the values of the options to the connections, each of which asks for thirty. They are
+    read in the master, if the transport is made there."""
+    group = driver.conf.oslo_messaging_rabbit
+    values = {name: getattr(group, name) for name in group}
+    driver._connection_pool.conf = SimpleNamespace(oslo_messaging_rabbit=SimpleNamespace(**values))
 
 
 def _close_aside(pool: Any) -> None:

@@ -12,7 +12,7 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.config.masking import mask_url, shown_database
-from launcher.serve import loading, manager_checks, tracing
+from launcher.serve import inherited_transport, loading, manager_checks, tracing
 from launcher.serve.manager import Manager
 from launcher.serve.service import Service
 from launcher.serve.settings import Settings
@@ -50,6 +50,7 @@ class ManagerApplication:
             from launcher.registry import warmup  # noqa: PLC0415  # imports SQLAlchemy
 
             warmup.warm_up(conf.database.connection)
+        inherited_transport.bequeath(conf)
         Settings.fill_in(conf, manager=manager)  # oslo.config caches the values
         LOG.info("bus %s", mask_url(conf.transport_url))
         LOG.info("database %s", shown_database(conf))

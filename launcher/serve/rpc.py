@@ -219,8 +219,7 @@ def shown_url(conf: cfg.ConfigOpts) -> str:
 
 def speaks_amqp(conf: Any) -> bool:
     """Whether the transport is RabbitMQ."""
-    scheme: str = oslo_messaging.TransportURL.parse(conf).transport
-    return scheme.startswith(AMQP_SCHEMES)
+    return bool(conf.transport_url.startswith(AMQP_SCHEMES))
 
 
 def queues_end_with_consumers(conf: Any) -> bool:

@@ -11,7 +11,7 @@ from oslo_config import cfg
 from launcher.board.slot import Slot
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
-from launcher.serve import rpc
+from launcher.serve import inherited_transport, rpc
 from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.endpoints import identity
 from launcher.serve.main_and_alt_servers import Servers
@@ -45,7 +45,7 @@ class WorkerBus:
     @cached_property
     def transport(self) -> Any:
         """The transport. Used first by the thread that walks the start sequence."""
-        transport = rpc.get_transport(self._conf)
+        transport = inherited_transport.inherited(self._conf) or rpc.get_transport(self._conf)
         if rpc.speaks_amqp(self._conf):
             from launcher.rabbit import transport as amqp  # noqa: PLC0415  # only with RabbitMQ
 

@@ -65,6 +65,7 @@ class Side:
     ) -> None:
         conf = configuration(url)
         self.transport = oslo_messaging.get_rpc_transport(conf)
+        conf.set_override("heartbeat_timeout_threshold", heartbeat, "oslo_messaging_rabbit")
         transport.adapt(self.transport, passing=False)
         transport.wait_without_polling(self.transport)
         self.endpoint = Endpoint()
@@ -74,7 +75,6 @@ class Side:
         endpoints = [TrackedEndpoint(self.endpoint, self._tracker)]
         self.server = Server(self.transport, TARGET, endpoints, own=OWN if own else None)
         self.own = Server(self.transport, OWN, endpoints, beside=self.server)
-        conf.set_override("heartbeat_timeout_threshold", heartbeat, "oslo_messaging_rabbit")
         conf.set_override("executor_thread_pool_size", threads)
 
     def serve(self) -> "Side":

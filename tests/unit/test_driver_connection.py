@@ -179,3 +179,14 @@ def test_what_exists_otherwise_is_told_from_what_passes(
     )
     with pytest.raises(error) if error else nullcontext():
         declaration.raise_unfit(queue, reason, Exception())
+
+
+def test_a_connection_reads_no_option_of_the_driver() -> None:
+    """They are read with the transport: thirty for each connection of each worker."""
+    conf = configuration("rabbit://127.0.0.1:1//?rabbit_retry_interval=7")
+    made = oslo_messaging.get_rpc_transport(conf)
+    transport.adapt(made, passing=False)
+    options = made._driver._connection_pool.conf.oslo_messaging_rabbit
+    conf.set_override("heartbeat_rate", 9, "oslo_messaging_rabbit")
+    assert options.rabbit_retry_interval == 7
+    assert options.heartbeat_rate != 9

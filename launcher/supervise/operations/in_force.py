@@ -8,7 +8,7 @@ from oslo_config import cfg
 from launcher.config import file_contents, loader, value_checks
 from launcher.config.options import GROUPS
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
-from launcher.serve import profiling, rpc
+from launcher.serve import inherited_transport, profiling, rpc
 from launcher.serve.application import Application
 from launcher.writing import log
 
@@ -111,6 +111,7 @@ class Configuration:
         profiling.register(self._conf, file_contents.sections(self._checked))
         loader.take_credentials(self._conf)
         value_checks.check_values(self._conf)
+        inherited_transport.forget()
         self.mutate()
         self.generation = self._attempts
 
