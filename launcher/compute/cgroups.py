@@ -6,13 +6,15 @@ https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/index.html 
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 _MEMBERSHIP = re.compile(r"(?m)^(\d+):([^:\n]*):(/.*)$")  # 4:cpu,cpuacct:/a/b; version 2: 0::/a/b
 _MOUNT = re.compile(r"(?m)^\S+ \S+ \S+ (/\S*) (/\S*) .*? - (cgroup2?) \S+ (\S+)$")
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # mountinfo writes a blank as \040
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)  # the kernel's numbers have 64 bits
+# Version 1 has the sum of a group and its children in `total_inactive_file`.
+_INACTIVE = re.compile(r"(?m)^(total_)?inactive_file (\d{1,20})\s*$", re.ASCII)
 _UNIFIED = "unified hierarchy"  # in place of a controller, for version 2
 _LIMITING = frozenset({"cpu", "memory", _UNIFIED})  # other controllers are ignored
 
@@ -29,8 +31,23 @@ class _Mount(NamedTuple):
     """A mounted hierarchy: the group `root` is seen at the directory `point`."""
 
     controllers: frozenset[str]
-    root: PurePosixPath
-    point: PurePosixPath
+    root: str
+    point: str
+
+
+class _Group(NamedTuple):
+    """A directory, of a hierarchy with these controllers."""
+
+    controllers: frozenset[str]
+    directory: str  # without a slash at its end
+
+    def text(self, name: str) -> str:
+        """Of a file of the group."""
+        return _text(f"{self.directory}/{name}")
+
+    def limits(self, controller: str) -> bool:
+        """Whether it may limit what a controller of version 1 or 2 controls."""
+        return not self.controllers.isdisjoint((controller, _UNIFIED))
 
 
 def read_limits(root: Path = Path("/")) -> Limits:
@@ -38,9 +55,9 @@ def read_limits(root: Path = Path("/")) -> Limits:
 
     :param root: directory that has /proc and /sys.
     """
-    groups = list(_groups(root))
-    cpus = [cpus for group in groups if (cpus := _cpus(group))]
-    memory = [memory for group in groups if (memory := _memory(group))]
+    groups = list(_groups(str(root).rstrip("/")))
+    cpus = [cpus for group in groups if group.limits("cpu") and (cpus := _cpus(group))]
+    memory = [found for group in groups if group.limits("memory") and (found := _memory(group))]
     return Limits(
         cpus=min(cpus, default=None),
         memory_bytes=min((limit for limit, _free in memory), default=None),
@@ -48,46 +65,48 @@ def read_limits(root: Path = Path("/")) -> Limits:
     )
 
 
-def _cpus(group: Path) -> float | None:
+def _cpus(group: _Group) -> float | None:
     """Number of processors that a group may use: its quota divided by the period."""
-    version_1 = f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
-    quota, _, period = (_text(group / "cpu.max") or version_1).partition(" ")
+    text = group.text("cpu.max")
+    if not text:
+        text = f"{group.text('cpu.cfs_quota_us')} {group.text('cpu.cfs_period_us')}"
+    quota, _, period = text.partition(" ")
     microseconds = _number(quota)
     return microseconds / _number(period) if microseconds and _number(period) else None
 
 
-def _memory(group: Path) -> tuple[int, int] | None:
+def _memory(group: _Group) -> tuple[int, int] | None:
     """(limit, what is left below it) in bytes. Inactive page cache counts as left: the kernel
     frees it before it kills."""
-    limit = _number(_text(group / "memory.max") or _text(group / "memory.limit_in_bytes"))
+    limit = _number(group.text("memory.max") or group.text("memory.limit_in_bytes"))
     if not limit:
         return None
-    usage = _number(_text(group / "memory.current") or _text(group / "memory.usage_in_bytes"))
-    held = max(0, usage - _inactive_file(_text(group / "memory.stat")))
+    usage = _number(group.text("memory.current") or group.text("memory.usage_in_bytes"))
+    held = max(0, usage - _inactive_file(group.text("memory.stat")))
     return limit, max(0, limit - held)
 
 
 def _inactive_file(statistics: str) -> int:
-    """Bytes. Version 1 has the sum of a group and its children in `total_inactive_file`."""
-    lines = [line.partition(" ") for line in statistics.splitlines()]
-    numbers = {name: _number(value) for name, _, value in lines}
-    return numbers.get("total_inactive_file", numbers.get("inactive_file", 0))
+    """Bytes."""
+    numbers: dict[str, str] = dict(_INACTIVE.findall(statistics))
+    return int(numbers.get("total_") or numbers.get("") or 0)
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """The directories of all groups of this process, in each hierarchy upwards."""
-    memberships = list(_memberships(_text(root / "proc/self/cgroup")))
-    for mount in _mounts(_text(root / "proc/self/mountinfo")):
+def _groups(root: str) -> Iterator[_Group]:
+    """All groups of this process, in each hierarchy upwards."""
+    memberships = list(_memberships(_text(f"{root}/proc/self/cgroup")))
+    for mount in _mounts(_text(f"{root}/proc/self/mountinfo")):
         for controllers, group in memberships:
             if controllers <= mount.controllers:
-                yield from _upwards(root, mount, group)
+                for directory in _upwards(mount, group):
+                    yield _Group(controllers, f"{root}{directory}")
 
 
-def _memberships(text: str) -> Iterator[tuple[frozenset[str], PurePosixPath]]:
+def _memberships(text: str) -> Iterator[tuple[frozenset[str], str]]:
     for number, names, path in _MEMBERSHIP.findall(text):
         controllers = frozenset((names or _UNIFIED).split(","))
         if (number == "0" or names) and controllers & _LIMITING:
-            yield controllers, PurePosixPath(path)
+            yield controllers, path
 
 
 def _mounts(text: str) -> Iterator[_Mount]:
@@ -97,21 +116,20 @@ def _mounts(text: str) -> Iterator[_Mount]:
         yield _Mount(frozenset(controllers.split(",")), _unescaped(root), _unescaped(point))
 
 
-def _upwards(root: Path, mount: _Mount, group: PurePosixPath) -> Iterator[Path]:
+def _upwards(mount: _Mount, group: str) -> Iterator[str]:
     """The group's directory and its parents, up to the mount point. In a container the group may
     lie outside of the mount: then only the mount point."""
-    inside = group.is_relative_to(mount.root) and ".." not in group.parts
-    point = root / mount.point.relative_to("/")
-    directory = point / group.relative_to(mount.root) if inside else point
-    yield directory
-    while directory != point:
-        directory = directory.parent
-        yield directory
+    below = mount.root.rstrip("/") + "/"
+    inside = f"{group}/".startswith(below) and ".." not in group.split("/")
+    parts = [part for part in group[len(below) :].split("/") if part] if inside else []
+    for length in range(len(parts), -1, -1):
+        yield "/".join([mount.point.rstrip("/"), *parts[:length]])
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text("utf-8", errors="replace").strip()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
     except OSError:  # missing or unreadable: no limit
         return ""
 
@@ -121,5 +139,5 @@ def _number(text: str) -> int:
     return int(text) if _NUMBER.fullmatch(text.strip()) else 0
 
 
-def _unescaped(path: str) -> PurePosixPath:
-    return PurePosixPath(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), path))
+def _unescaped(path: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), path) if "\\" in path else path

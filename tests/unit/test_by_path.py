@@ -58,7 +58,7 @@ ALLOWED = (
     ("program.importing", "shutil.which", "a program to name"),
     ("program.finding", "shutil.which", "likewise"),
     ("program.files", "read_text", "as oslo.config does it, in its place"),
-    ("compute.cgroups", "read_text", "/proc and /sys"),
+    ("compute.cgroups", "open", "/proc and /sys"),
     ("compute.cpuinfo", "read_text", "/proc"),
     ("serve.lead", "read_text", "/proc"),
     ("supervise.processes.deaths", "read_bytes", "/proc"),
