@@ -35,6 +35,7 @@ class Server:
         """
         self.target = target
         self._transport = transport
+        self._beside = beside._server if beside else None
         self._server: oslo_messaging.RPCServer = oslo_messaging.get_rpc_server(
             transport,
             target,
@@ -46,7 +47,7 @@ class Server:
                 redelivered,
                 last_tries=last_tries,
                 own=own,
-                beside=beside and beside._server,
+                beside=self._beside,
                 spare=spare,
                 after=after and after._server,
             ),
@@ -60,15 +61,18 @@ class Server:
 
     def start(self, wait: Callable[[threading.Event], None]) -> None:
         """Listen. The start runs in its own thread: it blocks while the broker cannot be reached.
+        That of a server whose consumers another one has declared does not block.
 
         :param wait: waits for the event given to it, or raises when that has taken too long.
         :raises Exception: what `wait` or the start raised.
         """
         ended = threading.Event()
         raised: list[Exception] = []
-        name = f"start-{self.target.topic}"
-        args = (raised, ended)
-        threading.Thread(target=self._start, args=args, name=name, daemon=True).start()
+        if self._beside is not None and getattr(self._beside.listener, "own", None):
+            self._start(raised, ended)
+        else:
+            name, args = f"start-{self.target.topic}", (raised, ended)
+            threading.Thread(target=self._start, args=args, name=name, daemon=True).start()
         try:
             wait(ended)
         except BaseException:
