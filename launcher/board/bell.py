@@ -31,7 +31,10 @@ class Bell:
         return rung
 
     def detach(self) -> None:
-        """Called in a child that a worker has forked: close the descriptor, and ring no more."""
+        """Called in a child that a worker has forked, and when the bell is gone: close the
+        descriptor, and ring no more."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    __del__ = detach

@@ -43,6 +43,7 @@ class Board:
     """All slots, and a few words for the whole service. Any process, any thread."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
+        self._lock, self._thread_lock = os.memfd_create("board"), threading.Lock()
         cells = capacity + MOST_SPARES
         self._memory = memoryview(mmap.mmap(-1, _HEADER_BYTES + Cells.size(cells)))
         self._words = self._memory[:_HEADER_BYTES].cast("q")
@@ -55,11 +56,13 @@ class Board:
         self.last_tries = LastTries()
         self.row_remark = Note()  # of the lead
         self.ended_operations = EndedOperations()
-        self._lock, self._thread_lock = os.memfd_create("board"), threading.Lock()
         self.task_names = Names(self._locked)  # of a program's timers
         self.service_names = Names(self._locked)  # of what a program launches
         self.appoint(NO_LEAD)
         self._write("seed", random.getrandbits(62))
+
+    def __del__(self) -> None:
+        os.close(self._lock)
 
     def detacher(self) -> Callable[[], None]:
         """Called in a worker; the result is called in its child, to detach that from the board."""

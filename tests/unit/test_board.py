@@ -1,5 +1,6 @@
 """The board: a process sees what another one writes, and never half of it."""
 
+import gc
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +27,17 @@ def board() -> Board:
     board = Board()
     board.want(4, start_timeout=90)
     return board
+
+
+def test_a_board_that_is_gone_keeps_no_descriptor() -> None:
+    gc.collect()  # of other tests
+    process = psutil.Process()
+    before = process.num_fds()
+    board = Board()
+    assert process.num_fds() == before + 2
+    del board
+    gc.collect()
+    assert process.num_fds() == before
 
 
 @contextmanager
