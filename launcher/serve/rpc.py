@@ -219,7 +219,7 @@ def shown_url(conf: cfg.ConfigOpts) -> str:
 
 def speaks_amqp(conf: Any) -> bool:
     """Whether the transport is RabbitMQ."""
-    return bool(conf.transport_url.startswith(AMQP_SCHEMES))
+    return bool(conf.transport_url.lstrip().lower().startswith(AMQP_SCHEMES))
 
 
 def queues_end_with_consumers(conf: Any) -> bool:

@@ -343,7 +343,12 @@ def test_the_names_of_the_amqp_driver_are_there() -> None:
 
 @pytest.mark.parametrize(
     ("url", "amqp_spoken"),
-    [("rabbit://guest@localhost/", True), ("unix:///run/bus", False), ("kombu+memory:///", True)],
+    [
+        ("rabbit://guest@localhost/", True),
+        (" RABBIT://guest@localhost/", True),
+        ("unix:///run/bus", False),
+        ("kombu+memory:///", True),
+    ],
 )
 def test_which_buses_speak_amqp(url: str, amqp_spoken: bool) -> None:
     assert speaks_amqp(configuration(url)) is amqp_spoken

@@ -106,12 +106,12 @@ class Configuration:
         if file_contents.read(self._binary, self.args) != self._checked:
             raise ConfigurationChanged
         loader.look_for_files(self._conf, self._binary)
+        inherited_transport.forget()
         if not self._conf.reload_config_files():  # oslo.config has logged why
             raise ConfigError(problem="the configuration files cannot be read any more")
         profiling.register(self._conf, file_contents.sections(self._checked))
         loader.take_credentials(self._conf)
         value_checks.check_values(self._conf)
-        inherited_transport.forget()
         self.mutate()
         self.generation = self._attempts
 

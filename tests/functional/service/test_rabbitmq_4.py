@@ -147,17 +147,55 @@ def test_an_exchange_that_does_not_last_is_named(
 
 
 def assert_exchange_is_named(start: Start, broker: RabbitNode) -> None:
+    """Nothing is left at the broker, and who deletes what is named has a service that starts."""
     with broker.vhost() as vhost:
-        place = f"rabbit_misc:r({binary(vhost.name)}, exchange, {binary('launcher')})"
-        vhost.node.evaluate(
-            f"rabbit_exchange:declare({place}, topic, false, false, false, [], {binary('x')})"
-        )
+        place = declare_transient_exchange(vhost)
         config = with_options(
             DEFAULT={"transport_url": vhost.url}, oslo_messaging_rabbit=RABBIT | QUORUM
         )
         service = start("Working", "--host=node-1", config=config)
         assert service.wait() == 78
         assert "exchange launcher exists and is not durable" in service.output.splitlines()[-1]
+        assert auto_deleted(vhost) == {"launcher": False}
+        vhost.node.evaluate(f"rabbit_exchange:delete({place}, false, {binary('x')})")
+        again = start("Working", "--host=node-1", config=config)
+        again.wait_ready()
+        assert auto_deleted(vhost)["compute_fanout"] is True
+        again.signal(signal.SIGTERM)
+        assert again.wait() == 0
+
+
+def test_durable_queues_at_an_exchange_that_is_not(start: Start, vhost: Vhost) -> None:
+    """The driver gives way for the queues of that exchange. For the fanout's it has no reason."""
+    declare_transient_exchange(vhost)
+    config = with_options(
+        DEFAULT={"transport_url": vhost.url},
+        oslo_messaging_rabbit=RABBIT | {"amqp_durable_queues": True},
+    )
+    service = start("Working", "--host=node-1", config=config)
+    service.wait_ready()
+    assert auto_deleted(vhost)["compute_fanout"] is True
+    assert {"compute", "compute.node-1"} <= set(vhost.queues())
+    assert "Queue compute_fanout" not in service.output
+
+
+def declare_transient_exchange(vhost: Vhost) -> str:
+    """Where the service's queues are bound. As an Erlang expression."""
+    place = f"rabbit_misc:r({binary(vhost.name)}, exchange, {binary('launcher')})"
+    vhost.node.evaluate(
+        f"rabbit_exchange:declare({place}, topic, false, false, false, [], {binary('x')})"
+    )
+    return place
+
+
+def auto_deleted(vhost: Vhost) -> dict[str, bool]:
+    """Whether an exchange ends with its last queue, of all but RabbitMQ's own."""
+    found = vhost.node.evaluate(
+        'lists:flatten(lists:join(" ", [io_lib:format("~s=~s", [element(4, element(2, X)), '
+        f"element(5, X)]) || X <- rabbit_exchange:list({binary(vhost.name)})]))"
+    )
+    pairs = (pair.rpartition("=") for pair in found.strip('"').split())
+    return {name: value == "true" for name, _, value in pairs if name and name[:4] != "amq."}
 
 
 def test_a_queue_with_other_properties_is_named(start: Start, vhost: Vhost) -> None:
