@@ -87,10 +87,20 @@ class UnixListener(PollStyleListener):  # type: ignore[misc]
                 self._inside -= 1
                 if self._stopped:
                     self._left.notify_all()
-                elif self._inside and self._wakeups.lacks_a_check:
+                if self._inside and (self._stopped or self._leaves_something()):
                     self._ring()  # another thread wakes for it
         time.sleep(CLOSED_PAUSE)  # the caller may poll in a loop
         return []
+
+    def _leaves_something(self) -> bool:
+        """Whether the threads that wait would miss something, if this one went: an event that it
+        has collected, a queue that is not watched, a check that is due."""
+        if self._wakeups.lacks_a_check:
+            return True
+        if self._capacity.full():  # the bell will ring
+            return False
+        collected = any(inbox.ready and not self._is_held(inbox) for inbox in self._inboxes)
+        return collected or not (self._watches or self.hold.in_force)
 
     def verify(self, timeout: float) -> None:
         """Have the polling thread check its queues, and make again those that were removed. Any

@@ -6,6 +6,7 @@ a process that dies. A few processes watch (`watchers`).
 
 import fcntl
 import logging
+import math
 import os
 import random
 import threading
@@ -27,6 +28,7 @@ BUFFER_BYTES = 64 * 1024
 
 # The kernel reports the close just before it releases the lock; in between may be a while.
 FIRST_RETRY = 0.001  # seconds, doubled each time
+LOOK_RETRY = 1.0  # seconds
 LAST_RETRY = 30.0  # after that: a stranger wrote to the entry of a living process
 # All processes learn of a death at the same time, and often of many in a row. Each waits for a
 # random while and hears of no other one meanwhile; the first cleans up after all.
@@ -174,6 +176,7 @@ class Suspects:
         self._lull = FIRST_LULL
         self._since = self._next = 0.0
         self._pause = FIRST_RETRY
+        self._look = math.inf  # when to look at all processes
         self.hearing = True  # False: in a lull, in which `listen` is not to be called
 
     def listen(self) -> None:
@@ -197,7 +200,11 @@ class Suspects:
             if self._sweeping.due() is None:  # for good
                 self._sweeping = None
         if self._deaths.is_to_look():
+            self._look = 0.0
+        if self._look <= (now := time.monotonic()):
+            self._look = now + LOOK_RETRY  # if it fails
             self._recover(self._deaths.all_names())
+            self._look = math.inf
         if not self._names or time.monotonic() < self._next:
             return
         self.hearing = True
@@ -228,10 +235,11 @@ class Suspects:
 
     def due(self) -> float | None:
         """When `examine` is due, by time.monotonic(); None: nothing is to be done."""
-        if not self._names and self._sweeping is None:
+        if not self._names and self._sweeping is None and self._look == math.inf:
             return self._deaths.due()  # each call asks several times
         times = [self._deaths.due(), self._sweeping.due() if self._sweeping else None]
         times += [self._next] if self._names else []
+        times += [self._look] if self._look < math.inf else []
         return min((at for at in times if at is not None), default=None)
 
 

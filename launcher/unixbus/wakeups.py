@@ -4,6 +4,7 @@ Several threads may wait in one epoll. The kernel wakes one of them for an event
 began to wait last. So a call goes straight to the thread that executes it.
 """
 
+import math
 import os
 import select
 import threading
@@ -31,7 +32,7 @@ class Wakeups:
         self._turn = turn
         self._deaths, self._suspects = deaths, suspects
         self._hearing = False  # deaths wake us
-        self._timed = False  # a thread waits until the next check of suspects
+        self._timed = math.inf  # until when a thread waits for a check of suspects
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.epoll = select.epoll()
         self.epoll.register(self.bell, select.EPOLLIN)
@@ -43,17 +44,20 @@ class Wakeups:
         wakes for a check of suspects, no other."""
         if self._hearing is not self._suspects.hearing:
             self._hear()
-        due = None if self._timed else self._suspects.due()
-        timed = due is not None
-        self._timed |= timed
+        due = self._suspects.due() if self.lacks_a_check else None
+        if due is not None:
+            self._timed = due
         seconds = _seconds_until(until, due)
         self._turn.release()
         try:
             events = self.epoll.poll(seconds)
         finally:
             self._turn.acquire()
-            if timed:
-                self._timed = False
+            if due is not None:
+                self._timed = math.inf
+        self._tell(events, inboxes)
+
+    def _tell(self, events: list[tuple[int, int]], inboxes: Sequence[Inbox]) -> None:
         for descriptor, _ in events:
             if descriptor == self.bell:
                 self._hear_bell()
@@ -67,8 +71,9 @@ class Wakeups:
 
     @property
     def lacks_a_check(self) -> bool:
-        """Whether no thread waits for a check of suspects that is due some time."""
-        return not self._timed and self._suspects.due() is not None
+        """Whether no thread waits for the next check of suspects, or not so early."""
+        due = self._suspects.due()
+        return due is not None and due < self._timed
 
     def close(self) -> None:
         """Close the descriptors; also in a forked child."""

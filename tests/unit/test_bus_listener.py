@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from oslo_config import cfg
@@ -22,15 +22,18 @@ from oslo_messaging import (
 )
 
 from launcher.directories.beneath import Beneath
+from launcher.listening.capacity import ring
 from launcher.unixbus import listener as module
 from launcher.unixbus.calls import Call
 from launcher.unixbus.driver_options import Settings, read_settings
 from launcher.unixbus.inbox import Inbox
+from launcher.unixbus.journal import Journal
 from launcher.unixbus.listener import UnixListener
 from launcher.unixbus.member import Member
 from launcher.unixbus.message_name import CALL, CAST, MAX_DEATHS, MessageName, new_name
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.spool import Spool
+from launcher.unixbus.wakeups import Wakeups
 from launcher.unixbus.wire import Message, encode_message
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
@@ -98,8 +101,8 @@ def put(spool: Spool, sender: str, deaths: int = 0, data: bytes | None = None) -
     return name
 
 
-def queue_of(member: Member) -> Spool:
-    return member.queue(*ADDRESS)
+def queue_of(member: Member, *server: str) -> Spool:
+    return member.queue(*ADDRESS, *server)
 
 
 def in_hand(spool: Spool) -> list[str]:
@@ -577,10 +580,12 @@ def waits(listener: UnixListener) -> bool:
     return True
 
 
-def call(bus: Bus, member: Member) -> Any:
+def call(bus: Bus, member: Member, *server: str) -> Any:
     """Send a call through the pipe; returns what keeps it there."""
     name = new_name(member._presence.id, member._presence.next_number(), CALL)
-    pipe = member._pipes.send(queue_of(member), name, encode_message(Message({}, {"n": 1})))
+    pipe = member._pipes.send(
+        queue_of(member, *server), name, encode_message(Message({}, {"n": 1}))
+    )
     assert pipe is not None
     return pipe
 
@@ -615,6 +620,123 @@ def test_a_stop_ends_all_threads_that_wait(bus: Bus) -> None:
     assert pollers.got == [[]] * 5
 
 
+def test_a_stop_while_a_thread_hears_the_bell_ends_all(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its read takes both rings."""
+    listener = bus.listen("server")
+    pollers = Pollers(listener, 4)
+    read = os.eventfd_read
+
+    def stop_and_read(bell: int) -> int:
+        monkeypatch.setattr(os, "eventfd_read", read)
+        listener.stop()
+        return read(bell)
+
+    monkeypatch.setattr(os, "eventfd_read", stop_and_read)
+    listener._ring()
+    wait_until(partial(pollers.have, 4), DEADLINE, "all have left")
+
+
+class CountingEpoll:
+    """Counts the threads that wait in it."""
+
+    def __init__(self, epoll: Any) -> None:
+        self._epoll = epoll
+        self.inside: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+    def poll(self, seconds: float | None) -> Any:
+        self.inside.add(threading.get_ident())
+        try:
+            return self._epoll.poll(seconds)
+        finally:
+            self.inside.remove(threading.get_ident())
+
+
+def test_calls_in_two_queues_go_to_two_threads_though_one_hears_of_both(bus: Bus) -> None:
+    listener, sender = bus.listen("server"), bus.join()
+    epoll: Any = CountingEpoll(listener._epoll)
+    listener._epoll = listener._wakeups.epoll = epoll
+    pollers = Pollers(listener, 2)
+    with listener._turn:  # both are woken, and come no further
+        listener._ring()
+        wait_until(lambda: not epoll.inside, DEADLINE, "both are awake")
+        pipes = [call(bus, sender), call(bus, sender, "server")]
+    wait_until(partial(pollers.have, 2), DEADLINE, "both are taken")
+    del pipes
+
+
+def test_after_a_pause_a_thread_that_takes_a_call_leaves_the_queues_watched(bus: Bus) -> None:
+    listener, sender = bus.listen("server"), bus.join()
+    pollers = Pollers(listener, 2)
+    listener.hold.set(True)
+    wait_until(lambda: listener.hold.in_force and waits(listener), DEADLINE, "it is paused")
+    pipes = [call(bus, sender)]
+    listener.hold.set(False)
+    wait_until(partial(pollers.have, 1), DEADLINE, "the one that waited is taken")
+    pipes.append(call(bus, sender))
+    wait_until(partial(pollers.have, 2), DEADLINE, "the next one, too")
+
+
+def test_after_an_error_a_thread_that_takes_a_call_leaves_the_queues_watched(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, sender = bus.listen("server"), bus.join()
+    pollers = Pollers(listener, 2)
+    read = Journal.read
+
+    def fail(*_: object) -> Any:
+        monkeypatch.setattr(Journal, "read", read)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Journal, "read", fail)
+    pipes = [call(bus, sender)]
+    wait_until(partial(pollers.have, 1), DEADLINE, "it is taken in the end")
+    pipes.append(call(bus, sender))
+    wait_until(partial(pollers.have, 2), DEADLINE, "the next one, too")
+
+
+class Due:
+    """Suspects that are to be examined at a time."""
+
+    hearing = False
+
+    def __init__(self, seconds: float) -> None:
+        self.at = time.monotonic() + seconds
+
+    def due(self) -> float:
+        return self.at
+
+
+def test_a_thread_waits_for_a_check_that_is_due_before_that_of_another_one() -> None:
+    turn, suspects = threading.Lock(), Due(3600)
+    wakeups = Wakeups(turn, cast("Any", Blind()), cast("Any", suspects))
+
+    def wait() -> None:
+        with turn:
+            wakeups.wait(None, [])
+
+    first, second = (threading.Thread(target=wait, daemon=True) for _ in range(2))
+    first.start()
+    wait_until(lambda: wakeups._timed == suspects.at, DEADLINE, "one waits")
+    suspects.at = time.monotonic() + 0.1
+    assert wakeups.lacks_a_check
+    second.start()
+    second.join(DEADLINE)
+    assert not second.is_alive()
+    wakeups.stopping = True
+    ring(wakeups.bell)
+    first.join(DEADLINE)
+    wakeups.close()
+
+
+class Blind:
+    blind, descriptor = True, -1
+
+
 def test_a_thread_that_goes_hands_on_the_check_of_suspects(bus: Bus) -> None:
     """The one that waited until then has a message and may execute it for long."""
     listener, sender = bus.listen("server"), bus.join()
@@ -624,12 +746,12 @@ def test_a_thread_that_goes_hands_on_the_check_of_suspects(bus: Bus) -> None:
     listener._suspects.due = lambda: due[0]  # type: ignore[method-assign]
     listener._suspects.examine = examined.set  # type: ignore[method-assign]
     listener._ring()
-    wait_until(lambda: listener._wakeups._timed and waits(listener), DEADLINE, "one knows when")
+    wait_until(lambda: listener._wakeups._timed == due[0], DEADLINE, "one waits until then")
+    wait_until(lambda: waits(listener), DEADLINE, "and does nothing else")
     examined.clear()
-    due[0] = time.monotonic()
-    for made in (1, 2):
-        if not examined.is_set():
-            bus.cast(sender, made)
-            wait_until(lambda: len(pollers.got) or examined.is_set(), DEADLINE, "one has gone")
+    with listener._turn:
+        due[0] = time.monotonic() + 0.3
+        bus.cast(sender, 1)
+    wait_until(lambda: len(pollers.got), DEADLINE, "one has gone")
     assert examined.wait(DEADLINE)
     pollers.end()

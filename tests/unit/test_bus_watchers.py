@@ -1,5 +1,6 @@
 """A few processes watch for deaths, and the others see to it that somebody does."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.watchers import PLACES
 from tests.support.directories import short_directory
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -90,6 +92,32 @@ def test_a_process_takes_the_place_of_one_that_left_and_looks_what_it_has_missed
     assert suspects.due() is None
     assert not others[1].is_to_look()
     assert others[1].blind
+
+
+def test_a_look_that_fails_is_repeated(
+    directory: BusDirectory, watching: list[Deaths], others: list[Deaths]
+) -> None:
+    while watching:
+        watching.pop().close()
+    looks: list[set[str]] = []
+
+    def recover(names: set[str]) -> set[str]:
+        looks.append(names)
+        if len(looks) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return set()
+
+    fresh = Deaths(directory, "fresh")
+    suspects = Suspects(directory, fresh, recover)
+    with pytest.raises(OSError, match="open files"):
+        suspects.examine()
+    due = suspects.due()
+    assert due is not None
+    wait_until(lambda: time.monotonic() >= due, 10, "it is due again")
+    suspects.examine()
+    assert len(looks) == 2
+    assert suspects.due() is None
+    fresh.close()
 
 
 def test_who_joins_when_all_that_watched_have_died_looks_at_once(
