@@ -12,6 +12,7 @@ from launcher.directories import ownership, subdirectories, system_calls
 from launcher.directories.beneath import Beneath
 from launcher.directories.creation import make_missing
 from launcher.directories.system_calls import open_at_once, open_by_parts
+from tests.support.descriptors import opened
 
 
 @pytest.fixture(params=[open_at_once, open_by_parts], ids=["openat2", "by parts"])
@@ -140,23 +141,23 @@ def test_a_directory_that_was_made_anew_is_found(directory: Beneath) -> None:
 
 
 def test_it_keeps_a_bounded_number_of_descriptors(directory: Beneath) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = len(opened())
     for number in range(3 * subdirectories.MOST_KEPT):
         directory.make(f"{number}")
         directory.write_new(f"{number}/file", b"")
 
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + subdirectories.MOST_KEPT
+    assert len(opened()) <= before + subdirectories.MOST_KEPT
     directory.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) < before
+    assert len(opened()) < before
 
 
 def test_it_leaves_no_descriptor_behind(directory: Beneath, canary: Path) -> None:
     assert directory.facts("link") is not None  # its own is kept
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = len(opened())
     for operation in operations(directory).values():
         with pytest.raises(OSError, match=r"\w"):
             operation()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(opened()) == before
 
 
 def test_a_kernel_without_openat2_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

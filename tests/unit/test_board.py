@@ -1,6 +1,5 @@
 """The board: a process sees what another one writes, and never half of it."""
 
-import gc
 import os
 import re
 import signal
@@ -8,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +15,7 @@ from launcher.board.board import NO_LEAD, Board
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import CENTURY_SECONDS, TASK_BITS, TEXT_BYTES, SlotView, seconds
 from launcher.board.states import ImpossibleTransition, Step, Wait, Wanted, WorkerState
+from tests.support.descriptors import opened
 from tests.support.waiting import wait_until
 
 HOUR = seconds(3600)
@@ -30,14 +29,11 @@ def board() -> Board:
 
 
 def test_a_board_that_is_gone_keeps_no_descriptor() -> None:
-    gc.collect()  # of other tests
-    process = psutil.Process()
-    before = process.num_fds()
+    before = opened()
     board = Board()
-    assert process.num_fds() == before + 2
+    assert len(opened() - before) == 2
     del board
-    gc.collect()
-    assert process.num_fds() == before
+    assert opened() == before
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from launcher.supervise.control.http_server import CONNECTIONS
 from launcher.supervise.control.requests import Answer, SlowRequest
 from launcher.supervise.control.router import COMMANDS, REPORTS
 from launcher.supervise.control.sockets import SCRAPES, Control, TcpPort
+from tests.support.descriptors import opened
 from tests.support.directories import short_directory
 from tests.support.waiting import elapse, wait_until
 
@@ -405,7 +406,7 @@ def exhausted() -> Iterator[Callable[[], None]]:
     earlier tests have left may be closed at any moment."""
     taken = []
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 8, limit[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(opened()) + 8, limit[1]))
 
     def take_freed() -> None:
         with suppress(OSError):
@@ -419,11 +420,6 @@ def exhausted() -> Iterator[Callable[[], None]]:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-
-
-def descriptors() -> int:
-    """Descriptors of this process, without the one that counts."""
-    return len(list(Path("/proc/self/fd").iterdir())) - 1
 
 
 def test_who_may_not_ask_is_told_so(door: Control, directory: Path) -> None:

@@ -17,6 +17,7 @@ from launcher.directories import ownership
 from launcher.directories.locations import CONTROL_SOCKET
 from launcher.directories.ownership import ANYBODY, Reached
 from launcher.errors import LauncherError, MasterUntrusted, NotRunning
+from tests.support.descriptors import opened
 from tests.support.directories import short_directory
 
 ROOT, US, STRANGER, HIDDEN = 0, 41001, 41002, 65534
@@ -191,15 +192,12 @@ def test_what_is_no_socket_is_no_service(directory: Path, make: Callable[[Path],
 
 
 def test_no_descriptor_is_left_open(directory: Path) -> None:
-    def open_now() -> set[str]:
-        return {entry.name for entry in Path("/proc/self/fd").iterdir()}
-
-    before = open_now()
+    before = opened()
     with ExitStack() as stack:
         with pytest.raises(OSError, match="No such file"):
             control_connection.uid_of_master(directory)
         server = stack.enter_context(listening(directory))
         control_connection.uid_of_master(directory)
         server.close()
-    assert open_now() == before
+    assert opened() == before
     assert stat.S_ISSOCK((directory / CONTROL_SOCKET).stat().st_mode)

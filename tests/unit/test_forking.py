@@ -18,6 +18,7 @@ from launcher.board.states import Wanted
 from launcher.supervise.processes import forking
 from launcher.supervise.processes.forked import ForkingContext
 from launcher.supervise.processes.forking import ForkingManager
+from tests.support.descriptors import opened
 
 
 @pytest.fixture
@@ -79,19 +80,15 @@ def test_a_death_is_seen_though_another_worker_is_forked_first() -> None:
         assert process.exitcode == 0
 
 
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 def test_a_worker_costs_the_master_no_descriptor_that_later_workers_inherit() -> None:
-    before = open_descriptors()
+    before = len(opened())
     hold, release = os.pipe()
     started = [context().Process(target=os.read, args=(hold, 1)) for _ in range(3)]
     for process in started:
         process.start()
 
     assert all(process.is_alive() for process in started)
-    assert open_descriptors() == before + 2
+    assert len(opened()) == before + 2
 
     os.write(release, b"...")
     for process in started:

@@ -13,6 +13,7 @@ import pytest
 
 from launcher.board.board import NO_LEAD, Board
 from launcher.serve.lead import Lead, holders
+from tests.support.descriptors import opened
 from tests.support.waiting import wait_until
 
 
@@ -150,12 +151,12 @@ def test_a_lock_that_is_lost_leaves_no_descriptor(
     with lock_file.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         board.appoint(0)
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = len(opened())
 
         for _ in range(5):
             leads[0].update(busy=False)
 
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert len(opened()) == before
 
 
 class Clock:

@@ -42,6 +42,7 @@ from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.upgrade.successor import Successor
 from launcher.supervise.upgrade.takeover import Takeover
 from launcher.supervise.watch.history import History
+from tests.support.descriptors import opened
 from tests.support.hung_file import on_a_hung_file_system
 from tests.support.waiting import wait_until
 from tests.unit.test_instance_lock import process
@@ -480,20 +481,16 @@ def test_a_program_that_cannot_be_executed(tmp_path: Path) -> None:
             start(str(tmp_path / "nothing"), detached=detached)
 
 
-def open_files() -> set[Path]:
-    return set(Path("/proc/self/fd").iterdir())
-
-
 @pytest.mark.parametrize("call", ["pipe", "fork"])
 def test_what_the_kernel_refuses_is_one_sentence_and_leaves_nothing_open(
     monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     gc.collect()  # closes what other tests have left
-    before = open_files()
+    before = opened()
     monkeypatch.setattr(os, call, Mock(side_effect=OSError(errno.EAGAIN, "Try again")))
     with pytest.raises(new_process.NotStarted, match=r"^Try again$"):
         start("/bin/true")
-    assert open_files() <= before
+    assert opened() <= before
 
 
 @pytest.mark.parametrize("detached", [True, False])

@@ -12,20 +12,17 @@ from launcher.errors import DatabaseUnusable
 from launcher.registry.engine import open_database, open_registry
 from launcher.registry.records import Belief, ServiceState, Start
 from launcher.registry.warmup import warm_up
+from tests.support.descriptors import opened
 from tests.unit.test_registry_store import NODE
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_nothing_is_opened(tmp_path: Path) -> None:
-    before = descriptors()
+    before = len(opened())
 
     warm_up(f"sqlite:///{tmp_path}/launcher.sqlite")
 
     assert list(tmp_path.iterdir()) == []
-    assert descriptors() <= before  # threads of other tests may have closed some
+    assert len(opened()) <= before  # threads of other tests may have closed some
 
 
 def test_a_file_that_is_there_is_not_looked_at(tmp_path: Path) -> None:
@@ -94,8 +91,8 @@ def test_a_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     driver.__version__, driver.paramstyle = "2.9", "pyformat"
     driver.extras, driver.connect = ModuleType("extras"), pytest.fail
     monkeypatch.setitem(sys.modules, "psycopg2", driver)
-    before = descriptors()
+    before = len(opened())
 
     warm_up("postgresql+psycopg2://user@127.0.0.1:1/name")
 
-    assert descriptors() == before
+    assert len(opened()) == before
