@@ -11,6 +11,8 @@ from contextlib import suppress
 class Bell:
     """Rung in any process and thread; one thread of the master waits."""
 
+    _descriptor = -1
+
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._rung = select.poll()

@@ -42,6 +42,8 @@ _HEADER_BYTES = (len(_HEADER_FIELDS) + _TASKS) * WORD_BYTES
 class Board:
     """All slots, and a few words for the whole service. Any process, any thread."""
 
+    _lock = -1
+
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._lock, self._thread_lock = os.memfd_create("board"), threading.Lock()
         cells = capacity + MOST_SPARES
@@ -62,7 +64,8 @@ class Board:
         self._write("seed", random.getrandbits(62))
 
     def __del__(self) -> None:
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def detacher(self) -> Callable[[], None]:
         """Called in a worker; the result is called in its child, to detach that from the board."""

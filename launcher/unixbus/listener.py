@@ -1,7 +1,8 @@
 """The server's side: takes messages from queues, one at a time, up to a limit.
 
 All other messages stay in the queue, where a sibling may take them. So a slow worker hoards none,
-and a stop loses none. An idle listener sleeps in epoll_wait(2) without a timeout.
+and a stop loses none. An idle listener sleeps in epoll_wait(2) without a timeout. The module is
+long: all that its threads do in turn, under one lock, is in one class.
 """
 
 import logging
@@ -20,7 +21,8 @@ from launcher.listening.hold import Hold
 from launcher.unixbus.inbox import Inbox, depths_of
 from launcher.unixbus.journal import Journal
 from launcher.unixbus.message_reader import MessageReader
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
+from launcher.unixbus.suspects import Suspects
 from launcher.unixbus.wakeups import Wakeups, later
 from launcher.writing.recurring import Recurring
 

@@ -20,12 +20,13 @@ from launcher.unixbus.listener import UnixListener
 from launcher.unixbus.mailbox import Mailbox
 from launcher.unixbus.message_name import CAST, new_name
 from launcher.unixbus.message_reader import Maker, MessageReader
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.replies import Replies
 from launcher.unixbus.sending import store_for_each
 from launcher.unixbus.spool import Spool
+from launcher.unixbus.suspects import Suspects
 from launcher.unixbus.sweeping import Sweeping
 from launcher.unixbus.unused_queues import IDLE_SECONDS, UnusedQueues
 

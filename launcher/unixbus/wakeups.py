@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from launcher.unixbus.inbox import Inbox
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
+from launcher.unixbus.suspects import Suspects
 
 NAP = 60.0  # seconds: the longest timeout of epoll_wait
 

@@ -1,8 +1,11 @@
 """The board: a process sees what another one writes, and never half of it."""
 
+import errno
+import gc
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +37,24 @@ def test_a_board_that_is_gone_keeps_no_descriptor() -> None:
     assert len(opened() - before) == 2
     del board
     assert opened() == before
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "eventfd"])
+def test_a_board_that_cannot_be_made_says_so_once(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a second time when what there was of it is collected."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OSError, match="open files"):
+        Board()
+    gc.collect()
+    assert unraisable == []
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from launcher.unixbus import presence
 from launcher.unixbus.directory import BusDirectory, open_directory
 from launcher.unixbus.mailbox import Mailbox
 from launcher.unixbus.message_name import CALL, CAST, MessageName, new_name
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.spool import Spool
+from launcher.unixbus.suspects import Suspects
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from launcher.directories.beneath import Beneath
-from launcher.unixbus import peer_deaths, presence, sweeping
+from launcher.unixbus import presence, sweeping
 from launcher.unixbus.directory import BusDirectory, open_directory
 from launcher.unixbus.driver_options import Settings
 from launcher.unixbus.member import Member
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
 from launcher.unixbus.spool import Spool
+from launcher.unixbus.suspects import Suspects
 from launcher.unixbus.sweeping import STAMP, Sweeping
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until
@@ -212,7 +213,7 @@ def test_only_one_process_cleans_up_at_a_time_but_for_one_that_does_not_go_on(
         wait_until(refused, DEADLINE, "it was not its turn")
         assert quick.due() is not None
         assert len(deaths.all_names()) == 1
-        monkeypatch.setattr(peer_deaths, "STALLED", 0.0)
+        monkeypatch.setattr("launcher.unixbus.suspects.STALLED", 0.0)
 
         def examined() -> bool:
             quick.examine()

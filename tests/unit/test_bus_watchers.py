@@ -11,9 +11,10 @@ import pytest
 
 from launcher.unixbus import peer_deaths, watchers
 from launcher.unixbus.directory import BusDirectory, open_directory
-from launcher.unixbus.peer_deaths import Deaths, Suspects
+from launcher.unixbus.peer_deaths import Deaths
 from launcher.unixbus.presence import Presence
 from launcher.unixbus.recovery import Recovery
+from launcher.unixbus.suspects import Suspects
 from launcher.unixbus.watchers import PLACES
 from tests.support.directories import short_directory
 from tests.support.waiting import wait_until

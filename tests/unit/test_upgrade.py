@@ -710,6 +710,37 @@ def test_a_main_process_of_systemd_that_is_lost_is_told_of(
     assert kinds == ["stop", "upgrade"]
 
 
+def test_when_the_new_master_dies_before_its_last_word_the_old_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the foreground. It was ended already in the last step."""
+    parts = parts_of_an_old_master()
+    parts.stop = Stop(parts.board, Mock(), lambda: Policy(graceful_seconds=0))
+    monkeypatch.setattr(parent, "find", lambda *_, **__: Parent.OURSELVES)
+    channel, other = Channel.pair()
+    new = Successor(start("/bin/sleep", "60"), channel)
+    other.send("taken")
+
+    def die() -> dict[str, int]:
+        os.kill(new.pid, signal.SIGKILL)
+        other.close()
+        return {}
+
+    parts.host_tasks.side_effect = die
+    one = upgrade.Upgrade(
+        parts, facts=lambda: {"runtime_path": "/run"}, why_not=str, first=None, counts=Counter()
+    )
+    monkeypatch.setattr(one, "_start", lambda _: new)
+    monkeypatch.setattr(one, "_await_ready", lambda _: None)
+    with pytest.raises(SuccessorFailed, match="goes on as it was"):
+        one.request().result(10)
+    assert not parts.board.beside
+    parts.history.release.assert_called_once_with()
+    parts.instance.take_back.assert_called_once_with()
+    assert parts.monitor.leads is True
+    assert parts.stop.failure is None
+
+
 def test_a_master_in_charge_is_left_alone_with_the_service() -> None:
     """The process that has stayed as the parent has ended just now: there is nobody to tell."""
     first, other = Channel.pair()

@@ -30,6 +30,7 @@ class Successor:
         self.version = ""
         self.withdrew = False  # it has said that it ends
         self._heard_at = 0.0  # monotonic seconds
+        self._over = False  # its pid may be another's
 
     def greet(self, stopping: Callable[[], None], seconds: float, **facts: Any) -> None:
         """Wait for its hello, and answer it with `facts`.
@@ -77,10 +78,13 @@ class Successor:
 
     def end(self, patience: float, hurried: Callable[[], bool]) -> None:
         """Have it stop, and return when it has: its workers drain, for `patience` seconds at most,
-        then it is killed, and the kernel ends its workers. One that hangs is killed before.
+        then it is killed, and the kernel ends its workers. One that hangs is killed before. A
+        second call does nothing.
 
         :param hurried: whether to kill it at once.
         """
+        if self._over:
+            return
         LOG.info("the new master pid %d is to end", self.pid)
         self._heard_at = time.monotonic()
         deadline = self._heard_at + (patience if self.version else 0)  # 0: it has no calls
@@ -95,6 +99,7 @@ class Successor:
             deadline = time.monotonic() + KILLED_SECONDS
             while not self._ended() and time.monotonic() < deadline:
                 time.sleep(LOOK_SECONDS)
+        self._over = True
         self.channel.close()
 
     def _send(self, number: signal.Signals) -> None:

@@ -163,10 +163,11 @@ class Upgrade:
             raise
         except BaseException:
             self._parts.monitor.leads = True
-            successor.end(
-                self._parts.policy().graceful_seconds or ENDLESS_SECONDS, lambda: stop.impatient
-            )
-            step.recover(self._facts()["runtime_path"])
+            patience = self._parts.policy().graceful_seconds or ENDLESS_SECONDS
+            try:
+                successor.end(patience, lambda: stop.impatient)
+            finally:  # whatever happens: lock and history are this one's again
+                step.recover(self._facts()["runtime_path"])
             raise
         try:
             self.first_process = step.retire()

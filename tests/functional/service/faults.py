@@ -2,8 +2,10 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from launcher.cli.control_client import ControlClient
@@ -71,3 +73,26 @@ def wait_until_all_prove_themselves(service: Launcher) -> None:
         return all((one["last_probe"] or age) < age for one in workers(service))
 
     wait_until(proven, BACK_SECONDS, "all are proven by a round trip")
+
+
+@contextmanager
+def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
+    """What `status` says meanwhile, again and again: it is always answered."""
+    seen: list[dict[str, Any]] = []
+    over, failed = threading.Event(), []
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            try:
+                seen.append(status(service))
+            except Exception as error:  # noqa: BLE001  # whatever it is, there was no answer
+                failed.append(repr(error))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join(ANSWER_SECONDS)
+    assert not failed

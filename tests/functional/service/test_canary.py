@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import status, with_options, workers
+from tests.functional.service.faults import status, watched, with_options, workers
 from tests.functional.service.managers import Experimental
-from tests.functional.service.test_reload import append, watched
+from tests.functional.service.test_reload import append
 from tests.functional.service.traces import put
 from tests.support.callers import Callers, Ledger
 from tests.support.processes import Launcher

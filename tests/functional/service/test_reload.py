@@ -6,16 +6,15 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from launcher.cli.control_client import UnixConnection
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.faults import FAST, status, watched, with_options, workers
 from tests.functional.service.traces import put, trace
 from tests.support.callers import Callers, Ledger
 from tests.support.commands import SCRIPTS
@@ -38,25 +37,6 @@ def append(service: Launcher, *lines: str) -> None:
     """To the configuration file."""
     text = service.config_file.read_text()
     service.config_file.write_text("\n".join([text, *lines, ""]))
-
-
-@contextmanager
-def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
-    """What `status` says meanwhile, again and again."""
-    seen: list[dict[str, Any]] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            seen.append(status(service))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        watcher.join(SOON)
 
 
 @pytest.mark.parametrize("number", [1, 4])

@@ -22,7 +22,7 @@ import pytest
 import launcher
 from launcher.cli.control_client import UnixConnection
 from tests.functional.service.conftest import CHECKOUT, Start
-from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.faults import FAST, status, watched, with_options, workers
 from tests.functional.service.test_lead import read_sweeps
 from tests.functional.service.traces import put, trace
 from tests.support.callers import Callers, Ledger
@@ -79,29 +79,6 @@ def upgrading(service: Launcher) -> Iterator[Callable[[], Completed]]:
 
     yield answer
     answer()
-
-
-@contextmanager
-def watched(service: Launcher) -> Iterator[list[dict[str, Any]]]:
-    """What `status` says meanwhile, again and again: it is always answered."""
-    seen: list[dict[str, Any]] = []
-    over, failed = threading.Event(), []
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            try:
-                seen.append(status(service))
-            except Exception as error:  # noqa: BLE001  # whatever it is, there was no answer
-                failed.append(repr(error))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        watcher.join(SOON)
-    assert not failed
 
 
 @pytest.mark.parametrize("number", [1, 4])
