@@ -14,18 +14,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from launcher.cli import control_client
 from launcher.cli.control_client import ControlClient, UnixConnection
 from launcher.directories.locations import CONTROL_SOCKET
-from launcher.errors import DirectoryUnusable, NotAnswering, NotPermitted, OptionError
+from launcher.errors import (
+    DirectoryUnusable,
+    NotAnswering,
+    NotPermitted,
+    OptionError,
+    ServiceStopping,
+)
 from launcher.supervise.control import pending_clients
 from launcher.supervise.control.http_server import CONNECTIONS
+from launcher.supervise.control.listening import listening
 from launcher.supervise.control.requests import Answer, SlowRequest
 from launcher.supervise.control.router import COMMANDS, REPORTS
+from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.sockets import SCRAPES, Control, TcpPort
 from tests.support.descriptors import opened
 from tests.support.directories import short_directory
@@ -169,6 +177,30 @@ def test_a_command_is_waited_for_as_long_as_the_master_answers(
     finally:
         over.set()
         master.stop()
+
+
+def test_a_command_in_hand_is_answered_before_the_sockets_are_gone(directory: Path) -> None:
+    """The master ends after that: who waits would be told that the connection ended."""
+    begun = threading.Event()
+
+    def command(body: dict[str, Any]) -> Answer:
+        begun.set()
+        wait_until((lambda: not (directory / CONTROL_SOCKET).exists()), SOON, "the file is gone")
+        raise ServiceStopping
+
+    conf, routes = MagicMock(runtime_path=str(directory)), Mock(spec=Routes)
+    conf.__getitem__.return_value.listen = ""
+    routes.routes.return_value = {("POST", "/command"): command}
+    connection = UnixConnection(directory, SOON)
+    with listening(conf, routes, lambda *_: False) as (control, _):
+        control.start()
+        connection.connect()
+        connection.request("POST", "/command")
+        assert begun.wait(SOON)
+    assert select.select([connection.sock], [], [], 0)[0], "the answer is there"
+    status, content = connection.answer()
+    connection.close()
+    assert (status, json.loads(content)) == (500, {"error": str(ServiceStopping())})
 
 
 def test_a_bug_is_logged_and_told(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,13 +9,15 @@ from launcher.supervise.control.http_server import HttpServer
 from launcher.supervise.control.routes import Routes
 from launcher.supervise.control.sockets import CONTROL, PROBES, SCRAPES, Control, TcpPort
 
+LAST_ANSWERS_SECONDS = 1.0  # at the end, for commands in hand: each is told of the stop
+
 
 @contextmanager
 def listening(
     conf: cfg.ConfigOpts, routes: Routes, adopts: Callable[[str, str], bool]
 ) -> Iterator[tuple[Control, list[HttpServer]]]:
     """Open the sockets, and close them at the end. Requests wait in their backlog until the
-    servers are started.
+    servers are started. At the end commands in hand are still answered.
 
     :param adopts: whether another master hands over its socket, by the name and the address of the
         server.
@@ -36,3 +38,4 @@ def listening(
     finally:
         for server in servers:
             server.stop()
+        control.wait_for_answers(LAST_ANSWERS_SECONDS)
