@@ -172,10 +172,6 @@ def _targets() -> Iterator[Target]:
     find = ratio("calls", "rate", 4, UNIX, OURS)
     yield Target(7, "calls a second: unix:// / RabbitMQ", 3, find, at_least=True)
     yield Target(7, "calls, p50: unix:// / RabbitMQ", 0.333, ratio("calls", "p50", 4, UNIX, OURS))
-    find = ratio("calls", "rate", 4, UNIX, UNIX_BASE)
-    yield Target(14, "calls a second, unix://: ours / base", 3, find, at_least=True)
-    find = ratio("calls", "p50", 4, UNIX, UNIX_BASE)
-    yield Target(14, "calls, p50, unix://: ours / base", 0.4, find)
     find = level("scale", "master", 256, bus="unix")
     yield Target(8, "scale, N = 256: CPU of the master", 10, find, unit=" ms/s")
     find = quotient(
@@ -194,6 +190,30 @@ def _targets() -> Iterator[Target]:
     yield from _shared_heap()
     yield from _footprint()
     yield from _commands()
+
+
+def _line() -> Iterator[Target]:
+    for what in ("start", "half killed", "roll"):
+        for figure, limit in (("", 4.4), (", processor time a worker", 1.15)):
+            many, few = (level("line", f"{what}{figure}", n, bus="unix") for n in (256, 64))
+            text = f"{what}{figure}, unix://: N = 256 / N = 64"
+            yield Target(15, text, limit, quotient(many, few))
+
+
+def _beside_base() -> Iterator[Target]:
+    find = ratio("calls", "rate", 4, UNIX, UNIX_BASE)
+    yield Target(14, "calls a second, unix://: ours / base", 3, find, at_least=True)
+    find = ratio("calls", "p50", 4, UNIX, UNIX_BASE)
+    yield Target(14, "calls, p50, unix://: ours / base", 0.4, find)
+    find = ratio("start", "seconds", 16, OSLO_SPAWN, OURS)
+    yield Target(16, "start, N = 16: oslo-spawn / ours", 6, find, at_least=True)
+    find = ratio("start", "seconds", 64, OURS, FLOOR)
+    yield Target(16, "start, N = 64: ours / floor", 0.8, find)
+    find = ratio("recovery", "one killed", 4, SPARE, BASE)
+    yield Target(17, "recovery, one killed: ours with a spare / base", 0.4, find)
+    for name, ours, base in (("RabbitMQ", OURS, BASE), ("unix://", UNIX, UNIX_BASE)):
+        find = ratio("idle", "fresh, cpu", 4, ours, base)
+        yield Target(18, f"idle, fresh, {name}: ours / base", 0.6, find)
 
 
 def _commands() -> Iterator[Target]:
@@ -246,4 +266,4 @@ def _program_targets() -> Iterator[Target]:
         yield Target(11, f"program, N = {n}, one killed: with a spare / stock", 1, find)
 
 
-TARGETS = (*_targets(), *_program_targets())
+TARGETS = (*_targets(), *_line(), *_beside_base(), *_program_targets())

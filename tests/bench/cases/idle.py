@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from tests.bench import client, usage
 from tests.bench.cases import Plan
 from tests.bench.record import Record
-from tests.bench.systems import COTYLEDON, FLOOR, HOST, OURS, Running
+from tests.bench.systems import BASE, COTYLEDON, FLOOR, HOST, OURS, Running
 from tests.support.waiting import elapse
 
 NO_HEARTBEATS = {"oslo_messaging_rabbit": {"heartbeat_timeout_threshold": 60_000}}
@@ -23,7 +23,9 @@ SYSTEMS: Mapping[str, tuple[str, str, Mapping[str, Mapping[str, object]]]] = {
     OURS: (OURS, "rabbit", NO_HEARTBEATS),
     FLOOR: (FLOOR, "rabbit", NO_HEARTBEATS),
     COTYLEDON: (COTYLEDON, "rabbit", NO_HEARTBEATS),
+    BASE: (BASE, "rabbit", NO_HEARTBEATS),
     "ours, unix": (OURS, "unix", {}),
+    "base, unix": (BASE, "unix", {}),
     "ours, heartbeats": (OURS, "rabbit", {}),
     "floor, heartbeats": (FLOOR, "rabbit", {}),
 }
@@ -46,6 +48,7 @@ def idle(plan: Plan) -> Iterator[Record]:
         systems = {
             label: stack.enter_context(plan.bench.system(name, n, bus, config))
             for label, (name, bus, config) in SYSTEMS.items()
+            if name in plan.bench.among((name,))
         }
         elapse(SETTLE_SECONDS)
         yield from _records(n, "fresh", _watch(systems, plan.rounds, FRESH_SECONDS))
