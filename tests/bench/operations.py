@@ -4,8 +4,8 @@
 
 Prints a table in Markdown. Eight client threads call without pause; each call works for 20 ms.
 Beside the longest call is that of a spell without an operation. A paused call waits for the
-resume, after PAUSE_SECONDS. `kill` has calls of an idempotent method: those that were in the
-worker's hands are executed twice.
+resume, after PAUSE_SECONDS. A canary is watched for CANARY_SECONDS. `kill` has calls of an
+idempotent method: those that were in the worker's hands are executed twice.
 """
 
 import argparse
@@ -27,6 +27,7 @@ NUMBERS = (1, 4, 16)
 ASIDE_SECONDS = 1.0  # of calls before and after an operation
 WITHOUT_SECONDS = 4.0
 PAUSE_SECONDS = 1.0
+CANARY_SECONDS = 3.0
 OPERATION_SECONDS = 600.0
 HEAD = "operation", "bus", "workers", "calls", "failed", "doubled", "longest call", "without", "s"
 
@@ -71,6 +72,12 @@ def reload(service: Service) -> None:
     """All workers get another configuration."""
     service.configure()
     service.order("/reload")
+
+
+def canary(service: Service) -> None:
+    """One worker gets another configuration and is watched, then all get it."""
+    service.configure()
+    service.order("/reload", canary=CANARY_SECONDS)
 
 
 def restart(service: Service) -> None:
@@ -121,6 +128,7 @@ def kill(service: Service) -> None:
 
 OPERATIONS: Mapping[str, Callable[[Service], None]] = {
     "reload": reload,
+    "canary": canary,
     "restart": restart,
     "scale": scale,
     "pause, resume": pause,
