@@ -158,7 +158,7 @@ def _run(
     configuration = Configuration(conf, binary, application, config_args, overrides)
     return Master(
         *(conf, service, notifier, configuration, application),
-        why_not_upgradable="it runs a program of others (--program)",
+        why_not_upgradable="two versions of a foreign program may not fit side by side",
     ).run()
 
 

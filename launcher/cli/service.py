@@ -45,7 +45,7 @@ def run(
         return Master(
             *(cfg.CONF, binary, notifier, configuration, application),
             predecessor=predecessor,
-            why_not_upgradable="--dev starts it anew by itself" if args.dev else "",
+            why_not_upgradable="--dev has it start anew when a file is saved" if args.dev else "",
         ).run()
     except LauncherError as error:
         notifier.failed(error.exit_status, str(error))

@@ -23,6 +23,7 @@ from launcher.errors import (
     ExitStatus,
     LauncherError,
     NotUpgradable,
+    NotUpgradableNow,
     OptionError,
     PredecessorGone,
     ServiceStopping,
@@ -381,8 +382,11 @@ def test_an_event_of_a_kind_that_nobody_knows_is_passed_over() -> None:
     new.old.send("event", other=1)
     new.old.send("event", fact="text")
     new.old.send("event", fact={"text": "known"})
+    wait_until(lambda: new.parts.history.add.called, 10, "it has heard of it")
+    assert f"pid {os.getpid()}, still drains" in new.parts.monitor.predecessor
     new.end()
     new.parts.history.add.assert_called_once_with({"text": "known"})
+    assert new.parts.monitor.predecessor == ""
 
 
 def test_when_the_first_process_dies_nothing_holds_the_lock_for_long() -> None:
@@ -526,7 +530,7 @@ def test_a_stop_does_not_wait_for_a_file_system_that_hangs(
     monkeypatch.setattr(new_process, "command_line", command_line)
     started = Mock()
     monkeypatch.setattr(new_process, "start", started)
-    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
     future = one.request()
     assert asked.wait(10)
     parts.board.announce_stop()
@@ -546,13 +550,25 @@ def parts_of_an_old_master() -> MagicMock:
     return parts
 
 
-def test_an_upgrade_that_is_refused_has_not_failed() -> None:
-    parts = MagicMock()
-    parts.roll.turn.side_effect = CanaryRuns(activity="watching canaries")
-    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
-    with pytest.raises(CanaryRuns):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        CanaryRuns(activity="watching canaries"),
+        NotUpgradable(reason="it is another's"),
+        NotUpgradableNow(reason="workers are paused; resume first"),
+    ],
+    ids=lambda refusal: type(refusal).__name__,
+)
+def test_an_upgrade_that_is_refused_has_not_failed(refusal: LauncherError) -> None:
+    """STATUS would call a service degraded that nothing has befallen."""
+    parts = parts_of_an_old_master()
+    parts.monitor.remark = ""
+    check = Mock(side_effect=refusal)
+    one = upgrade.Upgrade(parts, facts=dict, check=check, first=None, counts=Counter())
+    with pytest.raises(type(refusal)):
         one.request().result(10)
     assert not one.counts
+    assert parts.monitor.remark == ""
     parts.history.record.assert_not_called()
 
 
@@ -560,7 +576,7 @@ def test_without_descriptors_there_is_no_upgrade(monkeypatch: pytest.MonkeyPatch
     no_more = OSError(errno.EMFILE, "Too many open files")
     monkeypatch.setattr(Channel, "pair", Mock(side_effect=no_more))
     parts = parts_of_an_old_master()
-    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
     with pytest.raises(SuccessorFailed, match="did not take over: Too many open files"):
         one.request().result(10)
 
@@ -694,7 +710,7 @@ def test_a_main_process_of_systemd_that_is_lost_is_told_of(
         return True
 
     parts.notifier.name_successor.side_effect = name_successor
-    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
     monkeypatch.setattr(one, "_start", lambda _: new)
     monkeypatch.setattr(one, "_await_ready", lambda _: None)
     said = r"pid 7 was in charge already, and failed: it (was told to stop|ended before 'yours');"
@@ -728,7 +744,7 @@ def test_when_the_new_master_dies_before_its_last_word_the_old_one_goes_on(
 
     parts.host_tasks.side_effect = die
     one = upgrade.Upgrade(
-        parts, facts=lambda: {"runtime_path": "/run"}, why_not=str, first=None, counts=Counter()
+        parts, facts=lambda: {"runtime_path": "/run"}, check=Mock(), first=None, counts=Counter()
     )
     monkeypatch.setattr(one, "_start", lambda _: new)
     monkeypatch.setattr(one, "_await_ready", lambda _: None)
@@ -756,7 +772,7 @@ def test_workers_drain_whatever_happens_after_the_hand_over(
     step, parts = Mock(), MagicMock()
     step.retire.side_effect = ZeroDivisionError
     monkeypatch.setattr(upgrade, "HandOver", lambda *_: step)
-    one = upgrade.Upgrade(parts, facts=dict, why_not=str, first=None, counts=Counter())
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
     monkeypatch.setattr(one, "_start", lambda _: Successor(7, Channel.pair()[0]))
     monkeypatch.setattr(one, "_await_ready", lambda _: None)
     parts.notifier.variables = {}

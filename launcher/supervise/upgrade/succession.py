@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from oslo_config import cfg
 
+from launcher.errors import NotUpgradable, NotUpgradableNow
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.processes.signals import Handler
 from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
@@ -47,7 +48,7 @@ class Succession:
         self.upgrade = Upgrade(
             parts,
             facts=lambda: hello(conf, binary) | {"held": scaling.held},
-            why_not=self._why_not_now,
+            check=self._check,
             first=predecessor.first if predecessor else None,
             counts=predecessor.counts if predecessor else {"done": 0, "failed": 0},
         )
@@ -83,15 +84,15 @@ class Succession:
         if self.takeover:
             self.takeover.wait_for_predecessor(hurried)
 
-    def _why_not_now(self) -> str:
-        """Any thread."""
+    def _check(self) -> None:
+        """Raise NotUpgradable or NotUpgradableNow if there can be no upgrade. Any thread."""
         if self._why_not:
-            return self._why_not
+            raise NotUpgradable(reason=self._why_not)
         if self._is_paused():
-            return "workers are paused; resume first"
+            raise NotUpgradableNow(reason="workers are paused; resume first")
         if self.takeover and not self.takeover.predecessor_gone:
-            return "the master before this one still drains its workers; try again later"
-        return ""
+            reason = "the master before this one still drains its workers; try again later"
+            raise NotUpgradableNow(reason=reason)
 
 
 def hello(conf: cfg.ConfigOpts, binary: str) -> dict[str, Any]:

@@ -145,8 +145,11 @@ class Takeover:
         for server in self.servers:
             server.start()
         terminal.come_to_foreground(self._predecessor.pid)
-        self._parts.monitor.hurry()
         old = self._predecessor
+        self._parts.monitor.predecessor = (
+            f"the master before, pid {old.pid}, still drains its workers"
+        )
+        self._parts.monitor.hurry()
         text = f"version {__version__} takes over from version {old.version}, pid {old.pid}"
         LOG.info("%s", text)
         self._parts.history.record("upgrade", f"upgraded: {text}")
@@ -185,6 +188,8 @@ class Takeover:
     def _note_gone(self) -> None:
         if not self._gone.is_set():
             self._gone.set()
+            self._parts.monitor.predecessor = ""
+            self._parts.monitor.hurry()
             LOG.info("the master before, pid %d, has drained", self._predecessor.pid)
 
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:

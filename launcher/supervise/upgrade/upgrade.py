@@ -17,6 +17,7 @@ from launcher.board.board import SIDES
 from launcher.errors import (
     CanaryRuns,
     LauncherError,
+    NotUpgradable,
     NotUpgradableNow,
     ServiceStopping,
     SuccessorFailed,
@@ -35,6 +36,7 @@ ENDLESS_SECONDS = 3600.0  # for a new master that is to end, where a drain has n
 ANSWERS_SECONDS = 2.0  # for requests in hand, after the hand-over
 STUCK_SECONDS = 10.0  # in a stop, for an upgrade that has not started a new master yet
 LOOK_SECONDS = 0.05
+REFUSALS = (CanaryRuns, NotUpgradable, NotUpgradableNow)  # nothing has failed
 
 
 class Upgraded(NamedTuple):
@@ -52,19 +54,19 @@ class Upgrade:
         parts: MasterParts,
         *,
         facts: Callable[[], dict[str, Any]],
-        why_not: Callable[[], str],
+        check: Callable[[], object],
         first: Channel | None,
         counts: dict[str, int],
     ) -> None:
         """
         :param facts: for the hello, beside what is known here.
-        :param why_not: a reason against an upgrade now, or "".
+        :param check: raises one of REFUSALS if there can be no upgrade now.
         :param first: leads to the process that has stayed, if there is one.
         :param counts: how many upgrades there were, by outcome.
         """
         self._parts = parts
         self._facts = facts
-        self._why_not = why_not
+        self._check = check
         self._first = first
         self.counts = counts
         self.servers: Iterable[Listening] = ()  # set when they are open
@@ -125,8 +127,10 @@ class Upgrade:
         try:
             with self._parts.roll.turn("upgrading"):
                 outcome = self._upgrade()
-        except CanaryRuns as refusal:
-            LOG.warning("no upgrade now: %s", refusal)
+        except REFUSALS as refusal:
+            LOG.warning("not upgraded: %s", refusal)
+            if self._started:
+                self._parts.history.record("upgrade", f"not upgraded: {refusal}")
             future.set_exception(refusal)
         except LauncherError as error:
             self._note_failure(error)
@@ -174,10 +178,6 @@ class Upgrade:
         finally:  # whatever happens: there are never two services
             stop.begin(f"upgraded, pid {successor.pid} is in charge")
         return Upgraded(successor.pid, successor.version)
-
-    def _check(self) -> None:
-        if reason := self._why_not():
-            raise NotUpgradableNow(reason=reason)
 
     def _start(self, ours: Parent) -> Successor:
         made: list[Successor] = []

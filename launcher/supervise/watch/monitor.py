@@ -67,6 +67,7 @@ class Monitor:
         self.remark = ""  # a problem that STATUS shows as well, such as a failed reload
         self.unreported = ""  # the complaint that the row in the database is old
         self.activity = ""  # the operation that runs, such as a reload
+        self.predecessor = ""  # what the master before still does
         self.changing: frozenset[int] = frozenset()  # slots that it fills or empties just now
         self._nudge, self._looked = threading.Event(), threading.Condition()
         self._quiet = self._often = False  # the bell ends the pause, too; the pause is short
@@ -186,16 +187,13 @@ class Monitor:
     @property
     def observation(self) -> Observation:
         """What the last round saw, and the remarks set since. Any thread."""
-        at, now, slots, verdict = self._seen
         return Observation(
-            at,
-            now,
-            slots,
-            verdict,
+            *self._seen,
             was_ready=self.was_ready,
             gave_up=self._gave_up,
             remark=self.remark,
             activity=self.activity,
+            predecessor=self.predecessor,
             starved=self._clock_gaps.is_starved,
             unreported=self.unreported,
             row_remark=self._board.row_remark.read(),

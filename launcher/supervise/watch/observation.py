@@ -17,6 +17,7 @@ class Observation(NamedTuple):
     :ivar gave_up: why the master cannot repair the service, or "".
     :ivar remark: another problem, such as a failed reload, or "".
     :ivar activity: the operation that runs, such as a reload, or "".
+    :ivar predecessor: what the master before still does after an upgrade, or "".
     :ivar starved: whether the master runs less than half of the time.
     :ivar unreported: the complaint that the row in the database is old, or "".
     :ivar pause_reason: why workers are paused, or "".
@@ -31,6 +32,7 @@ class Observation(NamedTuple):
     gave_up: str = ""
     remark: str = ""
     activity: str = ""
+    predecessor: str = ""
     starved: bool = False
     unreported: str = ""
     row_remark: str = ""
@@ -58,7 +60,9 @@ class Observation(NamedTuple):
             prefix = "degraded: " if self.was_ready else ""
             headline = f"{prefix}{headline.removeprefix('degraded: ')}; {reasons}"
         pause = f"paused for: {self.pause_reason}" if self.pause_reason else ""
-        return "; ".join(filter(None, (headline, pause, self.activity, self.remark)))
+        return "; ".join(
+            filter(None, (headline, pause, self.activity, self.predecessor, self.remark))
+        )
 
     @property
     def starvation(self) -> str:

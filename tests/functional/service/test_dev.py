@@ -442,3 +442,12 @@ def test_a_pipe_sees_no_colours_and_plain_tracebacks(launch: Launch, sources: So
     sources.save(sources.manager, "def f(:\n")
     service.wait_for_line(KEPT)
     assert "\x1b" not in service.output
+
+
+def test_an_upgrade_is_refused_and_changes_nothing(launch: Launch, sources: Sources) -> None:
+    service = begin(launch, sources)
+    service.wait_ready()
+    answer = service.run_command("upgrade")
+    assert answer.status == 1
+    assert "--dev has it start anew when a file is saved; restart it instead" in answer.stderr
+    assert service.run_command("status").status == 0

@@ -256,6 +256,17 @@ def test_what_is_told_of_a_program(
         assert title in report
 
 
+def test_an_upgrade_is_refused_and_changes_nothing(run: Run) -> None:
+    service = run("oslo_program", "--workers=1")
+    service.wait_ready()
+    answer = service.run_command("upgrade")
+    assert answer.status == 1
+    reason = "two versions of a foreign program may not fit side by side; restart it instead"
+    assert f"this service cannot be upgraded while it runs: {reason}\n" in answer.stderr
+    assert status(service)["healthy"]
+    assert "upgrad" not in service.run_command("history").stdout
+
+
 def test_commands_name_the_program(run: Run) -> None:
     service = run("oslo_program", "--workers=1")
     service.wait_ready()

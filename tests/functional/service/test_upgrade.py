@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -172,6 +173,39 @@ def test_a_number_that_was_scaled_by_hand_does_not_follow_the_demand(start: Star
         assert len(workers(service)) == 2
         assert status(service)["scaling"]["held"] is True
         wait_until(lambda: "has drained" in service.output, SOON, "the old one has drained")
+
+
+def test_the_number_follows_the_demand_over_upgrades(start: Start) -> None:
+    """From the number in force. Each step takes a minute, so there is one."""
+    demand: dict[str, object] = {"workers_min": 2, "workers_max": 3}
+    service = start("Traced", "--workers=1", config=with_options(supervision=demand))
+    service.wait_ready()
+    upgrade(service)
+    assert len(workers(service)) == 1
+    wait_until(lambda: len(workers(service)) == 2, 90.0, "a step is made")
+    service.wait_for_line(r"scaling from 1 to 2 workers: workers_min = 2")
+    wait_until(lambda: not status(service)["scaling"]["held"], SOON, "it is not held")
+    wait_until(lambda: status(service)["headline"] == "2/2 workers serving", SOON, "all is done")
+    upgrade(service)
+    assert len(workers(service)) == 2
+    assert status(service)["scaling"]["held"] is False
+
+
+def test_to_follow_the_demand_again_is_no_wish_that_an_upgrade_loses(start: Start) -> None:
+    demand: dict[str, object] = {"workers_min": 1, "workers_max": 4}
+    service = start("Held", "--workers=2", config=with_options(supervision=demand))
+    put(service, "go")
+    service.wait_ready()
+    assert service.run_command("scale", "2").status == 0
+    (service.state_path / "go").unlink()
+    with upgrading(service) as upgraded, ThreadPoolExecutor(1) as pool:
+        new_master(service)
+        asked = pool.submit(service.run_command, "scale", "auto")
+        put(service, "go")
+        assert upgraded().status == 0
+        answer = asked.result(SOON)
+    assert status(service)["scaling"]["held"] is (answer.status == 1), answer
+    assert answer.status == 0 or "the service was upgraded meanwhile" in answer.stderr, answer
 
 
 def test_another_configured_number_is_in_force_after_it(start: Start) -> None:
@@ -545,6 +579,11 @@ def test_calls_of_the_old_one_end_before_the_service_does(
     )
     wait_until(lambda: trace(service)["slow_echo"], SOON, "it is called")
     upgrade(service)
+    found = status(service)
+    old = f"the master before, pid {service.pid}, still drains its workers"
+    assert (found["healthy"], found["headline"]) == (True, f"2/2 workers serving; {old}")
+    refused = service.run_command("upgrade")
+    assert (refused.status, status(service)["headline"]) == (1, found["headline"])
     os.kill(service.pid, signal.SIGTERM)
     service.wait_for_line("stopping: SIGTERM received")
     assert service.status is None
@@ -672,6 +711,9 @@ def test_a_paused_service_is_not_upgraded(start: Start) -> None:
     answer = service.run_command("upgrade")
     assert answer.status == 1
     assert "workers are paused; resume first" in answer.stderr
+    assert service.run_command("resume").status == 0
+    assert status(service)["healthy"], "what was refused is no trouble of the service"
+    upgrade(service)
 
 
 def test_no_pause_begins_during_an_upgrade(start: Start) -> None:
