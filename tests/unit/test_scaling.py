@@ -18,6 +18,23 @@ from tests.support.waiting import wait_until
 SOON = 10.0
 
 
+def test_to_follow_the_demand_again_waits_for_its_turn() -> None:
+    """An upgrade hands on whether an operator holds the number."""
+    order: list[object] = []
+
+    @contextmanager
+    def turn(activity: str) -> Iterator[None]:
+        order.append(scaling.held)
+        yield
+        order.append(scaling.held)
+
+    roll: Any = SimpleNamespace(turn=turn)
+    scaling = Scaling(Board(2), roll)
+    scaling.held = True
+    scaling.scale("auto")
+    assert order == [True, False]
+
+
 def test_signals_that_were_refused_add_nothing_to_later_ones(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

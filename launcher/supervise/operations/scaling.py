@@ -40,7 +40,8 @@ class Scaling:
             begins.
         """
         if workers == AUTOMATIC:
-            self.held = False
+            with self._roll.turn("scaling as the demand is"):  # an upgrade hands on what is held
+                self.held = False
             return
         number = _checked(workers)
         with self._roll.turn(f"scaling to {number}", "scale"):
