@@ -64,6 +64,8 @@ def test_a_log_that_is_renamed_goes_on_in_a_new_file(
         os.kill(workers(service)[1]["pid"], signal.SIGKILL)
         wait_until(lambda: workers(service)[1]["restarts"] == 1, SOON, "it is replaced")
         rename(3)
+        assert service.run_command("upgrade").status == 0
+        rename(4)
         tally = callers.end()
     assert not tally.failed
     service.signal(signal.SIGTERM)
@@ -77,6 +79,7 @@ def test_a_log_that_is_renamed_goes_on_in_a_new_file(
     assert not set(tally.answered) - set(said), "lines are lost"
     assert {line["actor"].split()[0] for line in everything} >= {"master", "worker=0", "worker=1"}
     assert any(line["message"] == "ready: 2/2 workers serving" for line in everything)
+    assert any("takes over from version" in line["message"] for line in everything)
     assert lines()[-1]["actor"] == "master"
 
 
