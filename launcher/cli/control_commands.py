@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.control_client import ANSWER_SECONDS, ControlClient, error_text
+from launcher.cli.namespaces import within
 from launcher.cli.output import (
     complain,
     print_block,
@@ -137,7 +138,7 @@ def debug(client: ControlClient, args: "argparse.Namespace") -> int:
         print_line(f"  ssh -N -L 5678:{path} {socket.gethostname()}")
         print_line("and attach a client of the Debug Adapter Protocol to localhost:5678")
     if command := answer["command"]:
-        print_line(f"pdb attaches, as root: {command}")
+        print_line(f"pdb attaches, as root: {within(answer['pid'], command)}")
     return 0
 
 

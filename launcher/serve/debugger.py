@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 
 from launcher import peer_credentials
 from launcher.board.slot import Slot
@@ -23,6 +24,7 @@ from launcher.directories import paths
 from launcher.directories.beneath import Beneath
 from launcher.exception_text import reason
 from launcher.serve.backdoor import ask_sockets
+from launcher.serve.remote_pdb import RemotePdb, attaches
 
 LOG = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Debugger:
         self._slot = slot
         self._side = side
         self._runtime_path = runtime_path
+        self.pdb = RemotePdb(_start)
         self._lock = threading.Lock()
         self._name = ""  # of the socket's file
         self._listener: socket.socket | None = None
@@ -54,7 +57,9 @@ class Debugger:
             wanted = bool(self._slot.get("debug_until"))
             if wanted and self._listener is None:
                 try:
-                    self._open()
+                    self.pdb.let_in()
+                    if not attaches() or find_spec("debugpy"):
+                        self._open()
                 except Exception as error:
                     self._slot.put("debugger", FAILED)
                     LOG.exception("the debugger cannot be opened: %s", reason(error))
@@ -100,6 +105,7 @@ class Debugger:
         LOG.warning("debugger open: a client may stop all threads of this worker")
 
     def _close(self) -> None:
+        self.pdb.close()
         listener, self._listener = self._listener, None
         if listener is None:
             self._slot.put("debugger", CLOSED)

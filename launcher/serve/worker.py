@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import cotyledon
@@ -92,7 +93,7 @@ class Worker(cotyledon.Service):
         self._slot.occupy(os.getpid(), self._pause() + inheritance.start_timeout())
         self._service = self._make_service(inheritance)
         on_call = partial(self._on_call_of_the_master, inheritance.mutate)
-        _listen_to_signals(on_call)
+        _listen_to_signals(on_call, self._on_stop)
         self._watch_children(inheritance)
         on_call()  # a wish that the master noted before it knew our pid came without a signal
         with self._explained(os._exit):  # sys.exit in `__init__` would always end in status 1
@@ -115,13 +116,17 @@ class Worker(cotyledon.Service):
         children.call_in_child(lambda: faulthandler.enable(outlet.ERRORS.descriptor()))
         children.watch()
 
-    def _on_call_of_the_master(self, mutate: Callable[[], object], *_: object) -> None:
+    def _on_call_of_the_master(
+        self, mutate: Callable[[], object], _: int = 0, frame: FrameType | None = None
+    ) -> None:
         """The handler of SIGUSR1: obey the master's words on the board. Runs in the main thread,
         between two instructions. No other thread goes on while it shows the stacks."""
         if self._slot.get("accused") == os.getpid():
             stacks.show(self._stacks, self._service.late_thread())
             faulthandler.disable()
             os.abort()
+        if self._slot.get("debug_until"):
+            self._debugger.pdb.be_found()
         actions: dict[str, Callable[[], object]] = {
             "mutations_wanted": mutate,
             "reports_wanted": self._report,
@@ -137,6 +142,12 @@ class Worker(cotyledon.Service):
                 # In a thread: the code that the signal interrupted may hold a lock.
                 name = "call-of-the-master"
                 untraced(threading.Thread(target=action, name=name, daemon=True)).start()
+        self._debugger.pdb.on_signal(frame)
+
+    def _on_stop(self, _: int, frame: FrameType | None) -> None:
+        """The handler of SIGTERM, of which cotyledon hears by its pipe."""
+        self._debugger.pdb.close()
+        self._debugger.pdb.on_signal(frame)
 
     def _report(self) -> None:
         """Write a guru meditation report to the file for which the master waits. The rename makes
@@ -229,8 +240,9 @@ def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
     LOG.critical("thread %s died", name, exc_info=crash.exc_value)
 
 
-def _listen_to_signals(on_call: Callable[..., None]) -> None:
+def _listen_to_signals(on_call: Callable[..., None], on_stop: Callable[..., None]) -> None:
     """Unblock signals: by now cotyledon has made a wake-up pipe for the worker."""
     ignore_signals(IGNORED)
     signal.signal(signal.SIGUSR1, on_call)
+    signal.signal(signal.SIGTERM, on_stop)
     blocked_signals.unblock()

@@ -46,6 +46,8 @@ class Opened:
         self.slot = board.slot(0)
         self.slot.put("debug_until", 1)
         self.debugger = Debugger(self.slot, str(path), "")
+        self.pdb: Any = Mock()  # the true one would send this process signals
+        self.debugger.pdb = self.pdb
         self.path = path
         self.connections = connections
         self.before: Callable[[tuple[str, int]], object] = lambda _: None
@@ -79,7 +81,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
         made = Opened(path, undo)
         constants: Any = ModuleType("constants")
         constants.get_global_debugger = lambda: None
-        debugpy = Mock(connect=made.connect)
+        debugpy = Mock(connect=made.connect, __spec__=Mock())  # find_spec looks at that
         monkeypatch.setitem(sys.modules, "debugpy", debugpy)
         monkeypatch.setitem(sys.modules, "_pydevd_bundle", Mock())
         monkeypatch.setitem(sys.modules, "_pydevd_bundle.pydevd_constants", constants)
@@ -102,6 +104,21 @@ def test_it_is_closed_though_its_directory_has_gone(
     assert opened.of_debugpy[0].recv(1) == b""  # all threads go on
     assert "the debugger's socket debugger.0 stays: FileNotFoundError" in caplog.text
     opened.path.mkdir()
+
+
+def test_without_debugpy_pdb_alone_is_let_in(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "attaches", lambda: True)
+    opened.debugger.follow()
+    assert opened.slot.get("debugger") == OPEN
+    opened.pdb.let_in.assert_called_once_with()
+    assert list(opened.path.iterdir()) == []
+    opened.slot.put("debug_until", 0)
+    opened.debugger.follow()
+    assert opened.slot.get("debugger") == CLOSED
+    opened.pdb.close.assert_called_once_with()
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.EMFILE, "full"), RuntimeError("no thread")])

@@ -109,7 +109,7 @@ def test_who_cannot_be_debugged_is_not(master: Master, monkeypatch: pytest.Monke
     with pytest.raises(DebuggerFailed, match="it does not run"):
         master.debugging.open(0, 60)
     monkeypatch.setattr(debugging, "find_spec", lambda name: None)
-    monkeypatch.setattr(debugging, "REMOTE_ATTACH", (4, 0))
+    monkeypatch.setattr(debugging, "attaches", lambda: False)
     with pytest.raises(DebuggerMissing, match=r"install compute-launcher\[debug\]"):
         master.debugging.open(1, 60)
     master.policy = Policy()
@@ -121,7 +121,7 @@ def test_without_debugpy_a_python_that_attaches_by_itself_will_do(
     master: Master, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(debugging, "find_spec", lambda name: None)
-    monkeypatch.setattr(debugging, "REMOTE_ATTACH", (3, 0))
+    monkeypatch.setattr(debugging, "attaches", lambda: True)
     answer = master.debugging.open(1, 60)
     assert answer["socket"] is None
     assert answer["command"].endswith(f" -m pdb -p {PID}")

@@ -39,7 +39,8 @@ LAYERS = (
     launcher.serve.slow_calls launcher.serve.call_threads
     launcher.serve.lead
     launcher.serve.backoff launcher.serve.backdoor launcher.serve.profiling
-    launcher.serve.tracing launcher.serve.tracing_provider launcher.serve.debugger
+    launcher.serve.tracing launcher.serve.tracing_provider
+    launcher.serve.remote_pdb launcher.serve.debugger
     launcher.serve.invalid_calls launcher.serve.hooks
     """,
     "launcher.serve.manager launcher.serve.rpc_server launcher.serve.redelivery",

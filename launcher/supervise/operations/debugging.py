@@ -23,6 +23,7 @@ from launcher.errors import (
     WrongNumber,
 )
 from launcher.serve.debugger import FAILED, OPEN
+from launcher.serve.remote_pdb import attaches
 from launcher.supervise.policy import InForce
 from launcher.supervise.watch.history import Record
 from launcher.supervise.watch.monitor import Monitor
@@ -33,7 +34,6 @@ MOST_SECONDS = 86400.0
 OBEY_SECONDS = 30.0  # importing debugpy takes one or two
 GRACE_SECONDS = 10.0  # after the end, for threads that stood still
 LOOK_SECONDS = 0.01
-REMOTE_ATTACH = (3, 14)  # from this Python on, pdb attaches to a running process
 CALL = signal.SIGUSR1  # a worker looks at the board on this signal
 DEBUGGABLE = frozenset({WorkerState.STARTING, WorkerState.SERVING})
 
@@ -66,16 +66,15 @@ class Debugging:
         """
         if not self._policy().debugger:
             raise DebuggerOff
-        has_debugpy, has_pdb = find_spec("debugpy") is not None, sys.version_info >= REMOTE_ATTACH
-        if not (has_debugpy or has_pdb):
+        has_debugpy = find_spec("debugpy") is not None
+        if not (has_debugpy or attaches()):
             raise DebuggerMissing
         span = _checked(duration)
         with self._lock:
             slot = self._find(number)
             pid = slot.get("pid")
             self._hold(slot, span)
-            if has_debugpy:
-                self._await_open(slot, pid)
+            self._await_open(slot, pid)
             self._tell(number, f"debugger opened for {span:g} s")
             self._await_round()
         name = debugger_name(number, self._board.side)
@@ -83,7 +82,7 @@ class Debugging:
             "pid": pid,
             "seconds": span,
             "socket": f"{self._runtime_path}/{name}" if has_debugpy else None,
-            "command": f"{sys.executable} -m pdb -p {pid}" if has_pdb else None,
+            "command": f"{sys.executable} -m pdb -p {pid}" if attaches() else None,
         }
 
     def close(self, number: int) -> None:

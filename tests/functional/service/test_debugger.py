@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from launcher.serve.remote_pdb import attaches
 from tests.functional.service import managers
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import status, with_options, workers
 from tests.support.commands import Completed
 from tests.support.dap import debugging
 from tests.support.processes import Launcher
+from tests.support.terminal import Terminal
 from tests.support.waiting import wait_until
 
 SOON = 60.0
@@ -144,3 +146,32 @@ def test_what_cannot_be_is_said_in_a_sentence(service: Launcher, start: Start) -
     answer = service.run_command("debug", "1")
     assert answer.status == 1
     assert "set [debugger] enabled = true, and reload" in answer.stderr
+
+
+def test_pdb_attaches_by_the_command_that_is_printed_where_python_lets_it(
+    service: Launcher, terminal: Terminal
+) -> None:
+    """From Python 3.14 on. The end of the debugger and a drain have it leave."""
+    said = run(service, "debug", "1")
+    if not attaches():
+        assert "pdb" not in said
+        return
+    before = [worker["pid"] for worker in workers(service)]
+    command = said.partition("pdb attaches, as root: ")[2].split()
+    assert command[-1] == str(before[1])
+    ends = [(), ("debug", "1", "--off"), ("restart-worker", "1")]
+    for number, end in enumerate(ends, 10):
+        client = terminal.start(command, env=service.environment)
+        wait_until(lambda: terminal.screen.count("(Pdb)"), SOON, "it attaches")
+        terminal.press(f"p {number} * {number}\n")
+        terminal.wait_for(rf"^{number * number}$", SOON)
+        if end:
+            run(service, *end)
+            run(service, "debug", "1")
+        terminal.press("q\n")
+        client.wait(SOON)
+    pids = [worker["pid"] for worker in workers(service)]
+    assert pids[0] == before[0]
+    assert pids[1] != before[1]
+    run(service, "debug", "1", "--off")
+    assert "late by" not in service.output
