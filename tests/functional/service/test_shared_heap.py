@@ -16,7 +16,8 @@ from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
 SOON = 60.0
-RESPAWNS, RELOADS = 20, 5  # by hand hundreds of each
+RESPAWNS = int(os.environ.get("RESPAWNS", "20"))  # by hand hundreds of each
+RELOADS = int(os.environ.get("RELOADS", "5"))
 GROWTH_MB = 1.0
 
 
