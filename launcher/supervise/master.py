@@ -130,7 +130,8 @@ class Master:
         # then the process ends by SIGSEGV, with fewer stacks.
         faulthandler.enable(ERRORS.descriptor())
         threading.excepthook = partial(on_thread_crash, self._stop)
-        log.name_actor("master")
+        # Beside the master before, whose log may be the same file.
+        log.name_actor(f"master pid={os.getpid()}" if self._predecessor else "master")
         LOG.info("%s %s", self._binary, __version__)
 
     def _prepare(self) -> None:

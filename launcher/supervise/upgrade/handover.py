@@ -82,7 +82,7 @@ class HandOver:
         if systemd and not parts.notifier.name_successor(successor.pid, end):
             return False
         parts.board.stand_beside(beside=True)
-        parts.stop.pass_on = lambda _: _tell(successor.channel, "stop")
+        parts.stop.pass_on = lambda _: tell(successor.channel, "stop")
         try:
             successor.say("yours", tasks=parts.host_tasks())
             successor.expect("done", MAIN_PROCESS_SECONDS if systemd else DONE_SECONDS)
@@ -116,7 +116,7 @@ class HandOver:
         is to stay. Nothing here fails: the new master is in charge already."""
         parts, successor = self._parts, self._successor
         stays = None
-        parts.history.release(lambda fact: _tell(successor.channel, "event", fact=fact))
+        parts.history.release(lambda fact: tell(successor.channel, "event", fact=fact))
         for server in self._servers:
             server.hand_on()
         if self._parent is Parent.OURSELVES:
@@ -128,7 +128,7 @@ class HandOver:
             except RuntimeError as error:  # signals reach it all the same
                 LOG.warning("the new master is not heard: %s", error)
         elif self._first:
-            _tell(self._first, "moved", pid=successor.pid)
+            tell(self._first, "moved", pid=successor.pid)
         LOG.info("pid %d, version %s, is in charge", successor.pid, successor.version)
         return stays
 
@@ -138,6 +138,7 @@ def named(servers: Iterable[Listening]) -> list[list[str]]:
     return [[server.name, server.address] for server in servers]
 
 
-def _tell(channel: Channel, event: str, **facts: Any) -> None:
+def tell(channel: Channel, event: str, **facts: Any) -> None:
+    """Send a message to a master that may have ended."""
     with suppress(Closed):  # it has ended, and the service with it
         channel.send(event, **facts)

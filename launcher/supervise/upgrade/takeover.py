@@ -40,6 +40,7 @@ class Takeover:
         parts.monitor.leads = False
         self.servers: Sequence[Adopting] = ()  # set before `run`
         self._gone = threading.Event()
+        self._drained = False  # the old master has said so
         self.in_charge = False
 
     @property
@@ -176,7 +177,9 @@ class Takeover:
         elif event == "stop":
             self._parts.stop.begin("the master before it was told to stop")
         elif event == "drained":
-            self._note_gone()
+            self._drained = True
+            if self._predecessor.first is self._channel:  # else it has gone when it has ended
+                self._note_gone()
 
     def _note_end(self, channel: Channel) -> None:
         if channel is self._channel:
@@ -190,7 +193,10 @@ class Takeover:
             self._gone.set()
             self._parts.monitor.predecessor = ""
             self._parts.monitor.hurry()
-            LOG.info("the master before, pid %d, has drained", self._predecessor.pid)
+            end = "drained" if self._drained else "died; calls in its hands may be lost"
+            text = f"the master before, pid {self._predecessor.pid}, has {end}"
+            self._parts.history.record("upgrade", text)
+            LOG.log(logging.INFO if self._drained else logging.WARNING, "%s", text)
 
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop. systemd kills what is left when the main process ends: so

@@ -25,7 +25,7 @@ from launcher.errors import (
 )
 from launcher.supervise.upgrade import new_process, parent
 from launcher.supervise.upgrade.channel import Channel
-from launcher.supervise.upgrade.handover import HandOver, named
+from launcher.supervise.upgrade.handover import HandOver, named, tell
 from launcher.supervise.upgrade.parent import FirstProcess, Parent
 from launcher.supervise.upgrade.parts import Listening, MasterParts
 from launcher.supervise.upgrade.successor import Successor
@@ -122,6 +122,8 @@ class Upgrade:
         if self._parts.stop.handed_over:
             for server in self.servers:
                 server.wait_for_answers(ANSWERS_SECONDS)
+            if not self.first_process:  # which says so itself
+                tell(self._channels[-1], "drained")
 
     def _run(self, future: "Future[Upgraded]") -> None:
         try:

@@ -143,6 +143,8 @@ def test_history_and_metrics_go_on(start: Start) -> None:
     told = [(event["kind"], event["master"]) for event in events]
     assert told.index(("upgrade", old)) < told.index(("upgrade", new))
     assert ("stop", old) in told, "the old one tells the new one what happens to it"
+    drained = next(event for event in events if event["text"].endswith("has drained"))
+    assert (drained["kind"], drained["master"]) == ("upgrade", new)
     assert told.count(("start", old)) == 1
     assert ("start", new) not in told
     text = service.run_shell(
