@@ -19,6 +19,7 @@ from oslo_messaging._drivers import amqp as wire
 from oslo_messaging._drivers import amqpdriver
 
 ID = "_msg_id"
+FANOUT = "_fanout_"  # in the driver's names of fanout queues
 NO_ANSWER = {"result": None, "failure": None, "ending": True}
 
 
@@ -42,6 +43,7 @@ class OwnCalls:
         """:param queue: that gets the answers. This process alone consumes it."""
         self._driver = driver
         self._queue = queue
+        self._family = queue[: queue.find(FANOUT) + len(FANOUT)]  # its name before the random part
         self._replies = _Replies(driver)
         self._publishing = threading.RLock()
         self._ended = False
@@ -92,6 +94,11 @@ class OwnCalls:
         """Whether it is the queue that gets the answers."""
         return queue == self._queue
 
+    def is_of_another(self, queue: str) -> bool:
+        """Whether it got the answers of another worker, such as the one before this in the slot:
+        that was killed, and its last call to itself is still in the queue of the slot."""
+        return queue.startswith(self._family) and not self.is_own(queue)
+
     @property
     def ended(self) -> bool:
         """Whether the queue is gone, or about to go."""
@@ -99,8 +106,8 @@ class OwnCalls:
 
 
 class _ReplyQueues(amqpdriver.ObsoleteReplyQueuesCache):  # type: ignore[misc]
-    """The driver's note of reply queues that are gone. Ours comes back if it is lost, until it
-    ends: then an answer would be tried for a minute."""
+    """The driver's note of reply queues that are gone: an answer to one would be tried for a
+    minute, and hold up a drain. Ours comes back if it is lost, until it ends."""
 
     def __init__(self, own: OwnCalls) -> None:
         super().__init__()
@@ -109,4 +116,6 @@ class _ReplyQueues(amqpdriver.ObsoleteReplyQueuesCache):  # type: ignore[misc]
     def reply_q_valid(self, reply_q: str, msg_id: str) -> bool:
         if self._own.is_own(reply_q):
             return not self._own.ended
+        if self._own.is_of_another(reply_q):
+            return False
         return bool(super().reply_q_valid(reply_q, msg_id))

@@ -1,7 +1,10 @@
 """What operators use of RabbitMQ: TLS, several hosts, heartbeats."""
 
+import json
 import re
 from collections.abc import Mapping
+
+from kombu.connection import Connection
 
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import (
@@ -16,6 +19,8 @@ from tests.support.rabbitmq import LOCALHOST, Vhost, free_ports
 from tests.support.waiting import wait_until
 
 CALLS = 50
+OWN = "compute-alt.node-1.0"  # queue of the first worker
+SOON = 30.0  # the driver gives up after 60
 
 
 def serve(start: Start, url: str, **rabbit: object) -> Launcher:
@@ -48,6 +53,25 @@ def test_what_workers_have_at_the_broker(start: Start, rabbit: Vhost) -> None:
     used = [re.sub("fanout_[0-9a-f]{32}", "fanout", name) for name in rabbit.queues()]
     of_workers = ["compute-alt.node-1.0", "compute-alt.node-1.1"]
     assert used == ["compute", *of_workers, "compute.node-1", *2 * ["compute_fanout"]]
+
+
+def test_what_a_killed_worker_asked_itself_holds_nobody_up(start: Start, rabbit: Vhost) -> None:
+    """The next worker of the slot finds the call in the queue, and its caller gone. The driver
+    would try to answer for a minute, and a drain would wait for that."""
+    service = serve(start, rabbit.url)
+    service.wait_ready()
+    namespace = {"namespace": "baseapi", "version": "1.1"}
+    asked = {
+        "method": "ping",
+        "args": {},
+        "_msg_id": "1" * 32,
+        "_reply_q": f"compute_fanout_{'0' * 32}",
+    }
+    body = {"oslo.version": "2.0", "oslo.message": json.dumps(asked | namespace)}
+    with Connection(rabbit.url.replace("rabbit:", "amqp:", 1)) as connection:
+        connection.Producer().publish(body, routing_key=OWN)
+    wait_until(lambda: rabbit.messages(OWN) == (0, 0), SOON, "it is taken, and acknowledged")
+    assert service.run_command("restart-worker", "0").status == 0
 
 
 def test_tls(start: Start, rabbit: Vhost) -> None:
