@@ -1,7 +1,7 @@
 """Reloads: requests are joined, systemd is told, and a failure does no harm."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -71,9 +71,10 @@ class World:
             raise self.error
         return self.needed
 
-    def replace_all(self, trial: Any = None) -> None:
+    def replace_all(self, trial: Any, commit: Callable[[], None]) -> None:
         self.log.append("roll")
         self.board.note_scouted(self.in_program)
+        commit()
 
     def scale(self, workers: int) -> None:
         self.log.append(f"scale {workers}")

@@ -16,6 +16,7 @@ from launcher.board.states import Wanted
 from launcher.errors import (
     CanaryFailed,
     CanaryRuns,
+    ConfigurationChanged,
     ReplacementFailed,
     ServiceStopping,
     WrongNumber,
@@ -71,6 +72,7 @@ class Master:
         self.broken: set[int] = set()
         self.spoilt: set[int] = set()
         self.tries_again = True
+        self.committed = False  # what is new is in force in the master
         self.obey: Callable[[int], None] = lambda number: self.bury(number, LEFT)
         self.forks: list[str] = []
         self.left: list[int] = []
@@ -92,7 +94,7 @@ class Master:
                 self.fork(slot.number)
 
     def fork(self, number: int) -> None:
-        new = self.board.slot(number).get("wanted") == Wanted.CANDIDATE
+        new = self.committed or self.board.slot(number).get("wanted") == Wanted.CANDIDATE
         self.forks.append(f"{number} new" if new else f"{number} old")
         self.seen.append((self.monitor.activity, set(self.monitor.changing)))
         self.on_fork()
@@ -114,9 +116,12 @@ class Master:
         if self.tries_again and self.board.wants(number):
             self.fork(number)
 
-    def do(self, operation: Callable[..., None], *arguments: Any) -> None:
+    def commit(self) -> None:
+        self.committed = True
+
+    def do(self, operation: Callable[..., None], *arguments: Any, **options: Any) -> None:
         with self.roll.turn("testing"):
-            operation(*arguments)
+            operation(*arguments, **options)
 
 
 @pytest.fixture
@@ -146,6 +151,33 @@ def test_all_are_replaced_one_by_one_beside_a_surge_which_leaves_at_the_end(
     assert (master.board.serving(), in_use(master.board)) == (2, 2)
     assert {slot.get("wanted") for slot in master.board.slots()} == {Wanted.WORKER}
     assert (master.monitor.activity, master.monitor.changing) == ("", frozenset())
+
+
+@pytest.mark.parametrize(("surge", "last"), [(True, 2), (False, 1)])
+def test_one_that_dies_while_the_last_one_leaves_gets_what_is_new(
+    master: Master, *, surge: bool, last: int
+) -> None:
+    """The surge may have a call in hand for minutes."""
+
+    def obey(number: int) -> None:
+        if number == last:
+            master.bury(0, KILLED)
+        master.bury(number, LEFT)
+
+    master.policy, master.obey = Policy(surge=surge), obey
+    master.do(master.roll.replace_all, commit=master.commit)
+    assert {fork.split()[1] for fork in master.forks} == {"new"}
+    assert master.left[-1] == last
+    assert master.board.serving() == 2
+
+
+def test_what_cannot_be_put_in_force_leaves_all_serving(master: Master) -> None:
+    def fail() -> None:
+        raise ConfigurationChanged
+
+    with pytest.raises(ConfigurationChanged):
+        master.do(master.roll.replace_all, commit=fail)
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
 
 
 def test_without_a_surge_each_leaves_before_its_successor_starts(master: Master) -> None:

@@ -161,11 +161,14 @@ class Reload:
     def _apply(self, trial: Trial | None) -> None:
         if self._configuration.check() or trial or self._configured_otherwise():
             self._spares.dismiss()
-            self._roll.replace_all(trial)
-            self._configuration.take()
+            self._roll.replace_all(trial, commit=self._put_in_force)
         else:
             self._configuration.mutate()
             self._have_workers_mutate()
+            self._adopt()
+
+    def _put_in_force(self) -> None:
+        self._configuration.take()
         self._adopt()
 
     def _scale_as_configured(self) -> None:

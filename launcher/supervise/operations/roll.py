@@ -122,12 +122,17 @@ class Roll:
         """Whether all workers serve, and nothing is wrong with them."""
         return self._monitor.observation.is_whole
 
-    def replace_all(self, trial: Trial | None = None) -> None:
+    def replace_all(
+        self, trial: Trial | None = None, *, commit: Callable[[], object] = lambda: None
+    ) -> None:
         """Add the surge, replace each worker, drop the surge: all get the new configuration.
 
         Without a surge, each worker leaves before its successor starts.
 
         :param trial: watches the surge and the slots that are replaced first, before the rest is.
+        :param commit: puts the new configuration in force in the master, when all have proven it.
+            A worker that dies earlier has a successor that reads it; one that dies later, one
+            that inherits it.
         :raises CanaryFailed: they do not do well. They have the old configuration again.
         :raises ReplacementFailed: a worker does not become ready. Its slot gets a worker with the
             old configuration; the slots before it keep the new one.
@@ -145,6 +150,7 @@ class Roll:
                 for done, slot in enumerate(rest, len(canaries)):
                     self._monitor.activity = f"reloading: {done}/{workers} workers replaced"
                     self._renew(slot, surge, of=workers)
+                commit()  # before the surge leaves, which may take as long as its calls
         except CanaryFailed as failed:
             if problems := self._go_back(canaries):
                 raise CanaryFailed.said("; ".join([str(failed), *problems])) from failed

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,37 @@ def test_a_stop_during_a_reload_wins_at_once(start: Start) -> None:
     assert service.wait() == 0
     asked.join(SOON)
     service.assert_nothing_left()
+
+
+def test_one_that_dies_while_the_surge_ends_its_call_gets_the_new_configuration(
+    start: Start,
+) -> None:
+    service = start("Traced", "--workers=2", config=FAST)
+    service.wait_ready()
+    words = ("call", "--timeout=60", "slow_echo", "value=7")
+    with ThreadPoolExecutor() as pool:
+        last = pool.submit(service.run_command, *words, "until=renewed", "--worker=1")
+        wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "it holds up the reload")
+        reload = pool.submit(service.run_command, "reload")
+        wait_until(lambda: has_worker(service, 1, state="stopping"), SOON, "the surge serves")
+        surge = pool.submit(service.run_command, *words, "until=done", "--worker=2")
+        wait_until(lambda: trace(service)["slow_echo"] == 2, SOON, "it has a call in hand, too")
+        put(service, "renewed")
+        wait_until(lambda: has_worker(service, 2, wanted="nobody"), SOON, "it is to leave")
+        os.kill(workers(service)[0]["pid"], signal.SIGKILL)
+        back = partial(has_worker, service, 0, state="serving", restarts=1)
+        wait_until(back, SOON, "the one that has died is back")
+        put(service, "done")
+        assert [one.result().status for one in (last, reload, surge)] == [0, 0, 0]
+    seen = status(service)
+    assert [one["configuration"] for one in seen["workers"]] == [seen["configuration"]] * 2
+    assert seen["healthy"]
+
+
+def has_worker(service: Launcher, slot: int, **wanted: object) -> bool:
+    """Whether `status` says all of this of the worker of a slot."""
+    found = (one for one in workers(service) if one["slot"] == slot)
+    return any(wanted.items() <= one.items() for one in found)
 
 
 def test_what_can_change_at_once_changes_without_a_roll(start: Start) -> None:
