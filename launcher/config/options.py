@@ -285,7 +285,7 @@ SUPERVISION_OPTS = [
         mutable=True,
         help="Seconds, in whole minutes. One worker leaves when for so long no minute had such "
         "calls, no call was left in a queue, and never more than half of the threads of the other "
-        "workers would have been in use.",
+        "workers would have been in use; and when it has no long call in hand, as with max_age.",
     ),
     cfg.BoolOpt(
         "warm_up",
@@ -329,7 +329,9 @@ RECYCLE_OPTS = [
         mutable=True,
         help="Seconds that a worker serves before a fresh one replaces it. 0: no limit. One "
         "worker goes at a time, when another one serves in addition ([supervision] surge), and "
-        "none while the service is degraded or another operation runs.",
+        "none while the service is degraded or another operation runs. A worker goes on while "
+        "it has a call that has run for 5 seconds, which may outlast graceful_shutdown_timeout; "
+        "if that is 0, while it has any call.",
     ),
     cfg.IntOpt(
         "max_calls",
@@ -346,7 +348,9 @@ RECYCLE_OPTS = [
         mutable=True,
         help="MiB of memory of its own (USS, as `status` shows it) at which a worker is replaced, "
         "as with max_age: a bound for a slow leak. Calls in hand finish, so the worker may grow "
-        "for that time; MemoryMax= of the unit is the hard limit. 0: no limit.",
+        "for that time; MemoryMax= of the unit is the hard limit. A worker that is too large "
+        "goes after 5 minutes whatever call it has, unless graceful_shutdown_timeout is 0. "
+        "0: no limit.",
     ),
     cfg.FloatOpt(
         "jitter",

@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from launcher.board.board import Board
 from launcher.board.counters import Counters
+from launcher.board.slot_fields import seconds
 from launcher.board.states import WorkerState
 from launcher.config import loader
 from launcher.errors import OptionError
@@ -120,6 +121,16 @@ def test_one_step_a_minute(world: World) -> None:
     assert world.demand.last.startswith("to 4: of 6")
     world.pass_minute()
     assert world.scaling.asked == [4, 4]
+
+
+def test_a_worker_with_a_long_call_is_not_the_one_to_go(world: World) -> None:
+    slot = world.board.slot(2)
+    slot.show_oldest_call("slow", time.monotonic_ns() - seconds(60))
+    down = Step(2, "calm")
+    assert not world.demand._frees(down, time.monotonic())
+    assert world.demand._frees(Step(4, "busy"), time.monotonic())
+    slot.show_oldest_call("", 0)
+    assert world.demand._frees(down, time.monotonic())
 
 
 def test_an_operator_holds_the_number(world: World) -> None:

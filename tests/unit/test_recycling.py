@@ -14,9 +14,15 @@ from launcher.board.board import Board
 from launcher.board.slot_fields import seconds
 from launcher.errors import ReplacementFailed
 from launcher.supervise.operations.operation_spans import Operation
-from launcher.supervise.operations.recycling import PAUSE_SECONDS, Recycling, private_memory
+from launcher.supervise.operations.recycling import (
+    LARGE_SECONDS,
+    PAUSE_SECONDS,
+    Recycling,
+    private_memory,
+)
 from launcher.supervise.policy import Policy, RecycleLimits
 from launcher.supervise.processes.memory_notes import MIB, MemoryNotes
+from launcher.supervise.watch.suspicion import LONG_CALL_SECONDS
 from tests.support.waiting import wait_until
 
 SOON = 10.0
@@ -29,6 +35,7 @@ class Roll:
         self.board = board
         self.recycled: list[int] = []
         self.fails = False
+        self.meanwhile: Callable[[], None] = lambda: None  # while the surge starts
 
     @contextmanager
     def turn(self, activity: str) -> Iterator[Operation]:
@@ -37,11 +44,15 @@ class Roll:
     def await_look(self) -> None:
         pass
 
-    def recycle(self, slot: int) -> None:
+    def recycle(self, slot: int, may: Callable[[], bool]) -> bool:
         if self.fails:
             raise ReplacementFailed(worker="the worker in addition", reason="no luck")
+        self.meanwhile()
+        if not may():
+            return False
         self.recycled.append(slot)
         serve(self.board, slot, pid=self.board.slot(slot).get("pid") + 100, since=0)
+        return True
 
 
 def serve(board: Board, number: int, *, pid: int, since: float, calls: int = 0) -> None:
@@ -49,6 +60,11 @@ def serve(board: Board, number: int, *, pid: int, since: float, calls: int = 0) 
     slot.put("pid", pid)
     slot.put("served_since", time.monotonic_ns() - seconds(since))
     slot.put("calls_done", calls)
+
+
+def take_call(board: Board, number: int, *, age: float) -> None:
+    board.slot(number).put("calls_in_hand", 1)
+    board.slot(number).show_oldest_call("slow", time.monotonic_ns() - seconds(age))
 
 
 @pytest.fixture
@@ -87,8 +103,10 @@ Make = Callable[..., Recycling]
 
 @pytest.fixture
 def make(board: Board, monitor: Any, roll: Any) -> Make:
-    def make(draw: float = 0.0, memory: Any = None, **limits: Any) -> Recycling:
-        policy = Policy(recycle=RecycleLimits(**limits))
+    def make(
+        draw: float = 0.0, memory: Any = None, graceful: float = 180.0, **limits: Any
+    ) -> Recycling:
+        policy = Policy(recycle=RecycleLimits(**limits), graceful_seconds=graceful)
         return Recycling(board, monitor, roll, lambda: policy, memory=memory, draw=lambda: draw)
 
     return make
@@ -184,6 +202,57 @@ def test_memory_is_looked_at_once_a_second(board: Board, make: Make) -> None:
     for now in (100.0, 100.02, 100.04, 101.1):
         look(recycling, now)
     assert asked.count(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "goes"),
+    [((180.0, 1.0), 0), ((180.0, 2 * LONG_CALL_SECONDS), 1), ((0.0, 0.0), 1)],
+)
+def test_one_with_a_long_call_goes_later_and_keeps_no_other_from_its_turn(
+    board: Board, make: Make, roll: Roll, call: tuple[float, float], goes: int
+) -> None:
+    """With a drain without a limit, any call is long."""
+    graceful, age = call
+    serve(board, 0, pid=1, since=20)
+    serve(board, 1, pid=2, since=10)
+    take_call(board, 0, age=age)
+    recycling = make(max_age=1, graceful=graceful)
+    look(recycling)
+    assert roll.recycled == [goes]
+    board.slot(0).put("calls_in_hand", 0)
+    board.slot(0).show_oldest_call("", 0)
+    look(recycling)
+    assert set(roll.recycled) == {0, 1}
+
+
+@pytest.mark.parametrize(("graceful", "goes"), [(180.0, True), (0.0, False)])
+def test_a_large_one_does_not_wait_for_ever(
+    board: Board, make: Make, roll: Roll, graceful: float, *, goes: bool
+) -> None:
+    """Unless its drain would: nobody could reload meanwhile."""
+    serve(board, 0, pid=1, since=20)
+    take_call(board, 0, age=60)
+    sizes = {1: 2 * MIB}
+    recycling = make(max_memory=MIB, memory=lambda pid, _: sizes.get(pid, 0), graceful=graceful)
+    now = time.monotonic()
+    for age in (0, LARGE_SECONDS - 1):
+        look(recycling, now + age)
+    assert not roll.recycled
+    roll.meanwhile = lambda: recycling._large.update({0: (1, now - LARGE_SECONDS)})
+    look(recycling, now + LARGE_SECONDS + 1)
+    assert bool(roll.recycled) is goes
+
+
+def test_a_call_that_became_long_while_the_surge_started_puts_it_off(
+    board: Board, make: Make, roll: Roll, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    serve(board, 0, pid=1, since=20)
+    roll.meanwhile = lambda: take_call(board, 0, age=2 * LONG_CALL_SECONDS)
+    recycling = make(max_age=1)
+    look(recycling)
+    assert (roll.recycled, recycling.times(0)) == ([], 0)
+    assert "worker 0 is not recycled now: a call in hand" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,20 @@ def test_a_worker_that_is_replaced_leaves_and_has_a_successor(master: Master) ->
     assert master.seen == [("testing", {1})]
 
 
+@pytest.mark.parametrize("may", [True, False])
+def test_whether_it_may_leave_is_asked_when_the_surge_serves(master: Master, *, may: bool) -> None:
+    done: list[bool] = []
+
+    def asked() -> bool:
+        assert master.forks == ["2 old"]
+        return may
+
+    master.do(lambda: done.append(master.roll.recycle(0, asked)))
+    assert done == [may]
+    assert master.left == ([0, 2] if may else [2])
+    assert (master.board.serving(), in_use(master.board)) == (2, 2)
+
+
 def test_a_successor_that_dies_is_told_of_and_counts_as_a_death(master: Master) -> None:
     master.broken.add(0)
 

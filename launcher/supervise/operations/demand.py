@@ -13,6 +13,7 @@ from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.watch.demand import MINUTE_SECONDS, Minute, Step, judge
 from launcher.supervise.watch.monitor import Monitor
+from launcher.supervise.watch.suspicion import may_leave
 
 LOG = logging.getLogger(__name__)
 
@@ -65,8 +66,14 @@ class Demand:
         self._minutes.append(self._minute(now))
         self._begin_minute(now)
         step = judge(list(self._minutes), self._board.workers, self._policy().workers_range)
-        if step is not None and not self._scaling.held:
+        if step is not None and not self._scaling.held and self._frees(step, now):
             self._begin(step)
+
+    def _frees(self, step: Step, now: float) -> bool:
+        """Whether the worker that would leave has no long call in hand. Else the step waits."""
+        graceful = self._policy().graceful_seconds
+        leaving = [self._board.slot(one) for one in range(step.workers, self._board.workers)]
+        return all(may_leave(one.view(), int(now * 1e9), graceful) for one in leaving)
 
     def _seen(self) -> list[SlotView]:
         return list(self._monitor.observation.slots)

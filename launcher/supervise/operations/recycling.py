@@ -1,8 +1,9 @@
 """Recycling: a worker that is old, has answered many calls or has grown leaves for a fresh one.
 
 One worker goes at a time, through a surge: another one serves in addition meanwhile, so capacity
-never falls and no call fails. Nothing is recycled while an operation runs, in a stop, or while the
-service is degraded: it waits until that is over.
+never falls. Nothing is recycled while an operation runs, in a stop, or while the service is
+degraded: it waits until that is over. A worker with a long call in hand goes on meanwhile, since
+the limit of its drain could end the call.
 """
 
 import logging
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import psutil
@@ -23,12 +25,14 @@ from launcher.supervise.policy import InForce, RecycleLimits
 from launcher.supervise.processes.memory_notes import MIB, resident_memory
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
-from launcher.supervise.watch.suspicion import is_held
+from launcher.supervise.watch.suspicion import is_held, may_leave
 
 LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks at a worker's memory
-PAUSE_SECONDS = 60.0  # after a recycling that failed
+PAUSE_SECONDS = 60.0  # after a recycling that failed, or that a call has put off
+# A worker that has grown waits no longer for the end of long calls: the kernel could kill it.
+LARGE_SECONDS = 300.0
 
 
 class Reason(NamedTuple):
@@ -65,6 +69,7 @@ class Recycling:
         self._draw = draw
         self._draws: dict[int, tuple[int, float]] = {}  # slot: pid, its draw
         self._looked_at: dict[int, float] = {}  # slot: monotonic seconds
+        self._large: dict[int, tuple[int, float]] = {}  # slot: pid, since when it waits as that
         self._running = False
         self._not_before = 0.0
         self.counts: Counter[tuple[int, str]] = Counter()  # by slot and kind; any thread
@@ -83,7 +88,8 @@ class Recycling:
         for slot in sorted(self._monitor.observation.slots, key=lambda slot: slot.served_since):
             if self._board.is_spare(slot.slot) or is_held(slot, int(now * 1e9)):
                 continue
-            if reason := self._reason(slot, limits, now):
+            reason = self._reason(slot, limits, now)
+            if reason and self._may_leave(slot, reason, now):
                 self._begin(slot, reason)
                 return
 
@@ -108,6 +114,20 @@ class Recycling:
 
     def _is_whole(self) -> bool:
         return self._monitor.observation.is_whole and not self._board.stopping
+
+    def _may_leave(self, slot: SlotView, reason: Reason, now: float) -> bool:
+        """Whether the drain will hardly end a call; or whether the worker has been too large for
+        LARGE_SECONDS, unless the drain has no limit."""
+        graceful = self._policy().graceful_seconds
+        if may_leave(slot, int(now * 1e9), graceful):
+            return True
+        if reason.kind != "memory" or not graceful:
+            return False
+        pid, since = self._large.get(slot.slot, (0, now))
+        if pid != slot.pid:
+            since = now
+            self._large[slot.slot] = slot.pid, since
+        return now - since >= LARGE_SECONDS
 
     def _reason(self, slot: SlotView, limits: RecycleLimits, now: float) -> Reason | None:
         part = 1 - limits.jitter * self._draw_of(slot)
@@ -147,11 +167,12 @@ class Recycling:
                 if self._board.slot(slot.slot).get("pid") == slot.pid and self._is_whole():
                     LOG.info("worker %d is recycled: %s", slot.slot, reason.text)
                     operation.name, operation.activity = "recycle", reason.text
-                    self._roll.recycle(slot.slot)
-                    self.counts[slot.slot, reason.kind] += 1
-                    self.last[slot.slot] = reason.text
-                    text = f"worker {slot.slot} recycled: {reason.text}"
-                    self._record("recycle", text, slot=slot.slot)
+                    if self._roll.recycle(slot.slot, partial(self._still_may, slot, reason)):
+                        self._note(slot.slot, reason)
+                    else:
+                        operation.problem = "put off by a call in hand"
+                        LOG.info("worker %d is not recycled now: a call in hand", slot.slot)
+                        self._rest()
         except LauncherError as error:
             if not self._board.stopping:
                 LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
@@ -163,6 +184,15 @@ class Recycling:
             self._rest()
         finally:
             self._running = False
+
+    def _still_may(self, slot: SlotView, reason: Reason) -> bool:
+        """Whether that is so when the surge serves, which may have taken long to start."""
+        return self._may_leave(self._board.slot(slot.slot).view(), reason, time.monotonic())
+
+    def _note(self, slot: int, reason: Reason) -> None:
+        self.counts[slot, reason.kind] += 1
+        self.last[slot] = reason.text
+        self._record("recycle", f"worker {slot} recycled: {reason.text}", slot=slot)
 
 
 def private_memory(pid: int, enough: int) -> int:

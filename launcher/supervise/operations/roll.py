@@ -197,16 +197,21 @@ class Roll:
         self._monitor.changing = frozenset([*canaries, *added])
         trial.watch([*canaries, *added])
 
-    def recycle(self, slot: int) -> None:
+    def recycle(self, slot: int, may: Callable[[], bool] = lambda: True) -> bool:
         """As `replace`, while a surge serves, and with the configuration in force.
 
+        :param may: called when the surge serves; if it returns False, the worker goes on.
+        :returns: whether the worker was replaced.
         :raises ReplacementFailed: the surge or the successor does not become ready. In the first
             case the worker goes on.
         """
         with self._surge(Wanted.ADDITION) as surge:
             self._mark_changing(slot, *([] if surge is None else [surge]))
+            if not may():
+                return False
             self._retire(Wanted.SUCCESSOR, slot)
             self._await_serving(slot, f"worker {slot}")
+        return True
 
     @contextmanager
     def _surge(self, wanted: Wanted) -> Iterator[int | None]:

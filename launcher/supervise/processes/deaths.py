@@ -89,6 +89,9 @@ class Deaths:
         if ending is Ending.FAILED:
             text = f"worker {number} pid {pid} has not become ready: {death.cause}"
             self._record("failed", text, slot=number, pid=pid)
+        elif ending is Ending.LEFT and death.status:  # its calls in hand were ended, too
+            text = f"worker {number} pid {pid} was to leave, and ended: {death.cause}"
+            self._record("death", text, slot=number, pid=pid)
         if ending is not Ending.DIED:
             self._note_rest(number, 0)  # the end was wanted, or a new configuration failed
             return False

@@ -1,10 +1,14 @@
-"""Finds late workers: at what, and since when. Pure."""
+"""Finds late workers: at what, and since when; and those that should not leave now. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from launcher.board.slot_fields import SECOND, SlotView
 from launcher.board.states import Wait, WorkerState
+
+# Beyond what nearly all calls take. A call that has run for so long may be one of the few that
+# outlast a drain, which ends them.
+LONG_CALL_SECONDS = 5.0
 
 
 class Suspicion(NamedTuple):
@@ -31,6 +35,17 @@ def is_late(slot: SlotView, now: int) -> bool:
 def is_held(slot: SlotView, now: int) -> bool:
     """Whether a debugger may have stopped its threads."""
     return now < slot.held_until and slot.state is not WorkerState.STOPPING
+
+
+def may_leave(slot: SlotView, now: int, graceful: float) -> bool:
+    """Whether a worker may be told to leave by a step that can as well be made later.
+
+    :param now: monotonic nanoseconds. :param graceful: the limit of a drain, seconds. 0: none.
+        Then no call may be in hand, since all operations would wait for it.
+    """
+    if not graceful:
+        return not slot.calls_in_hand
+    return not slot.oldest_call_since or now - slot.oldest_call_since < LONG_CALL_SECONDS * SECOND
 
 
 def wedged_since(

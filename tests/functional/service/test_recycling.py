@@ -1,12 +1,16 @@
 """A worker at a limit leaves for a fresh one, and nobody who calls notices."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
 import pytest
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.faults import FAST, status, workers
+from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.traces import put, trace
 from tests.support.callers import ANY, Call, Callers, Ledger
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -83,6 +87,61 @@ def test_a_manager_that_leaks_stays_within_the_limit(start: Start) -> None:
     assert not tally.failed
     assert largest < 2 * LIMIT_MIB * 1024 * 1024
     service.wait_for_line("MiB of its own, max_memory 300")
+
+
+def test_a_call_that_outlasts_a_drain_ends_before_its_worker_goes(start: Start) -> None:
+    config = with_options(
+        DEFAULT={"graceful_shutdown_timeout": 3, "manager_shutdown_timeout": 1},
+        recycle={"max_age": 10, "jitter": 0},
+    )
+    with with_call_in_hand(start("Traced", "--workers=2", config=config)) as service:
+        wait_until(lambda: workers(service)[1]["recycled"] >= 2, SOON, "the other one goes twice")
+        assert not workers(service)[0]["recycled"]
+    wait_until(lambda: workers(service)[0]["recycled"], SOON, "it goes when its call has ended")
+
+
+def test_no_command_waits_for_a_recycling_where_a_drain_has_no_limit(start: Start) -> None:
+    config = with_options(
+        DEFAULT={"graceful_shutdown_timeout": 0, "manager_shutdown_timeout": 0},
+        recycle={"max_age": 4, "jitter": 0},
+    )
+    with with_call_in_hand(start("Traced", "--workers=2", config=config)) as service:
+        wait_until(lambda: workers(service)[1]["recycled"] >= 2, SOON, "the other one goes twice")
+        assert service.run_command("scale", "3").status == 0
+
+
+@contextmanager
+def with_call_in_hand(service: Launcher) -> Iterator[Launcher]:
+    """Worker 0 has a call from READY until the end of the block; it has to succeed."""
+    service.wait_ready()
+    words = ("call", "slow_echo", "value=7", "until=done", "--worker=0", "--timeout=120")
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(service.run_command, *words)
+        wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
+        try:
+            yield service
+        finally:
+            put(service, "done")
+        assert (call.result().status, call.result().stdout) == (0, "7\n")
+
+
+def test_a_drain_that_is_cut_off_is_in_the_history(start: Start) -> None:
+    config = with_options(
+        DEFAULT={"graceful_shutdown_timeout": 1, "manager_shutdown_timeout": 1},
+    )
+    service = start("Traced", "--workers=1", config=config)
+    service.wait_ready()
+    words = ("call", "slow_echo", "value=7", "until=done", "--timeout=30")
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(service.run_command, *words)
+        wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "a call is in hand")
+        assert service.run_command("restart-worker", "0").status == 0
+        put(service, "done")
+        assert (
+            "was to leave, and ended: ended by the master: drain late"
+            in service.run_command("history").stdout
+        )
+        call.result()
 
 
 def test_a_reload_brings_a_limit(start: Start) -> None:
