@@ -414,6 +414,10 @@ class PauseUnwritable(LauncherError):
     """{path}, which says what is paused, cannot be written: {reason}"""
 
 
+class PauseKept(LauncherError):
+    """resumed, but paused again after a restart: {reason}"""
+
+
 class HistoryUnreadable(LauncherError):
     """the history in {path} cannot be read: {reason}"""
 

@@ -1,13 +1,14 @@
 """What is paused, where that is kept, and how a worker follows."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from launcher.board.board import Board
-from launcher.errors import NotPausable, PauseUnreadable, PauseUnwritable
+from launcher.errors import NotPausable, PauseKept, PauseUnreadable, PauseUnwritable
 from launcher.listening.hold import Hold
 from launcher.rabbit.subscription import Subscription
 from launcher.registry.records import ServiceState
@@ -207,6 +208,61 @@ def test_a_pause_is_taken_back_though_its_file_stays(
     assert "a pause that persists cannot be removed" in caplog.text
     with pytest.raises(PauseUnwritable, match=str(state)):
         PauseFile(str(state)).write(Pauses())
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory."""
+    directory = tmp_path / "state"
+    directory.mkdir(0o700)
+    return directory
+
+
+def pausing_of(state: Path, board: Board) -> Pausing:
+    board.want(2, 10)
+    later = SimpleNamespace(now=1 << 62)  # than any round that is waited for
+    monitor = Mock(observation=later)
+    return Pausing(board, monitor, str(state), loses_calls=lambda: False, record=Mock())
+
+
+@pytest.mark.parametrize("slot", [None, 0])
+def test_a_resume_needs_no_directory_where_nothing_persists(state: Path, slot: int | None) -> None:
+    """It may also be read-only: there unlink(2) of a name that is not there is an error, too."""
+    board = Board(2)
+    pausing = pausing_of(state, board)
+    pausing.pause(slot, "audit", persist=False)
+    state.rename(state.with_name("elsewhere"))
+
+    pausing.resume(slot)
+
+    assert not board.wants_pause(0)
+
+
+@pytest.mark.parametrize("slot", [None, 0])
+def test_a_resume_that_cannot_be_kept_is_in_force_and_says_so(
+    state: Path, slot: int | None
+) -> None:
+    board = Board(2)
+    pausing = pausing_of(state, board)
+    for number in (0, 1):
+        pausing.pause(number, "audit", persist=True)
+    elsewhere = state.rename(state.with_name("elsewhere"))
+
+    with pytest.raises(PauseKept, match=f"resumed, but paused again after a restart: {state}/"):
+        pausing.resume(slot)
+
+    assert (board.wants_pause(0), board.wants_pause(1)) == (False, slot is not None)
+    elsewhere.rename(state)
+    pausing.resume(slot)
+    assert PauseFile(str(state)).read().slots == (frozenset() if slot is None else {1})
+
+
+def test_a_resume_does_not_need_what_the_file_says(state: Path) -> None:
+    pausing = pausing_of(state, Board(2))
+    pausing.pause(None, "audit", persist=True)
+    (state / FILE).write_text("{")
+    pausing.resume(None)
+    assert list(state.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ from typing import Any
 
 from launcher.board.board import Board
 from launcher.board.states import WorkerState
-from launcher.errors import LauncherError, NotPausable, NotPaused, ServiceStopping, WrongNumber
+from launcher.errors import (
+    LauncherError,
+    NotPausable,
+    NotPaused,
+    PauseKept,
+    PauseUnwritable,
+    ServiceStopping,
+    WrongNumber,
+)
 from launcher.registry.records import checked_reason
 from launcher.supervise.operations.pause_file import PauseFile, Pauses
 from launcher.supervise.watch.history import Record
@@ -49,7 +57,8 @@ class Pausing:
         self._file = PauseFile(state_path)
         self._lock = threading.Lock()
         self._wanted = Pauses()
-        self._put(self._file.read())
+        self._kept = self._file.read()
+        self._put(self._kept)
 
     def pause(self, slot: object, reason: object, *, persist: bool) -> int:
         """Return how many workers take no calls now: those in hand end by themselves.
@@ -66,7 +75,7 @@ class Pausing:
         with self._lock:
             wanted = self._wanted.with_pause(number, why)
             if persist:
-                self._file.write(self._file.read().with_pause(number, why))
+                self._keep(self._kept.with_pause(number, why))
             text = f"{_name(number)} paused{f': {why}' if why else ''}"
             self._change(wanted, number, "pause", text)
             return sum(one.paused for one in self._board.look())
@@ -89,19 +98,37 @@ class Pausing:
         LOG.error("the pause is taken back: %s", NotPausable())
         self._record("resume", f"the pause is taken back: {NotPausable()}")
         try:
-            self._file.write(Pauses())
+            self._keep(Pauses())
         except (LauncherError, OSError) as error:  # nobody above: it may be the monitor's thread
             LOG.error("a pause that persists cannot be removed: %s", error)
 
     def resume(self, slot: object) -> int:
-        """Return how many workers are still paused. Raises as `pause`."""
+        """Return how many workers are still paused. Raises as `pause`.
+
+        :raises PauseKept: they take calls, but the file cannot be written.
+        """
         number = self._checked(slot)
         with self._lock:
             slots = range(self._board.workers)
-            self._file.write(self._file.read().without_pause(number, slots))
             wanted = self._wanted.without_pause(number, slots)
-            self._change(wanted, number, "resume", f"{_name(number)} resumed")
+            try:
+                self._change(wanted, number, "resume", f"{_name(number)} resumed")
+            finally:  # last: calls wait, whatever the disk does
+                self._forget(self._kept.without_pause(number, slots))
             return sum(one.paused for one in self._board.look())
+
+    def _forget(self, kept: Pauses) -> None:
+        try:
+            self._keep(kept)
+        except PauseUnwritable as error:
+            raise PauseKept(reason=error) from error
+
+    def _keep(self, kept: Pauses) -> None:
+        """Have these pauses outlive a restart. Raises PauseUnwritable. The file is left alone if
+        it has them already: its directory may be read-only, or gone."""
+        if kept != self._kept:
+            self._file.write(kept)
+            self._kept = kept
 
     def describe(self) -> dict[str, Any] | None:
         """What is paused, for `status`; None: nothing. Any thread."""
