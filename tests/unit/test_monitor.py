@@ -560,7 +560,7 @@ def test_status_is_sent_only_when_it_changes(world: World) -> None:
 def test_a_remark_is_shown_beside_the_headline(world: World) -> None:
     world.be_ready()
 
-    world.monitor.remark = "reload failed: option workers: no"
+    world.monitor.remarks["reload"] = "reload failed: option workers: no"
     world.monitor.round()
 
     assert world.notifier.statuses[-1] == "2/2 workers serving; reload failed: option workers: no"

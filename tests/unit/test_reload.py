@@ -32,7 +32,7 @@ class World:
         self.in_files: int | None = 3
         self.in_program = 0  # the number that the program's own files have
         self.generation = 1
-        self.remark = ""
+        self.remarks = {"reload": "", "upgrade": "upgrade failed: no"}
         self.board = Board(2)
         self.board.want(2, start_timeout=90)
         self._turn = threading.Lock()
@@ -100,7 +100,7 @@ def test_workers_are_replaced_before_the_master_takes_the_configuration(world: W
         *("RELOADING", "check", "no spares", "roll", "take", "adopt", "scale 3"),
         *("spares", "READY"),
     ]
-    assert world.remark == ""
+    assert world.remarks["reload"] == ""
 
 
 def test_what_can_change_at_once_needs_no_roll(world: World) -> None:
@@ -136,11 +136,12 @@ def test_one_that_fails_leaves_all_as_it_is_and_says_why(world: World, error: Ex
     assert told is not None
     assert str(error) in str(told)
     assert world.log == ["RELOADING", "check", "spares", "READY"]
-    assert str(error) in world.remark
+    assert str(error) in world.remarks["reload"]
+    assert world.remarks["upgrade"] == "upgrade failed: no"
 
     world.error = None
     assert world.reload.request().result(SOON) is None
-    assert world.remark == ""
+    assert world.remarks == {"reload": "", "upgrade": ""}
 
 
 def test_one_that_fails_half_way_says_who_has_the_new_configuration(world: World) -> None:
@@ -172,7 +173,7 @@ def test_a_number_of_workers_that_could_not_be_had_is_tried_again(world: World) 
     world.no_room = True
     told = world.reload.request().result(SOON)
     assert "the new configuration is in force, but not its number of workers, 3" in str(told)
-    assert world.remark == "reload failed: worker 2 does not become ready: no room"
+    assert world.remarks["reload"] == "reload failed: worker 2 does not become ready: no room"
 
     world.no_room = False
     assert world.reload.request().result(SOON) is None

@@ -588,6 +588,20 @@ def test_an_upgrade_that_is_refused_has_not_failed(refusal: LauncherError) -> No
     parts.history.record.assert_not_called()
 
 
+def test_one_that_fails_is_in_status_beside_a_reload_that_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = parts_of_an_old_master()
+    parts.monitor.remarks = {"reload": "reload failed: no", "upgrade": ""}
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
+    monkeypatch.setattr(one, "_start", Mock(side_effect=SuccessorFailed(reason="no luck")))
+    with pytest.raises(SuccessorFailed):
+        one.request().result(10)
+    assert one.counts == {"failed": 1}
+    assert parts.monitor.remarks["reload"] == "reload failed: no"
+    assert parts.monitor.remarks["upgrade"].endswith("no luck")
+
+
 def test_without_descriptors_there_is_no_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     no_more = OSError(errno.EMFILE, "Too many open files")
     monkeypatch.setattr(Channel, "pair", Mock(side_effect=no_more))

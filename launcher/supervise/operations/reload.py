@@ -141,7 +141,9 @@ class Reload:
             LOG.error("reload failed, %s", error)
         self._spares.keep()
         self._record("reload", remark or "configuration reloaded")
-        self._monitor.remark = remark
+        self._monitor.remarks["reload"] = remark
+        if not remark:  # else a restart alone would end the warning of an upgrade that failed
+            self._monitor.remarks["upgrade"] = ""
         self._monitor.hurry()  # STATUS shows it
         self._notifier.reloaded()
         return error

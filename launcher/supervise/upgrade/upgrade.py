@@ -149,7 +149,7 @@ class Upgrade:
         LOG.error("upgrade failed, %s", error)
         self._parts.history.record("upgrade", f"upgrade failed: {error}")
         if not isinstance(error, ServiceStopping):
-            self._parts.monitor.remark = f"upgrade failed: {error}"
+            self._parts.monitor.remarks["upgrade"] = f"upgrade failed: {error}"
 
     def _upgrade(self) -> Upgraded:
         self._check()

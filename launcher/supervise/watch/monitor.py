@@ -64,7 +64,7 @@ class Monitor:
         # Set by other threads:
         self.pause_reason = ""  # why workers are paused
         self.leads = True  # False: another master has the lead, in an upgrade
-        self.remark = ""  # a problem that STATUS shows as well, such as a failed reload
+        self.remarks = {"reload": "", "upgrade": ""}  # how the last one failed; STATUS shows it
         self.unreported = ""  # the complaint that the row in the database is old
         self.activity = ""  # the operation that runs, such as a reload
         self.predecessor = ""  # what the master before still does
@@ -191,7 +191,7 @@ class Monitor:
             *self._seen,
             was_ready=self.was_ready,
             gave_up=self._gave_up,
-            remark=self.remark,
+            remark="; ".join(filter(None, self.remarks.values())),
             activity=self.activity,
             predecessor=self.predecessor,
             starved=self._clock_gaps.is_starved,
