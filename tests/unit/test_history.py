@@ -172,9 +172,29 @@ def test_an_outage_in_a_start_is_told_too() -> None:
     assert kinds(changes, look(waiting, was_ready=False)) == [("bus", "the bus does not answer")]
     asking = starting(0, Step.DATABASE, ago=3, waiting=Wait.ABSENT, outage="no route")
     assert kinds(changes, look(asking, was_ready=False)) == [
-        ("bus", "the bus answers again, after 0 s"),
         ("database", "the database does not answer: no route"),
     ]
+    assert kinds(changes, look(slot(0), was_ready=False)) == [
+        ("bus", "the bus answers again, after 0 s"),
+        ("database", "the database answers again, after 0 s"),
+        ("lead", "worker 0 is the lead"),
+    ]
+
+
+@pytest.mark.parametrize("state", [WorkerState.EMPTY, WorkerState.STOPPING, WorkerState.STARTING])
+@pytest.mark.parametrize(
+    ("kind", "trouble"), [("bus", {"probe_failing_since": NOW}), ("database", {"outage": "away"})]
+)
+def test_an_outage_does_not_end_by_the_end_of_a_worker(
+    kind: str, trouble: dict[str, Any], state: WorkerState
+) -> None:
+    """Or by a stop. Its successor finds the same outage."""
+    changes = Changes()
+    list(changes.look(look(slot(0))))
+    assert [change.kind for change in changes.look(look(slot(0, **trouble)))] == [kind]
+    assert kinds(changes, look(slot(0, state))) == []
+    assert kinds(changes, look(slot(0, **trouble))) == []
+    assert [change.kind for change in changes.look(look(slot(0)))] == [kind]
 
 
 def test_an_outage_of_the_database_and_its_end(changes: Changes) -> None:

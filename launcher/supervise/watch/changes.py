@@ -52,32 +52,39 @@ class Changes:
                 text = f"worker {slot.slot} pid {slot.pid} is proven, and serves"
                 yield Change("proof", text, {"slot": slot.slot, "pid": slot.pid})
 
-    def _outage(self, what: str, seen: Observation, reason: str) -> Iterator[Change]:
+    def _outage(self, what: str, seen: Observation, reason: str | None) -> Iterator[Change]:
         since = self._outages.get(what)
         if reason and since is None:
             self._outages[what] = seen.now
             yield Change(what, reason, {})
-        elif not reason and since is not None:
+        elif reason == "" and since is not None:
             del self._outages[what]
             lasted = (seen.now - since) / SECOND
             yield Change(what, f"the {what} answers again, after {lasted:.0f} s", {})
 
 
-def _bus_trouble(slots: Sequence[SlotView]) -> str:
-    """Why no worker reaches the bus; "": one does, or none needs it yet."""
-    serving = [slot for slot in slots if slot.state is WorkerState.SERVING]
+def _bus_trouble(slots: Sequence[SlotView]) -> str | None:
+    """Why no worker reaches the bus; "": one does; None: none can tell, as in a stop."""
+    serving = _serving(slots)
     starting = [slot for slot in slots if slot.waiting and slot.step in BUS_STEPS]
     failing = [slot for slot in serving if slot.probe_failing_since] if serving else starting
-    if not failing or len(failing) < len(serving):
+    if len(failing) < len(serving):
         return ""
+    if not failing:
+        return None
     acts = sorted({slot.waiting.act for slot in failing} - {""})
     return f"the bus {acts[0] if len(acts) == 1 else 'does not answer'}"
 
 
-def _database_trouble(slots: Sequence[SlotView]) -> str:
-    """Why a worker does not reach the database; "": all do, as far as they know."""
+def _database_trouble(slots: Sequence[SlotView]) -> str | None:
+    """Why a worker does not reach the database; "": all do, as far as they know; None: none can
+    tell, as in a stop."""
     for slot in slots:
         if slot.outage or (slot.waiting and slot.step in DATABASE_STEPS):
             place = "conductor" if slot.step is Step.CONDUCTOR else "database"
             return f"the {place} does not answer" + (f": {slot.outage}" if slot.outage else "")
-    return ""
+    return "" if _serving(slots) else None
+
+
+def _serving(slots: Sequence[SlotView]) -> list[SlotView]:
+    return [slot for slot in slots if slot.state is WorkerState.SERVING]

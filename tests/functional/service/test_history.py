@@ -101,6 +101,26 @@ def test_an_outage_of_the_bus_is_told_with_its_time(start: Start, rabbit: Vhost)
     assert "the bus answers again, after " in last
 
 
+def test_a_stop_does_not_end_an_outage_of_the_bus(start: Start, rabbit: Vhost) -> None:
+    config = with_options(
+        DEFAULT={
+            "transport_url": rabbit.url,
+            "graceful_shutdown_timeout": 3,
+            "manager_shutdown_timeout": 1,
+        },
+        oslo_messaging_rabbit=dict(RABBIT),
+    )
+    service = start("Traced", "--workers=1", config=config)
+    service.wait_ready()
+    rabbit.node.stop()
+    wait_until(lambda: "bus" in kinds(history(service)), SOON, "it has begun")
+    service.signal(signal.SIGTERM)
+    service.wait()
+    told = history(service)
+    assert kinds(told).count("bus") == 1
+    assert kinds(told)[-1] == "end"
+
+
 def test_follow_tells_what_comes_over_a_restart_until_ctrl_c(start: Start, tmp_path: Path) -> None:
     service = start("Traced", "--workers=1", config=FAST)
     service.wait_ready()
