@@ -9,7 +9,6 @@ OF_A_WORKER = {
     "s": ("report", "stacks of which worker?"),
 }
 STEPS = {"+": 1, "-": -1}
-NOT_COUNTED = frozenset({"nobody", "candidate"})  # wanted of slots that are no part of the number
 
 
 class Action(NamedTuple):
@@ -54,18 +53,15 @@ class Keys:
         return self._type(key, self._action, self._typed, answer)
 
     def _ask(self, key: str, answer: dict[str, Any]) -> None:
-        workers = answer["workers"]
         if key in OF_A_WORKER:
             name, self._question = OF_A_WORKER[key]
             self._action, self._typed = Action(name), ""
         elif key == "p":
             name = "resume" if answer.get("paused") else "pause"
             self._action, self._question = Action(name), f"{name} all workers?"
-        elif key in STEPS:
-            number = sum(one.get("wanted") not in NOT_COUNTED for one in workers) + STEPS[key]
-            if number > 0:
-                self._action = Action("scale", number)
-                self._question = f"scale to {number} workers?"
+        elif key in STEPS and (number := answer["workers_wanted"] + STEPS[key]) > 0:
+            self._action = Action("scale", number)
+            self._question = f"scale to {number} workers?"
 
     def _type(
         self, key: str, action: Action, typed: str, answer: dict[str, Any] | None

@@ -7,10 +7,10 @@ import pytest
 from launcher.cli.watch_keys import HELP, Action, Keys
 
 
-def answer(paused: object = None, **wanted: str) -> dict[str, Any]:
-    slots = [{"slot": 0, "wanted": "worker"}, {"slot": 1, "wanted": "worker"}]
-    slots += [{"slot": int(name[1:]), "wanted": one} for name, one in wanted.items()]
-    return {"workers": slots, "paused": paused}
+def answer(paused: object = None) -> dict[str, Any]:
+    """Two workers, and a spare."""
+    workers = [{"slot": 0}, {"slot": 1}, {"slot": 500}]
+    return {"workers": workers, "workers_wanted": 2, "paused": paused}
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,9 @@ def test_what_is_paused_is_resumed() -> None:
     assert asked.press("y", answer()) == Action("resume")
 
 
-def test_workers_that_leave_or_are_in_addition_are_not_counted() -> None:
-    asked = Keys()
-    asked.press("+", answer(_2="candidate", _3="nobody", _4="addition"))
-    assert asked.press("y", answer()) == Action("scale", 4)
-
-
 def test_nothing_is_asked_without_a_service_and_none_is_left() -> None:
     asked = Keys()
     asked.press("r", None)
     assert asked.line == HELP
-    asked.press("-", {"workers": [{"slot": 0, "wanted": "worker"}]})
+    asked.press("-", answer() | {"workers_wanted": 1})
     assert asked.line == HELP

@@ -84,6 +84,7 @@ class Status:
             "scaling": self._describe_scaling(),
             "queues": _queues(self._board.look()),
             "waits": _waits(self._counters.read()),
+            "workers_wanted": self._board.workers,
             "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
         }
 

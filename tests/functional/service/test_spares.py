@@ -137,6 +137,7 @@ def test_operations_and_a_stop_know_spares(start: Start, notify: NotifySocket) -
 
     assert service.run_command("scale", "3").status == 0
     assert status(service)["headline"] == "3/3 workers serving, 2 spares"
+    assert status(service)["workers_wanted"] == 3
     assert {by_slot(service)[slot]["pid"] for slot in (FIRST, FIRST + 1)} == first
 
     assert service.run_command("restart-worker", "1").status == 0
