@@ -219,7 +219,7 @@ class Routes:
         return Answer.of({"result": "scaled", "workers": self._board.workers})
 
     def _have_paused(self, body: dict[str, Any]) -> Answer:
-        if self._upgrade.runs:  # the workers of the new master would not know of it
+        if self._upgrade.running:  # the workers of the new master would not know of it
             raise UpgradeRuns
         persist = body.get("persist") is True
         paused = self._pausing.pause(body.get("slot"), body.get("reason"), persist=persist)

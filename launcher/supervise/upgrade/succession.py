@@ -1,7 +1,12 @@
 """What a master does for upgrades in its life: it may follow one, and another may follow it."""
 
+import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from signal import Signals
 from typing import Any, Protocol
 
@@ -13,7 +18,11 @@ from launcher.supervise.processes.signals import Handler
 from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor
 from launcher.supervise.upgrade.takeover import Takeover
-from launcher.supervise.upgrade.upgrade import Upgrade
+from launcher.supervise.upgrade.upgrade import Upgrade, Upgraded
+
+LOG = logging.getLogger(__name__)
+
+CHANGES = frozenset({Signals.SIGHUP, Signals.SIGTTIN, Signals.SIGTTOU})
 
 
 class Server(Listening, Adopting, Protocol):
@@ -64,12 +73,25 @@ class Succession:
         threading.Thread(target=self.takeover.run, name="takeover", daemon=True).start()
 
     def handed_on(self, handlers: Mapping[Signals, Handler]) -> dict[Signals, Handler]:
-        """Return handlers of signals that hand them on when this process only stays."""
+        """Return handlers of signals that hand them on when this process only stays. What changes
+        the service waits for the end of an upgrade: it is for the master in charge then."""
 
         def wrapped(handler: Handler) -> Handler:
             def handle(number: Signals) -> None:
-                first = self.upgrade.first_process
-                (first.hand_on if first else handler)(number)
+                if first := self.upgrade.first_process:
+                    first.hand_on(number)
+                elif number in CHANGES and (running := self.upgrade.running):
+                    LOG.info("%s: when the upgrade is over", number.name)
+                    running.add_done_callback(partial(decided, number))
+                else:
+                    handler(number)
+
+            def decided(number: Signals, outcome: Future[Upgraded]) -> None:
+                if outcome.exception():
+                    handler(number)
+                else:
+                    with suppress(ProcessLookupError):
+                        os.kill(outcome.result().pid, number)
 
             return handle
 

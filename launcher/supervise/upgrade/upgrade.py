@@ -100,9 +100,10 @@ class Upgrade:
             return self._next
 
     @property
-    def runs(self) -> bool:
-        """Whether there is an upgrade now. Any thread."""
-        return self._next is not None and not self._next.done()
+    def running(self) -> "Future[Upgraded] | None":
+        """The upgrade that runs now, as `request` gives it; None: none does. Any thread."""
+        future = self._next
+        return None if future is None or future.done() else future
 
     @property
     def is_done(self) -> bool:

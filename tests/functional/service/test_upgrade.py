@@ -503,6 +503,29 @@ def test_the_first_process_hands_signals_on_and_ends_as_the_last_one(start: Star
     service.assert_nothing_left()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_reload_that_is_asked_for_in_an_upgrade_follows_it(start: Start, *, fails: bool) -> None:
+    """The new master has read the files before they were changed."""
+    service = start("Held", "--workers=2", config=FAST)
+    put(service, "go")
+    service.wait_ready()
+    (service.state_path / "go").unlink()
+    since = len(service.output)
+    with upgrading(service) as upgraded:
+        new = new_master(service)
+        service.wait_for_line(r"starting \d workers", since=since)
+        append(service, "[canary]", "min_calls = 7")
+        os.kill(service.pid, signal.SIGHUP)
+        service.wait_for_line("SIGHUP: when the upgrade is over")
+        if fails:
+            os.kill(new, signal.SIGKILL)
+        put(service, "go")
+        assert (upgraded().status != 0) is fails
+    service.wait_for_line("configuration reloaded")
+    assert status(service)["configuration"] == 1  # no worker had to be replaced
+    assert (status(service)["pid"] == service.pid) is fails
+
+
 def test_its_status_is_that_of_the_last_master(start: Start) -> None:
     service = start("SlowToLeave", "--workers=2", config=FAST)
     service.wait_ready()
