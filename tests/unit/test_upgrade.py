@@ -42,7 +42,7 @@ from launcher.supervise.upgrade.parent import FirstProcess, Parent
 from launcher.supervise.upgrade.predecessor import Predecessor, task_numbers
 from launcher.supervise.upgrade.successor import Successor
 from launcher.supervise.upgrade.takeover import Takeover
-from launcher.supervise.watch.history import History
+from launcher.supervise.watch.history import MOST_EVENTS, History
 from tests.support.descriptors import opened
 from tests.support.hung_file import on_a_hung_file_system
 from tests.support.waiting import wait_until
@@ -465,7 +465,7 @@ def test_systemd_s_main_process_has_longer_to_be_in_charge(
     monkeypatch.setattr(successor, "ANSWER_SECONDS", 0.05)
     channel, other = Channel.pair()
     parts, new = Mock(), Successor(os.getpid(), channel)
-    parts.host_tasks.return_value = {}
+    parts.host_tasks.return_value = parts.history.to_hand_on.return_value = {}
     new.end = Mock()  # type: ignore[method-assign]
     step = HandOver(parts, [], new, Parent.SYSTEMD if systemd else Parent.OURSELVES, None)
     receive, looks = channel.receive, iter(range(20))
@@ -561,7 +561,7 @@ def test_a_stop_does_not_wait_for_a_file_system_that_hangs(
 def parts_of_an_old_master() -> MagicMock:
     parts = MagicMock(board=Board(2))
     parts.stop.handed_over = False
-    parts.notifier.variables = {}
+    parts.notifier.variables = parts.history.to_hand_on.return_value = {}
     parts.forking.in_forker = lambda action: action()
     return parts
 
@@ -700,7 +700,7 @@ def test_what_can_fail_of_handing_on_is_done_before_it() -> None:
 def test_one_that_does_not_take_charge_is_killed_unless_it_drains(withdraws: bool) -> None:
     channel, other = Channel.pair()
     parts = Mock()
-    parts.host_tasks.return_value = {}
+    parts.host_tasks.return_value = parts.history.to_hand_on.return_value = {}
     step = handover(parts, [])
     step._successor = new = Successor(os.getpid(), channel)
     new.end = Mock()  # type: ignore[method-assign]
@@ -995,6 +995,54 @@ def test_events_of_both_masters_have_numbers_in_their_order(tmp_path: Path) -> N
     assert texts == ["old", "new", "while it is decided", "old", "new"]
     again = History(str(tmp_path))
     assert [event["number"] for event in again.after(0)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["full", "full for a while"])
+def test_events_that_a_full_disk_has_not_taken_are_known_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
+    """Whoever follows is told each event once."""
+    tmp_path.chmod(0o700)
+    old = History(str(tmp_path))
+    old.start()
+    old.record("test", "1")
+    old.hold()
+    old.release()
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    with monkeypatch.context() as patched:
+        patched.setattr(old, "_write", full)
+        for number in (2, 3):
+            old.record("test", str(number))
+        old.hold()
+        old.release()
+    if again:
+        old.record("test", "4")
+    new = History(str(tmp_path), held=True)
+    new.start()
+    old.hold()
+    new.take_over(**old.to_hand_on())
+    last = len(old.after(0))
+    new.record("upgrade", "upgraded")
+    texts = [*(str(number + 1) for number in range(last)), "upgraded"]
+    assert [event["text"] for event in new.after(0)] == texts
+    assert [event["text"] for event in new.after(last)] == ["upgraded"]
+    new.end()
+    kept = [event["text"] for event in History(str(tmp_path)).after(0)]
+    assert kept == (["1", "4", "upgraded"] if again else texts)
+
+
+def test_what_is_handed_on_of_the_history_fits_into_a_message(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "nowhere"))
+    history.start()
+    for number in range(MOST_EVENTS):
+        history.record("test", f"{number} {'x' * 500}")
+    history.hold()
+    handed_on = history.to_hand_on()
+    assert handed_on["number"] == MOST_EVENTS
+    assert handed_on["events"][-1]["text"].startswith(f"{MOST_EVENTS - 1} ")
+    one, other = Channel.pair()
+    one.send("yours", history=handed_on)
+    assert other.expect("yours", soon()).facts["history"] == handed_on
 
 
 def test_an_upgrade_that_fails_leaves_the_history_to_the_old_one(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class HandOver:
         parts.board.stand_beside(beside=True)
         parts.stop.pass_on = lambda _: tell(successor.channel, "stop")
         try:
-            successor.say("yours", tasks=parts.host_tasks())
+            history = parts.history.to_hand_on()
+            successor.say("yours", tasks=parts.host_tasks(), history=history)
             successor.expect("done", MAIN_PROCESS_SECONDS if systemd else DONE_SECONDS)
         except SuccessorFailed as error:
             if not successor.withdrew:  # else its workers drain, and it is not in charge

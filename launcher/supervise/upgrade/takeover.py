@@ -106,7 +106,7 @@ class Takeover:
         last_word = self._channel.expect("yours", time.monotonic() + TAKE_SECONDS)
         if not self._parts.stop.unless_begun(self._keep_lock):
             raise ServiceStopping
-        self._parts.history.take_over()
+        self._parts.history.take_over(**last_word.facts.get("history", {}))
         numbers = task_numbers(self._parts.policy().tasks)
         self._predecessor.note_tasks(self._parts.board, numbers, last_word.facts)
         self._be_in_charge()

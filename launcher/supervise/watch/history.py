@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from launcher.writing.recurring import Recurring
 LOG = logging.getLogger(__name__)
 
 MOST_EVENTS = 1000  # that are kept in memory, and told
+MOST_BYTES_HANDED_ON = 1 << 16  # fits into one message
 LAST_SECONDS = 1.0  # for the thread to write what is left at the end
 OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -58,6 +59,7 @@ class History:
         self._now = now
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
+        self._unwritten: deque[bytes] = deque(maxlen=MOST_EVENTS)  # lines that are in no file
         self._trouble = Recurring()
         self._torn = True  # the file may end within a line
         try:
@@ -136,14 +138,36 @@ class History:
             for event in held:
                 (elsewhere or self._add)(event)
 
-    def take_over(self) -> None:
+    def to_hand_on(self) -> dict[str, Any]:
+        """After `hold`: what another master cannot read in the files, as `take_over` takes it. Of
+        more than a message can have, the newest."""
+        lines, size = list[bytes](), 0
+        for line in reversed(self._unwritten.copy()):
+            if (size := size + len(line)) > MOST_BYTES_HANDED_ON:
+                break
+            lines.insert(0, line)
+        return {"number": self._number, "events": [json.loads(line) for line in lines]}
+
+    def take_over(self, number: int = 0, events: Iterable[dict[str, Any]] = ()) -> None:
         """As `release`, in the new master of an upgrade: read the files, which the other one has
-        written meanwhile, and write them from here on."""
+        written meanwhile, and write them from here on.
+
+        :param number: the last one that the other has given. :param events: those that it could
+            not write, with their numbers.
+        """
         with self._lock:
-            self._lines = deque(read_open(self._descriptors), MOST_EVENTS)
-            self._number = last_number(list(self._lines))
+            read = {one["number"]: line for line in self._read() if (one := parse(line))}
+            more = {one["number"]: json.dumps(one).encode("ascii") for one in events}
+            known = sorted((read | more).items())
+            self._lines = deque((line for _, line in known), MOST_EVENTS)
+            self._number = max([number, *read, *more])
             self._find_current()
+            for later in sorted(more.keys() - range(max(read, default=0) + 1)):
+                self._queue.put(more[later])
         self.release()
+
+    def _read(self) -> list[bytes]:
+        return read_open(self._descriptors)
 
     def record_start(self, text: str) -> None:
         """Note that this master starts, and whether the one before it has noted its end."""
@@ -169,7 +193,10 @@ class History:
             try:
                 if self._descriptors:
                     self._write(line)
+                else:
+                    self._unwritten.append(line)
             except OSError as error:
+                self._unwritten.append(line)
                 if self._trouble.failed():
                     LOG.error("history cannot be written: %s", error.strerror)
             else:
