@@ -4,9 +4,10 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -33,6 +34,25 @@ def test_to_follow_the_demand_again_waits_for_its_turn() -> None:
     scaling.held = True
     scaling.scale("auto")
     assert order == [True, False]
+
+
+def test_a_signal_that_cannot_be_followed_adds_nothing_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board, scaled = Board(8), list[int]()
+    board.want(2, 90)
+    roll: Any = SimpleNamespace(turn=lambda *_: nullcontext(), scale=scaled.append)
+    scaling = Scaling(board, roll)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread"))
+        )
+        with pytest.raises(RuntimeError):
+            scaling.on_signal(signal.SIGTTIN)
+
+    scaling.on_signal(signal.SIGTTIN)
+
+    wait_until(lambda: scaled == [3], SOON, "it is scaled by one")
 
 
 def test_signals_that_were_refused_add_nothing_to_later_ones(

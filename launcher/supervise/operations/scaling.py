@@ -76,18 +76,24 @@ class Scaling:
                 self._roll.replace(slot)
 
     def on_signal(self, number: signal.Signals) -> None:
-        """Called in the signal thread: one worker more or fewer than earlier signals asked for."""
+        """Called in the signal thread: one worker more or fewer than earlier signals asked for.
+        Raises RuntimeError if no thread can be started; then the signal asks for nothing."""
         if self._board.scouting:
             LOG.warning("%s ignored: the first worker of the start is alone", number.name)
             return
         with self._lock:
-            base = self._board.workers if self._wanted is None else self._wanted
+            before = self._wanted
+            base = self._board.workers if before is None else before
             try:
                 self._wanted = _checked(base + STEPS[number])
             except WrongNumber as error:
                 LOG.warning("%s ignored: %s", number.name, error)
                 return
-        threading.Thread(target=self._scale_by_signal, name="scaling", daemon=True).start()
+            try:
+                threading.Thread(target=self._scale_by_signal, name="scaling", daemon=True).start()
+            except RuntimeError:
+                self._wanted = before
+                raise
 
     def _scale_by_signal(self) -> None:
         try:
