@@ -787,6 +787,29 @@ def test_when_the_new_master_dies_before_its_last_word_the_old_one_goes_on(
     assert parts.stop.failure is None
 
 
+def test_the_row_is_the_old_master_s_while_a_new_one_that_withdrew_drains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the foreground. The lead's report writes it."""
+    parts = parts_of_an_old_master()
+    parts.stop = Stop(parts.board, Mock(), lambda: Policy(graceful_seconds=0))
+    parts.host_tasks.return_value = {}
+    monkeypatch.setattr(parent, "find", lambda *_, **__: Parent.OURSELVES)
+    channel, other = Channel.pair()
+    new, beside = Successor(os.getpid(), channel), list[bool]()
+    new.end = lambda *_: beside.append(parts.board.beside)  # type: ignore[method-assign]
+    other.send("taken")
+    Predecessor(other, None).tell_failure("it was told to stop")
+    one = upgrade.Upgrade(
+        parts, facts=lambda: {"runtime_path": "/run"}, check=Mock(), first=None, counts=Counter()
+    )
+    monkeypatch.setattr(one, "_start", lambda _: new)
+    monkeypatch.setattr(one, "_await_ready", lambda _: None)
+    with pytest.raises(SuccessorFailed, match="it was told to stop"):
+        one.request().result(10)
+    assert beside == [False]
+
+
 def test_a_master_in_charge_is_left_alone_with_the_service() -> None:
     """The process that has stayed as the parent has ended just now: there is nobody to tell."""
     first, other = Channel.pair()

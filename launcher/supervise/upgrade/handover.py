@@ -88,6 +88,7 @@ class HandOver:
             successor.say("yours", tasks=parts.host_tasks(), history=history)
             successor.expect("done", MAIN_PROCESS_SECONDS if systemd else DONE_SECONDS)
         except SuccessorFailed as error:
+            parts.board.stand_beside(beside=False)  # the other one may still drain for long
             if not successor.withdrew:  # else its workers drain, and it is not in charge
                 successor.end(0, lambda: True)
             if not systemd:
