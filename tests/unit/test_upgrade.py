@@ -361,6 +361,37 @@ def test_a_stop_in_the_moment_of_the_last_word_comes_first() -> None:
     new.parts.instance.keep.assert_not_called()
 
 
+@pytest.mark.parametrize("when", ["before it", "with it"])
+def test_a_main_process_that_stops_before_it_is_in_charge_waits_for_the_old_one_s_calls(
+    when: str,
+) -> None:
+    """systemd kills them when its main process ends."""
+    new = Taking()
+    new.old.send("take", sockets=[])
+    new.old.expect("taken", soon())
+    if when == "before it":
+        new.stop.begin("SIGTERM received")
+        assert (new.said() or ("",))[0] == "failed"
+        new.old.send("yours", tasks={}, main=True)
+    else:
+        with new.stop._lock:
+            new.board.announce_stop()
+            new.old.send("yours", tasks={}, main=True)
+        assert (new.said() or ("",))[0] == "failed"
+    wait_until(lambda: new.takeover._is_main, 10, "it knows")
+    waiting = threading.Thread(
+        target=new.takeover.wait_for_predecessor, args=(lambda: False,), daemon=True
+    )
+    waiting.start()
+    assert new.old.expect("failed", soon())
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    new.end()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    new.parts.instance.keep.assert_not_called()
+
+
 def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
     new = Taking()
     new.parts.instance.keep = Mock(side_effect=new.old.close)

@@ -10,8 +10,8 @@ or one of its fields ignores it. In their order, the new master on the left:
     ready                           all its workers are proven
               take                  the listening sockets; half of the lock is free, no lead
     taken                           it has that half
-              yours                 it is the main process; the rest of the lock is free; what
-                                    the files of the history lack
+              yours                 the rest of the lock is free; what the files of the history
+                                    lack; whether it is systemd's main process, without a way back
     done                            it is in charge
               event, drained        what happens to the old one from here on
     moved                           later: the pid of the next master, for the first process

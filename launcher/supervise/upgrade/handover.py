@@ -85,7 +85,7 @@ class HandOver:
         parts.stop.pass_on = lambda _: tell(successor.channel, "stop")
         try:
             history = parts.history.to_hand_on()
-            successor.say("yours", tasks=parts.host_tasks(), history=history)
+            successor.say("yours", tasks=parts.host_tasks(), history=history, main=systemd)
             successor.expect("done", MAIN_PROCESS_SECONDS if systemd else DONE_SECONDS)
         except SuccessorFailed as error:
             parts.board.stand_beside(beside=False)  # the other one may still drain for long

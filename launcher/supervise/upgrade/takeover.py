@@ -41,6 +41,7 @@ class Takeover:
         self.servers: Sequence[Adopting] = ()  # set before `run`
         self._gone = threading.Event()
         self._drained = False  # the old master has said so
+        self._is_main = False  # systemd waits for this process, in charge or not
         self.in_charge = False
 
     @property
@@ -95,7 +96,11 @@ class Takeover:
         with suppress(Closed):
             while True:
                 self._report()
-                self._channel.receive(PROGRESS_SECONDS)
+                self._note_main(self._channel.receive(PROGRESS_SECONDS))
+        self._gone.set()
+
+    def _note_main(self, found: Message | None) -> None:
+        self._is_main |= found is not None and found.facts.get("main") is True
 
     def _take(self) -> None:
         """Raises Closed, ServiceStopping, OSError; ValueError or KeyError for an odd message."""
@@ -104,6 +109,7 @@ class Takeover:
         self._channel.send("taken")
         self._await_message()
         last_word = self._channel.expect("yours", time.monotonic() + TAKE_SECONDS)
+        self._note_main(last_word)
         if not self._parts.stop.unless_begun(self._keep_lock):
             raise ServiceStopping
         self._parts.history.take_over(**last_word.facts.get("history", {}))
@@ -201,14 +207,15 @@ class Takeover:
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop. systemd kills what is left when the main process ends: so
         the old master's calls in hand end first, unless the service fails meanwhile: see
-        `Stop.is_due`. If the old one is in charge, it is told why this one ends:
-        the stop may have been shorter than a look of `run`.
+        `Stop.is_due`. If the old one is in charge, it is told why this one ends: the stop may have
+        been shorter than a look of `run`. It goes on, unless this one is the main process already.
 
         :param hurried: whether to kill it at once.
         """
         if not self.in_charge:
             self._predecessor.tell_failure(self._reason())
-            return
+            if not self._is_main:
+                return
         limit = self._parts.policy().graceful_seconds
         end = time.monotonic() + (limit + MARGIN_SECONDS if limit else float("inf"))
         while not self._gone.wait(LOOK_SECONDS):
