@@ -398,7 +398,7 @@ class DebuggerOff(ConfigError):
 
 
 class DebuggerMissing(ConfigError):
-    """debugpy is not installed; install compute-launcher[debug], or use Python 3.14 or later"""
+    """there is no debugpy: install compute-launcher[debug], or let pdb of Python 3.14 attach"""
 
 
 class DebuggerFailed(LauncherError):

@@ -157,6 +157,33 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_who_watches_and_follows_goes_on_over_it(
+    start: Start, terminal: Terminal, tmp_path: Path
+) -> None:
+    service = start("Traced", "--workers=1", config=FAST)
+    service.wait_ready()
+    words: list[str | Path] = [SCRIPTS / "compute-launcher", "status", "--watch"]
+    watch = terminal.start(words, env=service.environment)
+    terminal.wait_for("1/1 workers serving", SOON)
+    output = tmp_path / "followed"
+    with output.open("wb") as file:
+        words = [SCRIPTS / "compute-launcher", "history", "--follow", "--json"]
+        follower = subprocess.Popen(words, env=service.environment, stdout=file)
+    try:
+        upgrade(service)
+        terminal.wait_for(str(workers(service)[0]["pid"]), SOON)
+        terminal.press("+y")
+        wait_until(lambda: len(workers(service)) == 2, SOON, "there are two")
+        wait_until(lambda: "from 1 to 2 workers" in output.read_text(), SOON, "it is followed")
+    finally:
+        follower.terminate()
+        follower.wait()
+    numbers = [event["number"] for event in json_lines(output.read_text())]
+    assert numbers == list(range(1, len(numbers) + 1))
+    terminal.press(CTRL_C)
+    assert watch.wait(SOON) == 0
+
+
 def test_a_number_that_was_scaled_by_hand_stays(start: Start) -> None:
     service = start("Traced", "--workers=1", config=FAST)
     service.wait_ready()
