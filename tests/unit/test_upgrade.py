@@ -609,13 +609,13 @@ def parts_of_an_old_master() -> MagicMock:
 def test_an_upgrade_that_is_refused_has_not_failed(refusal: LauncherError) -> None:
     """STATUS would call a service degraded that nothing has befallen."""
     parts = parts_of_an_old_master()
-    parts.monitor.remark = ""
+    parts.monitor.remarks = {}
     check = Mock(side_effect=refusal)
     one = upgrade.Upgrade(parts, facts=dict, check=check, first=None, counts=Counter())
     with pytest.raises(type(refusal)):
         one.request().result(10)
     assert not one.counts
-    assert parts.monitor.remark == ""
+    assert parts.monitor.remarks == {}
     parts.history.record.assert_not_called()
 
 
