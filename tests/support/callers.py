@@ -100,16 +100,18 @@ class Callers:
         timeout: float = CALL_TIMEOUT,
         arguments: Mapping[str, Any] | None = None,
         config_file: Path | None = None,
+        interpreter: Sequence[str | Path] = (*DIE_WITH_US, sys.executable),
     ) -> None:
         """:param host: whose methods are called, with `arguments` in addition to their ID.
         :param calls: what is called instead, in turn.
         :param config_file: whose options of oslo.messaging the clients are to have.
+        :param interpreter: a command that runs Python where these tests can be imported.
         """
         more = {"key": KEY, **(arguments or {})}
         calls = calls or [Call(method, server=host, arguments=more) for method in methods]
         self._command = [
-            *DIE_WITH_US,
-            *(sys.executable, "-m", "tests.support.callers", url),
+            *interpreter,
+            *("-m", "tests.support.callers", url),
             f"--threads={threads}",
             f"--timeout={timeout}",
             *(f"--call={json.dumps(asdict(call))}" for call in calls),

@@ -12,6 +12,7 @@ BROKER = "rabbitmq-server.service"
 BROKER_DEADLINE = 120.0
 PASSWORD = "pa55-in-nobodys-sight"
 URL = f"rabbit://launcher:{PASSWORD}@127.0.0.1:5672/"
+CREDENTIAL = "/etc/compute-launcher/transport_url"
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,15 @@ def broker(installed: Container) -> Iterator[Unit]:
     unit.stop()
     yield unit
     unit.stop()
+
+
+@pytest.fixture
+def unit_with_secret(unit: Unit, broker: Unit) -> Iterator[Unit]:
+    """The bus' address comes by a credential, as the unit's comment shows."""
+    unit.container.put(CREDENTIAL, URL + "\n", mode="0600")
+    unit.drop_in(f"LoadCredential=transport_url:{CREDENTIAL}")
+    yield unit
+    unit.container.run("rm", CREDENTIAL)
 
 
 def start(broker: Unit) -> None:

@@ -75,18 +75,19 @@ class Container:
             )
         return result
 
-    def start(
-        self, *command: str | Path, stdin: int = subprocess.DEVNULL
-    ) -> "subprocess.Popen[str]":
+    def start(self, *command: str | Path) -> "subprocess.Popen[str]":
         """Run a command inside; whether and when to wait for it is the caller's."""
-        words = [*self._enter, "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", *map(str, command)]
         return subprocess.Popen(
-            words,
-            stdin=stdin,
+            self.words(*command),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def words(self, *command: str | Path) -> list[str]:
+        """A command of this machine's that runs a command inside, as `start` does."""
+        return [*self._enter, "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", *map(str, command)]
 
     def feed(self, source: IO[bytes] | None, *command: str | Path) -> None:
         """Run a command inside that reads from a file of this machine's; it has to succeed."""

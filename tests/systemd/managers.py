@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from launcher.registry.records import ServiceRecord
-from launcher.serve.manager import Manager, expose, periodic_task
+from launcher.serve.manager import Manager, expose, idempotent, periodic_task
 
 LOG = logging.getLogger(__name__)
 FOREVER_SECONDS = 1_000_000
@@ -35,6 +36,24 @@ class Plain(Manager):
         """Names of the variables that a child process gets."""
         program = "import os; print(*os.environ)"
         return subprocess.check_output([sys.executable, "-c", program], text=True).split()
+
+
+class Working(Plain):
+    """Writes each execution of a call into a ledger, before it does anything else."""
+
+    @expose
+    @idempotent
+    def work(self, context: Any, key: str) -> str:
+        """The key again, after a while."""
+        return self.once(context, key)
+
+    @expose
+    def once(self, context: Any, key: str) -> str:
+        """The same, but never to be executed twice."""
+        with Path(self.context.state_path, "ledger").open("ab", buffering=0) as ledger:
+            ledger.write(f"{key}\n".encode())
+        time.sleep(0.02)  # work
+        return key
 
 
 class SlowStart(Plain):

@@ -2,7 +2,6 @@
 of this machine, and its container is one of its own."""
 
 import hashlib
-import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,8 +10,9 @@ from shutil import copyfile, which
 
 import pytest
 
-from tests.support.callers import END_DEADLINE, Tally
+from tests.support.callers import ANY, Call, Callers
 from tests.support.distribution import CHECKOUT, build
+from tests.support.traces import DIE_WITH_US
 from tests.systemd.conftest import PYTHONPATH, miss
 from tests.systemd.container import ROOT, Container, booted, why_not
 from tests.systemd.unit import Unit
@@ -131,24 +131,22 @@ def test_an_upgrade_under_calls_loses_none(
     machine.out(NAME, "services", "disable", "--reason", "kept")
     before = unit.main_pid
     machine.run("cp", "-a", f"/usr/lib/{NAME}", "/opt/client")  # is not replaced
-    call = json.dumps({"method": "nap", "arguments": {"seconds": 0.2}, "answer": "ANY"})
-    words = f"cd /srv/checkout && exec setpriv --reuid={NAME} --regid={NAME} --clear-groups"
-    words += f" /opt/client/bin/python3 -m tests.support.callers unix:///run/{NAME}/bus"
-    words += ' --threads=3 --timeout=120 --call="$0" 2>/tmp/client'
-    callers = machine.start("sh", "-c", words, call, stdin=subprocess.PIPE)
-    assert callers.stdout is not None
-    assert callers.stdout.readline() == "calling\n"
-
-    said = apt(machine, "install", NEW)
+    interpreter = machine.words(
+        *("env", "--chdir=/srv/checkout", *DIE_WITH_US, f"--reuid={NAME}", f"--regid={NAME}"),
+        *("--clear-groups", "/opt/client/bin/python3"),
+    )
+    call = Call("nap", arguments={"seconds": 0.2}, answer=ANY)
+    bus = f"unix:///run/{NAME}/bus"
+    with Callers(bus, calls=[call], threads=3, timeout=120, interpreter=interpreter) as callers:
+        said = apt(machine, "install", NEW)
+        unit.wait_for("active", "ActiveState", 60)
+        tally = callers.end()
 
     assert "conffile" not in said.lower()
-    unit.wait_for("active", "ActiveState", 60)
     assert unit.main_pid not in (0, before)
     assert not machine.out(NAME, "--version").endswith("0.1.9")
     assert "report_interval = 7" in machine.out(NAME, "config", "show")
     assert "kept" in machine.out(NAME, "services", "list")
-    output, _ = callers.communicate(timeout=END_DEADLINE)
-    tally = Tally(**json.loads(output.splitlines()[-1]))
     assert (tally.failed, tally.wrong) == ({}, {})
     assert len(tally.answered) > 10
     record_property("slowest call", max(tally.answered.values()))

@@ -1,29 +1,22 @@
 """RabbitMQ as a unit beside ours, on the container's own loopback."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
 from subprocess import CompletedProcess
 
-import pytest
-
 from tests.support.waiting import wait_until
 from tests.systemd.asking import COMMAND
-from tests.systemd.broker import BROKER, BROKER_DEADLINE, PASSWORD, URL, broker
+from tests.systemd.broker import (
+    BROKER,
+    BROKER_DEADLINE,
+    CREDENTIAL,
+    PASSWORD,
+    broker,
+    unit_with_secret,
+)
 from tests.systemd.unit import Unit
 
-__all__ = ["broker"]
-
-CREDENTIAL = "/etc/compute-launcher/transport_url"
-
-
-@pytest.fixture
-def unit_with_secret(unit: Unit, broker: Unit) -> Iterator[Unit]:
-    """The bus' address comes by a credential, as the unit's comment shows."""
-    unit.container.put(CREDENTIAL, URL + "\n", mode="0600")
-    unit.drop_in(f"LoadCredential=transport_url:{CREDENTIAL}")
-    yield unit
-    unit.container.run("rm", CREDENTIAL)
+__all__ = ["broker", "unit_with_secret"]
 
 
 def test_a_broker_that_is_stopped_ends_the_start_with_the_reason(
