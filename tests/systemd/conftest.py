@@ -48,7 +48,8 @@ def checkout(container: Container, pytestconfig: pytest.Config) -> Container:
     container.copy_in(present, SOURCE)
     container.copy_in(wheelhouse(cache.mkdir("wheelhouse")).iterdir(), INSIDE)
     here = Path(__file__).parent
-    container.copy_in([here / "managers.py", here / "stand_in.py"], PYTHONPATH)
+    helpers = ["managers.py", "stand_in.py", "killer.py"]
+    container.copy_in([here / name for name in helpers], PYTHONPATH)
     return container
 
 
