@@ -105,6 +105,10 @@ class ReplyAddress:
         except BlockingIOError:
             self._received = 0
             return
+        except OSError:  # it was closed since the wait: the next look at `closed` tells
+            if not self.closed:
+                raise
+            return
         self._received += 1
         kind = self._accept(data, ancillary, flags)
         if kind == LOOK or self._received >= self._full:

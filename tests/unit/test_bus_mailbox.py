@@ -235,6 +235,21 @@ def test_who_reads_goes_on_to_the_socket_that_is_made_anew(
     assert got == [Reply(REPLY, 1, b"")]
 
 
+def test_who_reads_when_the_mailbox_is_closed_is_told(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of its wait, and then the end of the descriptor, before it reads."""
+
+    def close(seconds: float) -> bool:
+        mailbox.close()
+        mailbox.close_descriptors()
+        return True
+
+    monkeypatch.setattr(mailbox._address, "wait", close)
+    with pytest.raises(Closed):
+        mailbox.wait(mailbox.expect(1), soon())
+
+
 def test_who_waits_when_the_mailbox_is_closed_is_told(mailbox: Mailbox) -> None:
     told: list[str] = []
 
