@@ -140,7 +140,7 @@ def _targets(results: Results) -> Iterator[str]:
 
 
 def _has_shared_heap(results: Results) -> bool:
-    version = results.machine["Python"].split(".")
+    version = results.machine.get("Python", "3.12").split(".")
     return tuple(map(int, version[:2])) >= (3, 12)
 
 
