@@ -350,6 +350,18 @@ def test_only_the_master_in_charge_talks(
     assert receiver.take() == ["READY=1\nWATCHDOG=1\nSTATUS=2/2 workers serving"]
 
 
+def test_a_main_process_that_is_never_in_charge_tells_of_its_stop(
+    receiver: Receiver, notifier: Notifier
+) -> None:
+    notifier.keep_silent()
+    notifier.stopping("SIGTERM received")
+    assert receiver.take() == []
+    notifier.speak_of_stop("draining")
+    notifier.ready("no")
+    notifier.extend_timeout(10)
+    assert receiver.take() == ["STOPPING=1\nSTATUS=draining", "EXTEND_TIMEOUT_USEC=10000000"]
+
+
 def test_the_successor_is_named_last_of_all(receiver: Receiver, notifier: Notifier) -> None:
     assert notifier.name_successor(77, time.monotonic() + 1)
     notifier.ping()

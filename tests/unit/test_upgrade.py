@@ -36,6 +36,7 @@ from launcher.supervise.policy import Policy
 from launcher.supervise.processes.instance_lock import Instance
 from launcher.supervise.upgrade import handover as handovers
 from launcher.supervise.upgrade import new_process, parent, successor, upgrade
+from launcher.supervise.upgrade import takeover as takeovers
 from launcher.supervise.upgrade.channel import PROTOCOL, VARIABLE, Channel, Closed, Message
 from launcher.supervise.upgrade.handover import HandOver
 from launcher.supervise.upgrade.parent import FirstProcess, Parent
@@ -363,10 +364,21 @@ def test_a_stop_in_the_moment_of_the_last_word_comes_first() -> None:
 
 @pytest.mark.parametrize("when", ["before it", "with it"])
 def test_a_main_process_that_stops_before_it_is_in_charge_waits_for_the_old_one_s_calls(
-    when: str,
+    monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """systemd kills them when its main process ends."""
+    """systemd kills them when its main process ends, or when nobody asks for more time. The old
+    one does not read what this one says."""
+    monkeypatch.setattr(takeovers, "PROGRESS_SECONDS", 0.001)
+    reported = threading.Event()
     new = Taking()
+    send, left = new.predecessor.channel.send, iter(range(1000))
+
+    def send_often(*args: Any, **facts: Any) -> None:
+        if new.takeover._is_main and next(left, None) is None:
+            reported.set()
+        send(*args, **facts)
+
+    monkeypatch.setattr(new.predecessor.channel, "send", send_often)
     new.old.send("take", sockets=[])
     new.old.expect("taken", soon())
     if when == "before it":
@@ -378,18 +390,30 @@ def test_a_main_process_that_stops_before_it_is_in_charge_waits_for_the_old_one_
             new.board.announce_stop()
             new.old.send("yours", tasks={}, main=True)
         assert (new.said() or ("",))[0] == "failed"
-    wait_until(lambda: new.takeover._is_main, 10, "it knows")
+    assert reported.wait(10)
+    with pytest.raises(Closed):
+        send("one more than fits")
+    new.parts.notifier.speak_of_stop.assert_called_once_with("2/2 workers serving")
+    assert "still drains" in new.parts.monitor.predecessor
     waiting = threading.Thread(
         target=new.takeover.wait_for_predecessor, args=(lambda: False,), daemon=True
     )
     waiting.start()
-    assert new.old.expect("failed", soon())
     waiting.join(0.1)
     assert waiting.is_alive()
     new.end()
     waiting.join(10)
     assert not waiting.is_alive()
     new.parts.instance.keep.assert_not_called()
+
+
+def test_who_stops_and_is_no_main_process_tells_systemd_nothing() -> None:
+    new = Taking()
+    new.stop.begin("SIGTERM received")
+    new.old.expect("failed", soon())
+    new.old.send("yours", tasks={}, main=False)
+    new.end()
+    new.parts.notifier.speak_of_stop.assert_not_called()
 
 
 def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
@@ -941,6 +965,7 @@ def test_the_workers_of_the_first_process_are_hurried_by_a_second_signal_or_by_t
     assert hurried.wait(10)
     other.close()
     os.write(writer, b"!")
+    wait_until(lambda: first._alone, 10, "it has logged the end")
     os.waitpid(pid, 0)
 
 

@@ -58,11 +58,7 @@ class Takeover:
             self._parts.stop.fail(PredecessorGone(), serves=False)
         except ServiceStopping:
             self._withdraw(self._reason())
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-        ) as error:  # sockets that cannot be taken, for example
+        except (OSError, ValueError, KeyError) as error:  # as of sockets that cannot be taken
             failure = LauncherError(reason=f"the hand-over failed: {error}")
             self._parts.stop.fail(failure)
             self._withdraw(failure)
@@ -94,10 +90,24 @@ class Takeover:
         """Let the old master go on; show it that this one is no hung one, until its end."""
         self._predecessor.tell_failure(reason)
         with suppress(Closed):
+            while not self._is_main:
+                self._stay()
+            self._note_drain()  # nobody else can tell systemd that the stop takes longer
+            self._parts.notifier.speak_of_stop(self._parts.monitor.summary)
+            self._parts.monitor.hurry()
             while True:
-                self._report()
-                self._note_main(self._channel.receive(PROGRESS_SECONDS))
+                self._stay()
         self._gone.set()
+
+    def _stay(self) -> None:
+        """Raises Closed if the old master has ended, not if it reads no more: it may drain."""
+        with suppress(Closed):
+            self._report()
+        self._note_main(self._channel.receive(PROGRESS_SECONDS))
+
+    def _note_drain(self) -> None:
+        pid = self._predecessor.pid
+        self._parts.monitor.predecessor = f"the master before, pid {pid}, still drains its workers"
 
     def _note_main(self, found: Message | None) -> None:
         self._is_main |= found is not None and found.facts.get("main") is True
@@ -152,11 +162,9 @@ class Takeover:
         for server in self.servers:
             server.start()
         terminal.come_to_foreground(self._predecessor.pid)
-        old = self._predecessor
-        self._parts.monitor.predecessor = (
-            f"the master before, pid {old.pid}, still drains its workers"
-        )
+        self._note_drain()
         self._parts.monitor.hurry()
+        old = self._predecessor
         text = f"version {__version__} takes over from version {old.version}, pid {old.pid}"
         LOG.info("%s", text)
         self._parts.history.record("upgrade", f"upgraded: {text}")

@@ -134,6 +134,14 @@ class Notifier:
             self._silent = False
             self.ready(status)
 
+    def speak_of_stop(self, status: str) -> None:
+        """Called in the new master when systemd knows it as main process, but it stops without
+        ever being in charge."""
+        with self._lock:
+            self._unsent.clear()
+            self._silent = False
+            self.stopping(status)
+
     def name_successor(self, pid: int, deadline: float) -> bool:
         """Called in an upgrade: tell systemd that process `pid` is the main one from here on, and
         send nothing after that. Return whether it took the message before `deadline` (monotonic
