@@ -429,6 +429,15 @@ def test_who_is_in_charge_stays_so_when_the_old_master_dies_then() -> None:
     new.end()
 
 
+def test_what_a_later_version_says_of_the_history_is_passed_over() -> None:
+    new = Taking()
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={}, history={"number": 3, "events": [], "more": 1})
+    new.old.expect("done", soon())
+    new.parts.history.take_over.assert_called_once_with(3, [])
+    new.end()
+
+
 def test_an_event_of_a_kind_that_nobody_knows_is_passed_over() -> None:
     new = Taking()
     new.old.send("take", sockets=[])

@@ -122,7 +122,8 @@ class Takeover:
         self._note_main(last_word)
         if not self._parts.stop.unless_begun(self._keep_lock):
             raise ServiceStopping
-        self._parts.history.take_over(**last_word.facts.get("history", {}))
+        told = last_word.facts.get("history", {})
+        self._parts.history.take_over(told.get("number", 0), told.get("events", ()))
         numbers = task_numbers(self._parts.policy().tasks)
         self._predecessor.note_tasks(self._parts.board, numbers, last_word.facts)
         self._be_in_charge()
