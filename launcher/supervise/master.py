@@ -101,7 +101,7 @@ class Master:
                 parts.housekeeping.mend_sockets = control.mend
                 self._fork_and_watch(parts, http_servers)
             if first := parts.succession.upgrade.first_process:
-                return first.wait()
+                return first.wait(killed=self._stop.killing.any)
         try:
             return self._end(parts.history)
         finally:

@@ -454,16 +454,23 @@ def test_an_event_of_a_kind_that_nobody_knows_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drains", "words"),
-    [(True, "has drained"), (False, "has died; calls in its hands may be lost")],
+    ("drained", "words"),
+    [
+        ({"killed": False}, "has drained"),
+        ({"killed": True}, "has ended; calls in its hands were cut off"),
+        ({}, "has drained"),
+        (None, "has died; calls in its hands may be lost"),
+    ],
 )
-def test_how_the_old_master_has_ended_is_history(drains: bool, words: str) -> None:
+def test_how_the_old_master_has_ended_is_history(
+    drained: dict[str, Any] | None, words: str
+) -> None:
     new = Taking()
     new.old.send("take", sockets=[])
     new.old.send("yours", tasks={})
     new.old.expect("done", soon())
-    if drains:
-        new.old.send("drained")
+    if drained is not None:
+        new.old.send("drained", **drained)
     new.end()
     told = f"the master before, pid {os.getpid()}, {words}"
     new.parts.history.record.assert_called_with("upgrade", told)
@@ -898,6 +905,17 @@ def test_workers_drain_whatever_happens_after_the_hand_over(
     parts.stop.begin.assert_called_once_with("upgraded, pid 7 is in charge")
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_the_new_master_is_told_whether_calls_were_cut_off(killed: bool) -> None:
+    channel, other = Channel.pair()
+    parts = parts_of_an_old_master()
+    parts.stop.handed_over, parts.stop.killing.any = True, killed
+    one = upgrade.Upgrade(parts, facts=dict, check=Mock(), first=None, counts=Counter())
+    one._channels = [channel]
+    one.finish()
+    assert other.expect("drained", soon()).facts == {"killed": killed}
+
+
 # --- whose child ---
 
 
@@ -926,8 +944,8 @@ def test_the_first_process_ends_as_the_last_master() -> None:
     first = FirstProcess(child(3, reader), channel, Mock())
     os.write(writer, b"!")
     other.send("moved", pid=child(5))
-    assert first.wait() == 5
-    assert other.expect("drained", soon())
+    assert first.wait(killed=True) == 5
+    assert other.expect("drained", soon()).facts == {"killed": True}
 
 
 def test_the_first_process_does_not_end_since_another_thread_has_waited_for_a_worker(
@@ -936,7 +954,7 @@ def test_the_first_process_does_not_end_since_another_thread_has_waited_for_a_wo
     channel, _other = Channel.pair()
     waitid, found = os.waitid, iter([Mock(si_pid=os.getpid())])  # which is no child
     monkeypatch.setattr(os, "waitid", lambda *args: next(found, None) or waitid(*args))
-    assert FirstProcess(child(3), channel, Mock()).wait() == 3
+    assert FirstProcess(child(3), channel, Mock()).wait(killed=False) == 3
 
 
 def test_a_master_that_is_killed_is_told_as_a_shell_does() -> None:
@@ -946,8 +964,8 @@ def test_a_master_that_is_killed_is_told_as_a_shell_does() -> None:
     hurry = Mock()
     first = FirstProcess(pid, channel, hurry)
     first.hand_on(signal.SIGKILL)
-    assert first.wait() == 128 + signal.SIGKILL
-    assert FirstProcess(pid, channel, hurry).wait() == ExitStatus.INTERNAL
+    assert first.wait(killed=False) == 128 + signal.SIGKILL
+    assert FirstProcess(pid, channel, hurry).wait(killed=False) == ExitStatus.INTERNAL
     hurry.assert_not_called()
 
 
@@ -994,7 +1012,7 @@ def test_a_drain_is_hurried_when_the_master_in_charge_dies(
     first.hand_on(signal.SIGTERM)
     hurried.assert_called_once_with()
     assert of_the_first_process(caplog) == [f"the master in charge, pid {pid}, has ended"]
-    assert first.wait() == 3
+    assert first.wait(killed=False) == 3
 
 
 def of_the_first_process(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -1013,7 +1031,7 @@ def test_an_end_after_the_drain_is_an_ordinary_one(caplog: pytest.LogCaptureFixt
 
     ending = threading.Thread(target=end)
     ending.start()
-    assert first.wait() == 0
+    assert first.wait(killed=False) == 0
     ending.join()
     first.hand_on(signal.SIGCONT)
     hurried.assert_not_called()

@@ -124,7 +124,7 @@ class HandOver:
         if self._parent is Parent.OURSELVES:
             hurry = partial(parts.stop.at_once, "the service is to end at once")
             stays = FirstProcess(successor.pid, successor.channel, hurry)
-            parts.stop.follow = lambda _: stays.wait()
+            parts.stop.follow = lambda _: stays.wait(killed=parts.stop.killing.any)
             try:
                 stays.listen()
             except RuntimeError as error:  # signals reach it all the same

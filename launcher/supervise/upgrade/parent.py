@@ -81,12 +81,15 @@ class FirstProcess:
             self._channel.readable(None)
             self._in_charge()
 
-    def wait(self) -> int:
+    def wait(self, *, killed: bool) -> int:
         """Wait until the last master has ended; reap all other children, too: this may be the
-        first process of a container. Return its exit status, as a shell gives it."""
+        first process of a container. Return its exit status, as a shell gives it.
+
+        :param killed: whether a worker had to be killed.
+        """
         self._drains = False
         with suppress(Closed):
-            self._channel.send("drained")
+            self._channel.send("drained", killed=killed)
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)

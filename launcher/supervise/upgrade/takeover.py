@@ -28,6 +28,7 @@ LOOK_SECONDS = 0.01
 TAKE_SECONDS = 60.0  # for the old master: it waits for a round of its monitor, and for systemd
 MARGIN_SECONDS = 10.0  # beyond its drain, for the old master to end
 HURRIED_SECONDS = 5.0  # for the first process to kill its workers
+DRAINED = "drained"
 
 
 class Takeover:
@@ -40,7 +41,7 @@ class Takeover:
         parts.monitor.leads = False
         self.servers: Sequence[Adopting] = ()  # set before `run`
         self._gone = threading.Event()
-        self._drained = False  # the old master has said so
+        self._end = "died; calls in its hands may be lost"  # unless the old master says another
         self._is_main = False  # systemd waits for this process, in charge or not
         self.in_charge = False
 
@@ -192,7 +193,8 @@ class Takeover:
         elif event == "stop":
             self._parts.stop.begin("the master before it was told to stop")
         elif event == "drained":
-            self._drained = True
+            cut_off = found is not None and found.facts.get("killed") is True
+            self._end = "ended; calls in its hands were cut off" if cut_off else DRAINED
             if self._predecessor.first is self._channel:  # else it has gone when it has ended
                 self._note_gone()
 
@@ -208,10 +210,9 @@ class Takeover:
             self._gone.set()
             self._parts.monitor.predecessor = ""
             self._parts.monitor.hurry()
-            end = "drained" if self._drained else "died; calls in its hands may be lost"
-            text = f"the master before, pid {self._predecessor.pid}, has {end}"
+            text = f"the master before, pid {self._predecessor.pid}, has {self._end}"
             self._parts.history.record("upgrade", text)
-            LOG.log(logging.INFO if self._drained else logging.WARNING, "%s", text)
+            LOG.log(logging.INFO if self._end == DRAINED else logging.WARNING, "%s", text)
 
     def wait_for_predecessor(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop. systemd kills what is left when the main process ends: so

@@ -124,7 +124,7 @@ class Upgrade:
             for server in self.servers:
                 server.wait_for_answers(ANSWERS_SECONDS)
             if not self.first_process:  # which says so itself
-                tell(self._channels[-1], "drained")
+                tell(self._channels[-1], "drained", killed=self._parts.stop.killing.any)
 
     def _run(self, future: "Future[Upgraded]") -> None:
         try:
