@@ -177,7 +177,7 @@ class Parts:
             binary=binary,
             predecessor=predecessor,
             scaling=self.scaling,
-            is_paused=self._pausing.describe,
+            why_not_now=self._pausing.why_not_upgradable,
             why_not=why_not,
         )
         # control: answers to requests

@@ -252,9 +252,20 @@ def test_a_resume_that_cannot_be_kept_is_in_force_and_says_so(
         pausing.resume(slot)
 
     assert (board.wants_pause(0), board.wants_pause(1)) == (False, slot is not None)
+    assert "resume" in pausing.why_not_upgradable(), "the new master would read the file"
     elsewhere.rename(state)
     pausing.resume(slot)
+    assert bool(pausing.why_not_upgradable()) is (slot is not None)
     assert PauseFile(str(state)).read().slots == (frozenset() if slot is None else {1})
+
+
+def test_a_pause_that_persists_is_written_though_it_was_before(state: Path) -> None:
+    """Somebody may have removed the file."""
+    pausing = pausing_of(state, Board(2))
+    for _ in range(2):
+        pausing.pause(None, "audit", persist=True)
+        assert PauseFile(str(state)).read().everyone
+        (state / FILE).unlink()
 
 
 def test_a_resume_does_not_need_what_the_file_says(state: Path) -> None:

@@ -74,8 +74,8 @@ class Pausing:
         why = checked_reason(str(reason) if reason is not None else None) or ""
         with self._lock:
             wanted = self._wanted.with_pause(number, why)
-            if persist:
-                self._keep(self._kept.with_pause(number, why))
+            if persist:  # also what is said to be there: somebody may have removed the file
+                self._write(self._kept.with_pause(number, why))
             text = f"{_name(number)} paused{f': {why}' if why else ''}"
             self._change(wanted, number, "pause", text)
             return sum(one.paused for one in self._board.look())
@@ -127,8 +127,17 @@ class Pausing:
         """Have these pauses outlive a restart. Raises PauseUnwritable. The file is left alone if
         it has them already: its directory may be read-only, or gone."""
         if kept != self._kept:
-            self._file.write(kept)
-            self._kept = kept
+            self._write(kept)
+
+    def _write(self, kept: Pauses) -> None:
+        self._file.write(kept)
+        self._kept = kept
+
+    def why_not_upgradable(self) -> str:
+        """What a new master, which reads the file, would do wrong now; "": nothing. Any thread."""
+        if self._wanted:
+            return "workers are paused; resume first"
+        return "a pause that persists could not be removed; resume again" if self._kept else ""
 
     def describe(self) -> dict[str, Any] | None:
         """What is paused, for `status`; None: nothing. Any thread."""

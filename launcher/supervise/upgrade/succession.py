@@ -44,14 +44,15 @@ class Succession:
         binary: str,
         predecessor: Predecessor | None,
         scaling: Scaling,
-        is_paused: Callable[[], object],
+        why_not_now: Callable[[], str],
         why_not: str,
     ) -> None:
         """Called before the first fork.
 
+        :param why_not_now: why there can be none before a resume, or "".
         :param why_not: why there can be no upgrade, or "".
         """
-        self._is_paused, self._why_not = is_paused, why_not
+        self._why_not_now, self._why_not = why_not_now, why_not
         self.takeover = Takeover(predecessor, parts) if predecessor else None
         scaling.held = bool(predecessor and predecessor.holds(conf.workers))
         self.upgrade = Upgrade(
@@ -110,8 +111,8 @@ class Succession:
         """Raise NotUpgradable or NotUpgradableNow if there can be no upgrade. Any thread."""
         if self._why_not:
             raise NotUpgradable(reason=self._why_not)
-        if self._is_paused():
-            raise NotUpgradableNow(reason="workers are paused; resume first")
+        if reason := self._why_not_now():
+            raise NotUpgradableNow(reason=reason)
         if self.takeover and not self.takeover.predecessor_gone:
             reason = "the master before this one still drains its workers; try again later"
             raise NotUpgradableNow(reason=reason)
