@@ -82,3 +82,22 @@ def test_signals_that_were_refused_add_nothing_to_later_ones(
 
     wait_until(lambda: scaled, SOON, "it is scaled")
     assert scaled == [3]
+
+
+def test_a_signal_right_after_another_asks_for_one_more() -> None:
+    """Its scaling has begun, and the board does not say so yet."""
+    board, scaled = Board(8), list[int]()
+    board.want(2, 90)
+
+    def scale(number: int) -> None:
+        scaled.append(number)
+        if len(scaled) < 3:
+            scaling.on_signal(signal.SIGTTIN)
+        board.want(number, 90)
+
+    turns = threading.Lock()
+    roll: Any = SimpleNamespace(turn=lambda *_: turns, scale=scale)
+    scaling = Scaling(board, roll)
+    scaling.on_signal(signal.SIGTTIN)
+    wait_until(lambda: len(scaled) == 3, SOON, "all are followed")
+    assert scaled == [3, 4, 5]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY, MagicMock, Mock
@@ -474,6 +475,25 @@ def test_how_the_old_master_has_ended_is_history(
     new.end()
     told = f"the master before, pid {os.getpid()}, {words}"
     new.parts.history.record.assert_called_with("upgrade", told)
+
+
+def test_each_signal_that_waited_for_the_upgrade_is_followed() -> None:
+    """Also equal ones: kill(2) would merge them."""
+    new, followed = Taking(), list[signal.Signals]()
+    new.takeover.on_signal = {
+        one: partial(followed.append, one) for one in (signal.SIGHUP, signal.SIGTTIN)
+    }
+    old = upgrade.Upgrade(new.parts, facts=dict, check=Mock(), first=None, counts=Counter())
+    old._channels = [new.old]
+    new.old.send("take", sockets=[])
+    new.old.send("yours", tasks={})
+    new.old.expect("done", soon())
+    for one in (signal.SIGTTIN, signal.SIGTTIN, signal.SIGTERM, signal.SIGHUP):
+        old.hand_on(one)
+    wait_until(lambda: signal.SIGHUP in followed, 10, "it has followed")
+    new.end()
+    assert followed == [signal.SIGTTIN, signal.SIGTTIN, signal.SIGHUP]
+    old.hand_on(signal.SIGHUP)  # there is nobody any more: the service has ended
 
 
 def test_when_the_first_process_dies_nothing_holds_the_lock_for_long() -> None:

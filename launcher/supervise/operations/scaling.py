@@ -30,6 +30,7 @@ class Scaling:
         self._roll = roll
         self._lock = threading.Lock()
         self._wanted: int | None = None  # the number that pending signals ask for
+        self._aim: int | None = None  # that a signal's scaling has, which the board says later
         self.held = False  # an operator has scaled: the number does not follow the demand
 
     def scale(self, workers: object) -> None:
@@ -83,7 +84,8 @@ class Scaling:
             return
         with self._lock:
             before = self._wanted
-            base = self._board.workers if before is None else before
+            asked = self._aim if before is None else before
+            base = self._board.workers if asked is None else asked
             try:
                 self._wanted = _checked(base + STEPS[number])
             except WrongNumber as error:
@@ -100,9 +102,13 @@ class Scaling:
             with self._roll.turn("scaling", "scale"):
                 with self._lock:
                     wanted, self._wanted = self._wanted, None
-                if wanted is not None:  # None: an earlier thread has scaled for all signals
-                    self._scale(wanted)
-                    self.held = True
+                    self._aim = wanted
+                try:
+                    if wanted is not None:  # None: an earlier thread has scaled for all signals
+                        self._scale(wanted)
+                        self.held = True
+                finally:
+                    self._aim = None
         except CanaryRuns as refusal:
             with self._lock:  # else the next signal would ask for this step, too
                 self._wanted = None

@@ -30,12 +30,17 @@ def start_threads(handlers: Mapping[signal.Signals, Handler]) -> None:
 def _run(handlers: Mapping[signal.Signals, Handler], lock: threading.Lock) -> None:
     while True:
         number = signal.Signals(signal.sigwait(TAKEN))
-        handler = handlers.get(number)
-        if handler is None:
-            LOG.info("%s ignored", number.name)
-            continue
-        try:
-            with lock:
-                handler(number)
-        except RuntimeError as error:  # no thread can be started; a stop needs none
-            LOG.error("%s cannot be followed: %s", number.name, error)
+        with lock:
+            follow(handlers, number)
+
+
+def follow(handlers: Mapping[signal.Signals, Handler], number: signal.Signals) -> None:
+    """Call its handler. Any thread."""
+    handler = handlers.get(number)
+    if handler is None:
+        LOG.info("%s ignored", number.name)
+        return
+    try:
+        handler(number)
+    except RuntimeError as error:  # no thread can be started; a stop needs none
+        LOG.error("%s cannot be followed: %s", number.name, error)

@@ -13,6 +13,7 @@ or one of its fields ignores it. In their order, the new master on the left:
               yours                 the rest of the lock is free; what the files of the history
                                     lack; whether it is systemd's main process, without a way back
     done                            it is in charge
+              signal                one that waited for the end of the upgrade; number
               event                 what happens to the old one from here on
               drained               its workers have ended; whether it has killed any
     moved                           later: the pid of the next master, for the first process

@@ -1,11 +1,9 @@
 """What a master does for upgrades in its life: it may follow one, and another may follow it."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from signal import Signals
 from typing import Any, Protocol
@@ -14,7 +12,7 @@ from oslo_config import cfg
 
 from launcher.errors import NotUpgradable, NotUpgradableNow
 from launcher.supervise.operations.scaling import Scaling
-from launcher.supervise.processes.signals import Handler
+from launcher.supervise.processes.signals import Handler, follow
 from launcher.supervise.upgrade.parts import Adopting, Listening, MasterParts
 from launcher.supervise.upgrade.predecessor import Predecessor
 from launcher.supervise.upgrade.takeover import Takeover
@@ -91,12 +89,14 @@ class Succession:
                 if outcome.exception():
                     handler(number)
                 else:
-                    with suppress(ProcessLookupError):
-                        os.kill(outcome.result().pid, number)
+                    self.upgrade.hand_on(number)
 
             return handle
 
-        return {number: wrapped(handler) for number, handler in handlers.items()}
+        found = {number: wrapped(handler) for number, handler in handlers.items()}
+        if self.takeover:
+            self.takeover.on_signal = {one: partial(follow, found, one) for one in CHANGES}
+        return found
 
     def end(self, hurried: Callable[[], bool]) -> None:
         """Called at the end of a stop: wait for the other masters.

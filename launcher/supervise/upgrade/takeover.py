@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from launcher import __version__
@@ -40,6 +40,7 @@ class Takeover:
         self._parts = parts
         parts.monitor.leads = False
         self.servers: Sequence[Adopting] = ()  # set before `run`
+        self.on_signal: Mapping[int, Callable[[], object]] = {}  # those that the old one got
         self._gone = threading.Event()
         self._end = "died; calls in its hands may be lost"  # unless the old master says another
         self._is_main = False  # systemd waits for this process, in charge or not
@@ -192,6 +193,8 @@ class Takeover:
             self._parts.history.add(fact)
         elif event == "stop":
             self._parts.stop.begin("the master before it was told to stop")
+        elif found and event == "signal":
+            self.on_signal.get(found.facts.get("number", 0), lambda: None)()
         elif event == "drained":
             cut_off = found is not None and found.facts.get("killed") is True
             self._end = "ended; calls in its hands were cut off" if cut_off else DRAINED

@@ -105,6 +105,10 @@ class Upgrade:
         future = self._next
         return None if future is None or future.done() else future
 
+    def hand_on(self, number: int) -> None:
+        """Have the new master follow this signal. Each counts: kill(2) would merge equal ones."""
+        tell(self._channels[-1], "signal", number=number)
+
     @property
     def is_done(self) -> bool:
         """Whether another master is in charge. Any thread."""
