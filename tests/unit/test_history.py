@@ -181,6 +181,35 @@ def test_an_outage_in_a_start_is_told_too() -> None:
     ]
 
 
+ABSENT = {"waiting": Wait.ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits_in", "still_in", "over_in"),
+    [
+        ("database", Step.DATABASE, (Step.DATABASE, {}), (Step.INIT_HOST, {})),
+        ("database", Step.DATABASE, (Step.SERVICE_ROW, ABSENT), (Step.PROGRAM, {})),
+        ("database", Step.CONDUCTOR, (Step.CONFIGURATION, {}), (Step.LAUNCH, ABSENT)),
+        ("bus", Step.RPC_SERVER, (Step.RPC_SERVER, {}), (Step.POST_START_HOOK, {})),
+        ("bus", Step.ALT_SERVER, (Step.INIT_HOST, {}), (Step.ALT_SERVER, {})),
+        ("bus", Step.LAUNCH, (Step.LAUNCH, {}), (Step.PROBE, {})),
+    ],
+)
+def test_an_outage_in_a_start_ends_with_its_step_not_with_the_start(
+    kind: str,
+    waits_in: Step,
+    still_in: tuple[Step, dict[str, Any]],
+    over_in: tuple[Step, dict[str, Any]],
+) -> None:
+    """`init_host` may take long."""
+    changes = Changes()
+    waiting = look(starting(0, waits_in, ago=3, waiting=Wait.ABSENT), was_ready=False)
+    assert [change.kind for change in changes.look(waiting)] == [kind]
+    for (step, fields), ended in ((still_in, False), (over_in, True)):
+        told = kinds(changes, look(starting(0, step, ago=0, **fields), was_ready=False))
+        assert ((kind, f"the {kind} answers again, after 0 s") in told) is ended
+
+
 @pytest.mark.parametrize("state", [WorkerState.EMPTY, WorkerState.STOPPING, WorkerState.STARTING])
 @pytest.mark.parametrize(
     ("kind", "trouble"), [("bus", {"probe_failing_since": NOW}), ("database", {"outage": "away"})]

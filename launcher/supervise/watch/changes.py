@@ -64,26 +64,40 @@ class Changes:
 
 
 def _bus_trouble(slots: Sequence[SlotView]) -> str | None:
-    """Why no worker reaches the bus; "": one does; None: none can tell, as in a stop."""
+    """Why no worker reaches the bus; "": one does; None: none can tell, as in a stop. A worker
+    that starts tells it by a step beyond the first that waits for the bus."""
     serving = _serving(slots)
     starting = [slot for slot in slots if slot.waiting and slot.step in BUS_STEPS]
     failing = [slot for slot in serving if slot.probe_failing_since] if serving else starting
     if len(failing) < len(serving):
         return ""
     if not failing:
-        return None
+        return "" if any(_has_reached_bus(slot) for slot in slots) else None
     acts = sorted({slot.waiting.act for slot in failing} - {""})
     return f"the bus {acts[0] if len(acts) == 1 else 'does not answer'}"
 
 
 def _database_trouble(slots: Sequence[SlotView]) -> str | None:
     """Why a worker does not reach the database; "": all do, as far as they know; None: none can
-    tell, as in a stop."""
+    tell, as in a stop. A worker that starts tells it as for the bus."""
     for slot in slots:
         if slot.outage or (slot.waiting and slot.step in DATABASE_STEPS):
             place = "conductor" if slot.step is Step.CONDUCTOR else "database"
             return f"the {place} does not answer" + (f": {slot.outage}" if slot.outage else "")
-    return "" if _serving(slots) else None
+    return "" if any(_has_reached_database(slot) for slot in slots) else None
+
+
+def _has_reached_bus(slot: SlotView) -> bool:
+    """Of a worker that starts. A foreign program connects in LAUNCH."""
+    beyond = slot.step > Step.RPC_SERVER and slot.step is not Step.LAUNCH
+    return slot.state is WorkerState.STARTING and beyond and not slot.waiting
+
+
+def _has_reached_database(slot: SlotView) -> bool:
+    """It may wait for the bus."""
+    waits = slot.waiting and slot.step not in BUS_STEPS
+    starts = slot.state is WorkerState.STARTING and slot.step > Step.CONDUCTOR and not waits
+    return starts or slot.state is WorkerState.SERVING
 
 
 def _serving(slots: Sequence[SlotView]) -> list[SlotView]:
