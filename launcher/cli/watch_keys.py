@@ -59,7 +59,11 @@ class Keys:
         elif key == "p":
             name = "resume" if answer.get("paused") else "pause"
             self._action, self._question = Action(name), f"{name} all workers?"
-        elif key in STEPS and (number := answer["workers_wanted"] + STEPS[key]) > 0:
+        elif key in STEPS and (wanted := answer.get("workers_wanted")):  # 0.1.0 does not tell it
+            self._ask_scale(wanted + STEPS[key])
+
+    def _ask_scale(self, number: int) -> None:
+        if number:
             self._action = Action("scale", number)
             self._question = f"scale to {number} workers?"
 

@@ -58,3 +58,10 @@ def test_nothing_is_asked_without_a_service_and_none_is_left() -> None:
     assert asked.line == HELP
     asked.press("-", answer() | {"workers_wanted": 1})
     assert asked.line == HELP
+
+
+@pytest.mark.parametrize("key", ["+", "-"])
+def test_nothing_is_scaled_where_an_old_master_does_not_tell_how_many_are_wanted(key: str) -> None:
+    asked = Keys()
+    asked.press(key, {"workers": [{"slot": 0}]})
+    assert asked.line == HELP
