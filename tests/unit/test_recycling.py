@@ -225,15 +225,18 @@ def test_one_with_a_long_call_goes_later_and_keeps_no_other_from_its_turn(
     assert set(roll.recycled) == {0, 1}
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_age": 10}, {"max_calls": 5}], ids=str)
 @pytest.mark.parametrize(("graceful", "goes"), [(180.0, True), (0.0, False)])
 def test_a_large_one_does_not_wait_for_ever(
-    board: Board, make: Make, roll: Roll, graceful: float, *, goes: bool
+    board: Board, make: Make, roll: Roll, graceful: float, limits: dict[str, int], *, goes: bool
 ) -> None:
-    """Unless its drain would: nobody could reload meanwhile."""
-    serve(board, 0, pid=1, since=20)
+    """Unless its drain would: nobody could reload meanwhile. Another limit changes nothing."""
+    serve(board, 0, pid=1, since=20, calls=5)
     take_call(board, 0, age=60)
     sizes = {1: 2 * MIB}
-    recycling = make(max_memory=MIB, memory=lambda pid, _: sizes.get(pid, 0), graceful=graceful)
+    recycling = make(
+        max_memory=MIB, memory=lambda pid, _: sizes.get(pid, 0), graceful=graceful, **limits
+    )
     now = time.monotonic()
     for age in (0, LARGE_SECONDS - 1):
         look(recycling, now + age)

@@ -130,13 +130,16 @@ class Recycling:
         return now - since >= LARGE_SECONDS
 
     def _reason(self, slot: SlotView, limits: RecycleLimits, now: float) -> Reason | None:
+        """Memory first: it alone lets a worker go despite a long call."""
         part = 1 - limits.jitter * self._draw_of(slot)
+        if reason := self._memory_reason(slot, limits, part, now):
+            return reason
         age = now - slot.served_since / 1e9 if slot.served_since else 0.0
         if limits.max_age and age >= limits.max_age * part:
             return Reason("age", f"it has served for {age:.0f} s, max_age {limits.max_age:g}")
         if limits.max_calls and slot.calls_done >= limits.max_calls * part:
             return Reason("calls", f"{slot.calls_done} calls, max_calls {limits.max_calls}")
-        return self._memory_reason(slot, limits, part, now)
+        return None
 
     def _memory_reason(
         self, slot: SlotView, limits: RecycleLimits, part: float, now: float
