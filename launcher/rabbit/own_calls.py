@@ -43,7 +43,8 @@ class OwnCalls:
         """:param queue: that gets the answers. This process alone consumes it."""
         self._driver = driver
         self._queue = queue
-        self._family = queue[: queue.find(FANOUT) + len(FANOUT)]  # its name before the random part
+        name, fanout, _ = queue.partition(FANOUT)
+        self._family = name + fanout if fanout else ""  # its name before the random part; "": none
         self._replies = _Replies(driver)
         self._publishing = threading.RLock()
         self._ended = False
@@ -97,7 +98,8 @@ class OwnCalls:
     def is_of_another(self, queue: str) -> bool:
         """Whether it got the answers of another worker, such as the one before this in the slot:
         that was killed, and its last call to itself is still in the queue of the slot."""
-        return queue.startswith(self._family) and not self.is_own(queue)
+        family = self._family
+        return bool(family) and queue.startswith(family) and not self.is_own(queue)
 
     @property
     def ended(self) -> bool:
