@@ -2,7 +2,7 @@
 
 The interpreter runs pdb's code in the main thread, between two instructions or when a signal has
 interrupted a wait. The main thread of a worker only waits for signals of the master, so it gets
-one each second while the debugger is open.
+some each second while the debugger is open.
 
 Where pdb waits for a command, the main thread stands still, and nobody drains the worker. So a
 signal after the end has pdb leave: an EOFError there is to it as a client that has gone.
@@ -26,7 +26,7 @@ from types import FrameType
 LOG = logging.getLogger(__name__)
 
 CALL = signal.SIGUSR1
-WAKE_SECONDS = 1.0
+WAKE_SECONDS = 0.2  # shorter than it takes to close and open it again
 WAIT = "pdb", "_read_reply"  # module and function in which pdb waits for a command
 NOTE_MAIN = "_PyInterpreterState_SetRunningMain"  # pystate.c
 
@@ -44,8 +44,9 @@ class RemotePdb:
     def __init__(self, start: Callable[[str, Callable[[], object]], object]) -> None:
         """:param start: starts a thread with this name."""
         self._start = start
-        self._over = threading.Event()
-        self._over.set()
+        # A new one each time; None: closed. No Event: a signal handler may interrupt another one
+        # in `close`, and would wait for the lock that the other one has.
+        self._opening: object = None
         self._is_found = False
 
     def be_found(self) -> None:
@@ -65,13 +66,13 @@ class RemotePdb:
 
     def let_in(self) -> None:
         """Have clients let in until `close`."""
-        if attaches() and self._over.is_set():
-            self._over = threading.Event()
-            self._start("pdb-wakes", partial(self._wake, self._over))
+        if attaches() and self._opening is None:
+            self._opening = object()
+            self._start("pdb-wakes", partial(self._wake, self._opening))
 
     def close(self) -> None:
-        """Have pdb leave, within some seconds. It waits for nothing: for signal handlers, too."""
-        self._over.set()
+        """Have pdb leave, within some seconds. It takes no lock: for signal handlers, too."""
+        self._opening = None
 
     def on_signal(self, frame: FrameType | None) -> None:
         """Called in each signal handler, at its end.
@@ -79,20 +80,21 @@ class RemotePdb:
         :param frame: what the signal has interrupted.
         :raises EOFError: pdb waits for a command there, and is to leave.
         """
-        if self._over.is_set() and _waits(frame):
+        if self._opening is None and _waits(frame):
             raise EOFError
 
-    def _wake(self, over: threading.Event) -> None:
+    def _wake(self, opening: object) -> None:
         main = threading.main_thread().ident
         assert main is not None
 
         def is_there() -> bool:
             return _waits(sys._current_frames().get(main))  # documented, despite its name
 
-        while not over.wait(WAKE_SECONDS):
+        while self._opening is opening:
             if not is_there():
                 signal.pthread_kill(main, CALL)
-        while self._over is over and is_there():
+            time.sleep(WAKE_SECONDS)
+        while self._opening is None and is_there():
             signal.pthread_kill(main, CALL)
             time.sleep(WAKE_SECONDS)
 

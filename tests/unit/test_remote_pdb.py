@@ -3,6 +3,7 @@ function in which pdb waits is imitated, so that every Python can be tested."""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -29,6 +30,10 @@ def pdb(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemotePdb]:
     before = signal.signal(CALL, lambda _, frame: one.on_signal(frame))
     yield one
     one.close()
+    for thread in threading.enumerate():
+        if thread.name == "pdb-wakes":
+            thread.join(SOON)
+            assert not thread.is_alive(), "a signal of it would end this process"
     signal.signal(CALL, before)
 
 
@@ -68,6 +73,25 @@ def test_pdb_is_left_alone_while_it_is_open(pdb: RemotePdb) -> None:
 
     pdb.let_in()
     assert waiting(call)
+
+
+def test_a_stop_in_the_midst_of_another_one_waits_for_nothing() -> None:
+    """The handler of SIGTERM may interrupt itself, wherever it is."""
+    pdb = RemotePdb(start)
+
+    def interrupt(*_: object) -> Any:
+        pdb.close()
+        return interrupt
+
+    def stop() -> None:
+        sys.settrace(interrupt)
+        pdb.close()
+        sys.settrace(None)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    thread.join(SOON)
+    assert not thread.is_alive()
 
 
 def test_what_is_not_waiting_for_a_command_goes_on(pdb: RemotePdb) -> None:
