@@ -214,9 +214,12 @@ def test_servers_take_turns(bus: Bus) -> None:
     threads = [threading.Thread(target=serve, args=(number,)) for number in (0, 1)]
     for thread in threads:
         thread.start()
-    inboxes = [listener._inboxes[0] for listener in listeners]
-    wait_until(lambda: all(each._watched for each in inboxes), DEADLINE, "both wait")
+
+    def waits(listener: UnixListener) -> bool:
+        return bool(listener._watches and listener._inside and not listener._turn.locked())
+
     for number in range(20):
+        wait_until(lambda: all(waits(each) for each in listeners), DEADLINE, "both wait")
         bus.call(number).result(DEADLINE)
     over.set()
     for thread in threads:
