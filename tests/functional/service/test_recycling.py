@@ -8,8 +8,10 @@ from typing import Any
 import psutil
 import pytest
 
+from launcher.supervise.watch.suspicion import LONG_CALL_SECONDS
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status, with_options, workers
+from tests.functional.service.test_reload import append
 from tests.functional.service.traces import put, trace
 from tests.support.callers import ANY, Call, Callers, Ledger
 from tests.support.processes import Launcher
@@ -92,12 +94,20 @@ def test_a_manager_that_leaks_stays_within_the_limit(start: Start) -> None:
 def test_a_call_that_outlasts_a_drain_ends_before_its_worker_goes(start: Start) -> None:
     config = with_options(
         DEFAULT={"graceful_shutdown_timeout": 3, "manager_shutdown_timeout": 1},
-        recycle={"max_age": 10, "jitter": 0},
+        recycle={"jitter": 0},
     )
     with with_call_in_hand(start("Traced", "--workers=2", config=config)) as service:
+        wait_until(lambda: age_of_call(service) > LONG_CALL_SECONDS, SOON, "its call is long")
+        append(service, "[recycle]", "max_age = 4")
+        assert service.run_command("reload").status == 0
         wait_until(lambda: workers(service)[1]["recycled"] >= 2, SOON, "the other one goes twice")
         assert not workers(service)[0]["recycled"]
     wait_until(lambda: workers(service)[0]["recycled"], SOON, "it goes when its call has ended")
+
+
+def age_of_call(service: Launcher) -> float:
+    """Of worker 0, in seconds."""
+    return float(workers(service)[0]["calls"]["oldest_age"] or 0)
 
 
 def test_no_command_waits_for_a_recycling_where_a_drain_has_no_limit(start: Start) -> None:
