@@ -37,7 +37,7 @@ class Endpoint:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(descriptor, f"{key}\n".encode())
         os.close(descriptor)
-        time.sleep(seconds * (20 if CONF.fault == "slow" else 1))  # work
+        time.sleep(seconds * (40 if CONF.fault == "slow" else 1))  # work
         return key
 
     def tell(self, context: Any) -> list[Any]:
