@@ -123,6 +123,7 @@ def pause(unit: Unit) -> None:
     """No worker takes calls for PAUSE_SECONDS."""
     ask(unit, "pause")
     unit.wait_for("^0/2 workers serving, 2 paused", "StatusText", SOON)
+    wait_until(lambda: not in_hand(unit), SOON, "all calls end", interval=LOOK_SECONDS)
     before = executions(unit)
     elapse(PAUSE_SECONDS)
     assert executions(unit) == before
@@ -164,6 +165,11 @@ def slots(unit: Unit) -> list[dict[str, Any]]:
     done = unit.container.run(COMMAND, "status", "--json", check=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)["workers"]
     return found
+
+
+def in_hand(unit: Unit) -> int:
+    """How many calls are executed now."""
+    return sum(one["calls"]["in_hand"] for one in slots(unit))
 
 
 def executions(unit: Unit) -> Counter[str]:
