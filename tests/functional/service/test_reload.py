@@ -222,9 +222,9 @@ def test_a_stop_during_a_reload_wins_at_once(start: Start) -> None:
 def test_one_that_dies_while_the_surge_ends_its_call_gets_the_new_configuration(
     start: Start,
 ) -> None:
-    service = start("Traced", "--workers=2", config=FAST)
+    service = start("Traced", "--workers=2", config={"supervision": {"backoff_max": 1}})
     service.wait_ready()
-    words = ("call", "--timeout=60", "slow_echo", "value=7")
+    words = ("call", "--timeout=120", "slow_echo", "value=7")
     with ThreadPoolExecutor() as pool:
         last = pool.submit(service.run_command, *words, "until=renewed", "--worker=1")
         wait_until(lambda: trace(service)["slow_echo"] == 1, SOON, "it holds up the reload")
