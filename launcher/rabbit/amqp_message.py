@@ -5,12 +5,13 @@ Uses private names of the AMQP driver: see `consumer`.
 
 import logging
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
-from oslo_messaging import MessageDeliveryFailure
+from oslo_messaging import MessageDeliveryFailure, MessageUndeliverable
 from oslo_messaging._drivers import amqp as wire
 from oslo_messaging._drivers import amqpdriver
+from oslo_messaging._drivers.common import PURPOSE_SEND
 
 from launcher.exception_text import reason
 from launcher.rpc_results import Limits, failure_of
@@ -38,6 +39,9 @@ class Receiver(Protocol):
 
     def answering(self, queue: str | None) -> AbstractContextManager[object]:
         """Held while an answer is sent to a queue."""
+
+    def asked_by_another(self, queue: str | None) -> bool:
+        """Whether another worker, which may be gone, calls itself by that queue."""
 
 
 class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
@@ -102,10 +106,21 @@ class AmqpMessage(amqpdriver.AMQPIncomingMessage):  # type: ignore[misc]
         :raises Exception: the reply cannot be sent.
         """
         try:
+            if self.listener.asked_by_another(self.reply_q):
+                self._reply_once(reply, failure)
+                return
             with self.listener.answering(self.reply_q):
                 self._reply(reply, failure)
         finally:
             self.listener.finish()
+
+    def _reply_once(self, reply: Any, failure: Any) -> None:
+        """The driver tries for a minute to find a queue that is gone, and a drain waits for it."""
+        with (
+            suppress(MessageUndeliverable, wire.AMQPDestinationNotFound),
+            self.listener.driver._get_connection(PURPOSE_SEND) as connection,
+        ):
+            self._send_reply(connection, reply, failure)
 
     def _reply(self, reply: Any, failure: Any) -> None:
         try:

@@ -215,6 +215,10 @@ class AmqpListener(base.Listener):  # type: ignore[misc]
         """Held while an answer is sent to a queue: see `OwnCalls`. Any thread."""
         return self.own_calls.answering(queue) if self.own_calls else nullcontext()
 
+    def asked_by_another(self, queue: str | None) -> bool:
+        """Whether the caller is a worker that calls itself, and not this one. Any thread."""
+        return bool(queue and self.own_calls and self.own_calls.is_of_another(queue))
+
     def __call__(self, message: Any) -> None:
         """Take a message that arrives. Called by the driver, in the connection's thread."""
         self._connection.stop_reading()

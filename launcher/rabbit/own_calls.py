@@ -96,8 +96,9 @@ class OwnCalls:
         return queue == self._queue
 
     def is_of_another(self, queue: str) -> bool:
-        """Whether it got the answers of another worker, such as the one before this in the slot:
-        that was killed, and its last call to itself is still in the queue of the slot."""
+        """Whether it gets the answers of another worker, such as the one before this in the slot:
+        that was killed, and its last call to itself is still in the queue of the slot. Another
+        service of this host has the same slots."""
         family = self._family
         return bool(family) and queue.startswith(family) and not self.is_own(queue)
 
@@ -108,8 +109,8 @@ class OwnCalls:
 
 
 class _ReplyQueues(amqpdriver.ObsoleteReplyQueuesCache):  # type: ignore[misc]
-    """The driver's note of reply queues that are gone: an answer to one would be tried for a
-    minute, and hold up a drain. Ours comes back if it is lost, until it ends."""
+    """The driver's note of reply queues that are gone. Ours comes back if it is lost, until it
+    ends: then an answer would be tried for a minute."""
 
     def __init__(self, own: OwnCalls) -> None:
         super().__init__()
@@ -118,6 +119,4 @@ class _ReplyQueues(amqpdriver.ObsoleteReplyQueuesCache):  # type: ignore[misc]
     def reply_q_valid(self, reply_q: str, msg_id: str) -> bool:
         if self._own.is_own(reply_q):
             return not self._own.ended
-        if self._own.is_of_another(reply_q):
-            return False
         return bool(super().reply_q_valid(reply_q, msg_id))
