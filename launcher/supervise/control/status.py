@@ -24,6 +24,7 @@ from launcher.supervise.policy import InForce
 from launcher.supervise.processes.deaths import Deaths
 from launcher.supervise.processes.restarts import Death
 from launcher.supervise.processes.shared_heap import SharedHeap
+from launcher.supervise.watch.headline import DRAINING, draining
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.suspicion import task_name
 
@@ -68,11 +69,12 @@ class Status:
         """Return the whole answer."""
         verdict = self._monitor.observation.verdict
         late = {suspicion.slot.slot for suspicion in verdict.late}
+        slots = self._board.look()
         return {
             "pid": os.getpid(),
             "version": __version__,
             **({"side": self._board.side} if self._board.side else {}),
-            "headline": self._monitor.summary,
+            "headline": self._headline(slots),
             "healthy": self._monitor.observation.well,
             "lead": self._board.lead if self._board.lead >= 0 else None,
             "host": self._configuration.host,
@@ -82,11 +84,18 @@ class Status:
             "immortal_objects": self._heap.immortal,
             "canary": self._canary.last,
             "scaling": self._describe_scaling(),
-            "queues": _queues(self._board.look()),
+            "queues": _queues(slots),
             "waits": _waits(self._counters.read()),
             "workers_wanted": self._board.workers,
-            "workers": [self._worker(slot, late=slot.slot in late) for slot in self._board.look()],
+            "workers": [self._worker(slot, late=slot.slot in late) for slot in slots],
         }
+
+    def _headline(self, slots: Sequence[SlotView]) -> str:
+        """That of the monitor's last round; if a stop has begun since, that of these slots."""
+        line = self._monitor.summary
+        if self._board.stopping and DRAINING not in line:
+            return draining(slots, time.monotonic_ns())
+        return line
 
     def _describe_scaling(self) -> dict[str, Any] | None:
         """How the number of workers follows the demand; None: it does not."""

@@ -8,6 +8,7 @@ from launcher.board.states import Step, Wait, Wanted, WorkerState
 from launcher.supervise.watch.suspicion import Suspicion, task_name
 
 PROBE, REPORT = "probe", "report"  # tasks that every worker has
+DRAINING = "draining: "  # begins the line of a stop
 BUS_STEPS = frozenset({Step.RPC_SERVER, Step.ALT_SERVER, Step.LAUNCH, Step.PROBE})
 
 
@@ -155,9 +156,9 @@ def draining(slots: Sequence[SlotView], now: int) -> str:
     if busy:
         oldest = min(busy, key=lambda slot: slot.oldest_call_since)
         age = _age(oldest.oldest_call_since, now)
-        return f"draining: {_count(calls, 'call')}, oldest {oldest.oldest_call} {age} s"
+        return f"{DRAINING}{_count(calls, 'call')}, oldest {oldest.oldest_call} {age} s"
     alive = sum(slot.state is not WorkerState.EMPTY for slot in slots)
-    return f"draining: {_count(calls, 'call')} in {_count(alive, 'worker')}"
+    return f"{DRAINING}{_count(calls, 'call')} in {_count(alive, 'worker')}"
 
 
 def _age(since: int, now: int) -> int:
