@@ -32,7 +32,7 @@ from tests.bench.cases import (
 from tests.bench.systems import FLOOR, Bench
 
 ROUNDS = 5  # of a case
-ROUNDS_OF_ALL = 3  # of all cases, which take 22 minutes then; fewer are shown, and not kept
+ROUNDS_OF_ALL = 3  # of all cases, which take some 24 minutes then; fewer are shown, and not kept
 
 Case = Callable[[Plan], Iterator[record.Record]]
 
