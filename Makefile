@@ -52,7 +52,7 @@ endif
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
 
-test: $(VENV)/.tested packages ## all tests; installs what is missing
+test: packages $(VENV)/.tested ## all tests; installs what is missing
 	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(call report,unit) $(ARGS)
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(SIDES)
 
@@ -66,14 +66,14 @@ systemd-side:
 unit: $(VENV)/.tested ## the tests that need nothing but Python
 	@$(VENV)/bin/pytest --numprocesses=2 tests/unit $(call report,unit) $(ARGS)
 
-functional: $(VENV)/.tested packages ## the tests with real processes, RabbitMQ and databases
+functional: packages $(VENV)/.tested ## the tests with real processes, RabbitMQ and databases
 	@$(VENV)/bin/pytest $(PARALLEL) tests/functional tests/examples \
 	    $(call report,functional) $(ARGS)
 
-systemd: $(VENV)/.tested packages ## the scenarios on a systemd booted in a container; needs root
+systemd: packages $(VENV)/.tested ## the scenarios on a systemd booted in a container; needs root
 	@$(VENV)/bin/pytest tests/systemd $(call report,systemd) $(ARGS)
 
-programs: $(VENV)/.tested packages ## real programs of OpenStack under the launcher, and a table of it
+programs: packages $(VENV)/.tested ## real programs of OpenStack under the launcher, and a table of it
 	@for name in $(PROJECTS); do \
 	    tests/setup/program-environment $$name $(CURDIR)/.roots/programs/$$name $(PYTHON) || exit; \
 	done
@@ -128,7 +128,7 @@ index: ## the same, with the names of classes, functions and methods
 	        { name = substr($$0, RSTART, RLENGTH); sub(/.* /, "", name); names = names " " name } \
 	    END { flush() }'
 
-coverage: $(VENV)/.tested packages ## all tests, and which lines they reach, workers included
+coverage: packages $(VENV)/.tested ## all tests, and which lines they reach, workers included
 	@rm -f .coverage .coverage.*
 	@$(VENV)/bin/coverage run -m pytest $(ARGS)
 	@$(VENV)/bin/coverage combine --quiet
@@ -176,7 +176,9 @@ clean: ## remove what these commands have made
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
+# Before the environment: its module in C is built where there is a compiler.
 packages:
+	@command -v cc >/dev/null || rm -f $(VENV)/.tested
 	@tests/setup/debian-packages $(DEBIAN_PACKAGES)
 	@tests/setup/promtool $(CURDIR)/$(VENV)/promtool
 	@tests/setup/rabbitmq-root trixie $(CURDIR)/.roots/rabbitmq-4

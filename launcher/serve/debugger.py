@@ -57,22 +57,22 @@ class Debugger:
             wanted = bool(self._slot.get("debug_until"))
             if wanted and self._listener is None:
                 try:
-                    self.pdb.let_in()
                     if not attaches() or find_spec("debugpy"):
                         self._open()
+                    self.pdb.let_in()
                 except Exception as error:
-                    self._slot.put("debugger", FAILED)
+                    self._close(FAILED)
                     LOG.exception("the debugger cannot be opened: %s", reason(error))
                     return
                 self._slot.put("debugger", OPEN)
             elif not wanted:
-                self._close()
+                self._close(CLOSED)
 
     def close(self) -> None:
         """Any thread: let no client in, and have all threads go on. For a drain. It logs a file
         that cannot be removed."""
         with self._lock:
-            self._close()
+            self._close(CLOSED)
 
     def descriptors(self) -> list[int]:
         """Called in a forked child: the sockets that it must not keep."""
@@ -104,11 +104,12 @@ class Debugger:
             raise
         LOG.warning("debugger open: a client may stop all threads of this worker")
 
-    def _close(self) -> None:
+    def _close(self, word: int) -> None:
+        """:param word: what the slot says then."""
         self.pdb.close()
         listener, self._listener = self._listener, None
         if listener is None:
-            self._slot.put("debugger", CLOSED)
+            self._slot.put("debugger", word)
             return
         self._closed.set()
         for one in (listener, *self._connections):
@@ -119,7 +120,7 @@ class Debugger:
         except OSError as error:
             LOG.warning("the debugger's socket %s stays: %s", self._name, reason(error))
         finally:
-            self._slot.put("debugger", CLOSED)  # the file has gone by then
+            self._slot.put("debugger", word)  # the file has gone by then
         LOG.info("debugger closed")
 
     def _serve(self, listener: socket.socket, connect: Callable[..., object]) -> None:

@@ -162,6 +162,7 @@ def test_what_cannot_be_opened_is_logged_and_noted(
     assert board.slot(0).get("debugger") == FAILED
     assert "the debugger cannot be opened" in caplog.text
     assert debugger.descriptors() == []
+    assert not [one for one in threading.enumerate() if one.name == "pdb-wakes"]
 
 
 def test_the_master_looks_again_when_the_hold_or_the_time_is_over() -> None:
