@@ -11,7 +11,7 @@ set -eu
 folder=$(mktemp -d)
 groups=/sys/fs/cgroup
 [ ! -d "$groups/unified" ] || groups=$groups/unified
-trap 'rm -rf "$folder"; find "$groups" -depth -type d -path "*/finding-$$*" -exec rmdir {} +' EXIT
+trap 'rm -rf "$folder"; find /sys/fs/cgroup -depth -type d -path "*/finding-$$*" -exec rmdir {} +' EXIT
 cat >"$folder/boot.sh" <<'BOOT'
 set -eu
 mkdir "$2"
