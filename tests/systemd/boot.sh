@@ -33,9 +33,10 @@ for controller in $(cat "${group%/*}/cgroup.controllers"); do
     esac
 done
 mkdir "$group"
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 (
     echo "$BASHPID" >"$group/cgroup.procs" # and nobody else: groups with limits hold groups only
+    # Where version 2 is mounted beside version 1, only it is shown: nspawn knows it alone since 258.
+    [ "${group%/*}" = /sys/fs/cgroup ] || mount --bind "${group%/*}" /sys/fs/cgroup
     exec systemd-nspawn --quiet --directory="$machine/root" --machine="$name" --register=no \
         --keep-unit --boot --console=pipe --private-network --link-journal=no --resolv-conf=off \
         --timezone=off </dev/null

@@ -38,8 +38,8 @@ def _lack(controller: str, hierarchy: int) -> str:
 
 
 def remove_groups(name: str) -> None:
-    """Ours, and the one that nspawn makes beside it in the hierarchy of systemd's v1."""
-    found = [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]
-    for group in found:
+    """Those of a container that has ended, if they are there."""
+    group = unified_hierarchy() / name
+    if group.is_dir():
         remove = ["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]
         subprocess.run([*as_root(), *remove], check=True)
