@@ -35,7 +35,7 @@ export PYTHONDONTWRITEBYTECODE =
 
 PACKAGING = build-essential dpkg-dev debhelper python3-dev python3-venv
 DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iproute2 \
-    systemd-sysv systemd-container python3-systemd openssl curl groff-base mmdebstrap \
+    systemd-sysv dbus systemd-container python3-systemd openssl curl groff-base mmdebstrap \
     debian-archive-keyring $(PACKAGING) lintian
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13 python3.14
