@@ -70,9 +70,9 @@ class DirectoryFull(LauncherError):
     exit_status = ExitStatus.UNAVAILABLE
 
 
-class NoThreadLeft(LauncherError):
-    """the kernel gives this process no thread; raise what limits them: TasksMax= of the unit,
-    pids.max of the container, or the user's processes (ulimit -u)"""
+class NoTaskLeft(LauncherError):
+    """{what}: the kernel gives no further thread or process; raise what limits them: TasksMax= of
+    the unit, pids.max of the container, or the user's processes (ulimit -u)"""
 
     exit_status = ExitStatus.UNAVAILABLE
 

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from launcher.errors import ExitStatus, LauncherError, NoThreadLeft, OutputLost
+from launcher.errors import ExitStatus, LauncherError, OutputLost
 from launcher.foreign_text import fit, fit_block, fit_json
+from launcher.task_shortage import told
 from launcher.writing import journal
-
-NO_THREAD = "can't start new thread"
 
 
 def print_line(text: str) -> None:
@@ -76,7 +75,8 @@ def guarded(
     :param end_log: called before the sentence, so that it is the last line.
     """
     try:
-        return _with_threads(command)
+        with told("no thread can be started"):
+            return command()
     except LauncherError as error:
         end_log()
         complain(binary, error)
@@ -86,13 +86,3 @@ def guarded(
         return ExitStatus.STOPPED
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-
-
-def _with_threads(command: Callable[[], int]) -> int:
-    """Python has no class of its own for the error of pthread_create(3)."""
-    try:
-        return command()
-    except RuntimeError as error:
-        if str(error) != NO_THREAD:
-            raise
-        raise NoThreadLeft from error

@@ -25,6 +25,7 @@ from launcher.errors import ExitStatus, LauncherError, SourceWrong
 from launcher.exception_text import reason
 from launcher.foreign_text import fit_block
 from launcher.serve import loading
+from launcher.task_shortage import fork
 from launcher.writing.outlet import ERRORS
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -55,7 +56,7 @@ class Attempt:
         os.set_blocking(self._news, False)
         os.set_blocking(news, False)
         watcher = os.getpid()
-        self.pid = os.fork()
+        self.pid = fork("the service cannot be started")
         if self.pid == 0:
             for attempt in (*others, self):
                 attempt.close()

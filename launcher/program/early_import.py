@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from launcher.program import seam
 from launcher.program.late_options import LateOptions
+from launcher.task_shortage import fork
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def try_all(names: Sequence[str], late: LateOptions, stopping: Callable[[], bool
     :returns: [] if the child is killed or has crashed; a warning says why.
     """
     reads, writes = os.pipe()
-    pid = os.fork()
+    pid = fork("no import can be tried")
     if pid == 0:
         _try_in_child(names, late, writes)
     os.close(writes)

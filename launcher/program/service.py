@@ -201,6 +201,7 @@ class ProgramService:
         proof = FirstProof(prove, self._stop)
         proof.begin()
         if backoff.wait_for(proof.given, "a call to each RPC server", self._troubles.why):
+            proof.check()
             self._slot.note_probe(succeeded=True)
             return
         name = self._imported.program.name

@@ -24,6 +24,7 @@ from oslo_messaging._drivers import impl_rabbit
 from launcher.rabbit import option_checks
 from launcher.rabbit.connection import BrokerConnection
 from launcher.rabbit.driver_connection import REFUSALS, DriverConnection, PassingConnection
+from launcher.task_shortage import begin
 
 LOCKS = "locks"  # below the runtime directory
 IDLE_SENDERS = 0  # connections for sending that are kept unused, beside the one used last
@@ -85,9 +86,13 @@ def _close_aside(pool: Any) -> None:
     """Have idle connections closed by a thread of their own. The pool does it while it lends one
     to a sender. All senders would wait for a broker that does not answer."""
     close = pool._on_expire
-    pool._on_expire = lambda connection: threading.Thread(
-        target=close, args=(connection,), name="close-idle", daemon=True
-    ).start()
+
+    def close_aside(connection: Any) -> None:
+        thread = threading.Thread(target=close, args=(connection,), name="close-idle", daemon=True)
+        if not begin(thread):  # the sender waits, and sends
+            close(connection)
+
+    pool._on_expire = close_aside
 
 
 def _share_when_refused(pool: Any) -> None:

@@ -8,6 +8,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from launcher.errors import NoTaskLeft
+from launcher.task_shortage import begin
+from launcher.writing.recurring import Recurring
+
 LOG = logging.getLogger(__name__)
 
 Work = tuple[Callable[..., object], tuple[object, ...]]
@@ -32,11 +36,22 @@ class CallThreads:
         self._waiting: deque[Any] = deque()  # what they took, and have no thread for
         self._threads: list[threading.Thread] = []
         self._over = False
+        self._trouble = Recurring()
+
+    def begin(self) -> None:
+        """Start the first thread: without it a call would find none. Any thread.
+
+        :raises NoTaskLeft: no thread can be started.
+        """
+        with self._lock:
+            if not self._threads and self._start(self._run):
+                self._idle += 1
 
     def submit(self, function: Callable[..., object], *arguments: object) -> None:
         """Have a thread call the function. Any thread.
 
-        :raises RuntimeError: after `shutdown`; or no thread can be started, and there is none.
+        :raises RuntimeError: after `shutdown`.
+        :raises NoTaskLeft: no thread can be started, and there is none.
         """
         with self._lock:
             if self._over:
@@ -50,7 +65,7 @@ class CallThreads:
         always waits for work, so there is one more than the limit. Any thread, once.
 
         :param take: waits for work and returns it; if it is empty, there is no more.
-        :raises RuntimeError: no thread can be started.
+        :raises NoTaskLeft: no thread can be started.
         """
         with self._lock:
             self._start_taker(take, execute)
@@ -82,13 +97,14 @@ class CallThreads:
         """Start a thread, which has the new work; returns whether there is one more."""
         name = f"call_{len(self._threads)}"
         thread = threading.Thread(target=run, name=name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # the work waits for one of those that there are
+        if not begin(thread):  # the work waits for one of those that there are
+            shortage = NoTaskLeft(what="no further thread for calls")
             if not self._threads:
-                raise
-            LOG.warning("no further thread for calls: %s", error)
+                raise shortage
+            if self._trouble.failed():
+                LOG.warning("%s", shortage)
             return False
+        self._trouble.well()
         self._threads.append(thread)
         return True
 

@@ -20,6 +20,7 @@ from launcher.rpc_results import NO_LIMITS, Limits, check_answer, refuse_promise
 from launcher.serve.forked_children import ChildrenEndHere
 from launcher.serve.rpc import awaited, is_tracked, sent_at
 from launcher.serve.slow_calls import SlowCalls, Watched
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class Reminder:
         self._over = threading.Event()
 
     def __enter__(self) -> None:
-        threading.Thread(target=self._run, name="drain-reminder", daemon=True).start()
+        begin(threading.Thread(target=self._run, name="drain-reminder", daemon=True))
 
     def __exit__(self, *_: object) -> None:
         self._over.set()

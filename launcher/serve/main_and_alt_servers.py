@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ import oslo_messaging
 
 from launcher.board.last_tries import LastTries
 from launcher.serve import rpc
+from launcher.serve.aside import run_within
 from launcher.serve.calls_in_hand import Tracker, describe
 from launcher.serve.manager import Manager
 from launcher.serve.rpc_server import Server
@@ -63,10 +63,7 @@ class Servers:
         timeout = self._manager_timeout
         self._manager_until = time.monotonic() + timeout if timeout else math.inf
         work = partial(manager.graceful_shutdown, timeout)
-        thread = threading.Thread(target=work, name="manager-shutdown", daemon=True)
-        thread.start()
-        thread.join(timeout or None)
-        if thread.is_alive():
+        if not run_within(timeout or None, work, "manager-shutdown"):
             LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
 
     def wait_for_background(self, tracker: Tracker) -> None:

@@ -18,10 +18,12 @@ from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
 from launcher.board.slot_fields import TASK_BITS, seconds
+from launcher.errors import NoTaskLeft
 from launcher.serve.host_tasks import HostTasks
 from launcher.serve.lead import Lead
 from launcher.serve.manager import TaskSpec
 from launcher.serve.task import Task, Timing, log_failure, log_long_run, tune
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -132,8 +134,7 @@ class PeriodicTasks:
     def describe(self) -> str:
         """A line for each task, for a report."""
         with self._wake:
-            now = time.monotonic_ns()
-            return "\n".join(task.describe(now) for task in self._tasks)
+            return "\n".join(task.describe(time.monotonic_ns()) for task in self._tasks)
 
     def _run(self) -> None:
         try:
@@ -183,12 +184,10 @@ class PeriodicTasks:
     def _start(self, task: Task, now: int) -> None:
         task.started = now
         self._slot.put("last_task", task.number + 1)
-        name = f"task-{task.spec.name}"
-        thread = threading.Thread(target=self._perform, args=(task,), name=name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no thread to be had: tried again when it is due
-            self._log_failure(task, error, task.failing)
+        thread = threading.Thread(target=self._perform, args=(task,), daemon=True)
+        thread.name = f"task-{task.spec.name}"
+        if not begin(thread):
+            self._log_failure(task, NoTaskLeft(what="no thread for it"), task.failing)
             self._finish(task, failed=True)
 
     def _perform(self, task: Task) -> None:

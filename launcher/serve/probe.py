@@ -20,6 +20,7 @@ from launcher.listening.depths import Depths
 from launcher.serve import rpc, tracing
 from launcher.serve.backoff import growing_pauses
 from launcher.serve.calls_in_hand import Tracker
+from launcher.task_shortage import is_shortage
 
 LOG = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Probe:
 class FirstProof:
     """The proof at the end of a start: probes in a separate thread until a probe succeeds.
 
-    :ivar given: set when a probe has succeeded.
+    :ivar given: set when a probe has succeeded, or the kernel gives no thread for one: `check`.
     :ivar problem: why the last probe failed, or nothing.
     """
 
@@ -126,6 +127,12 @@ class FirstProof:
         self.problem = ""
         self._probe = probe
         self._stop = stop
+        self._shortage: ProbeFailed | None = None
+
+    def check(self) -> None:
+        """Called when `given` is set. Raises ProbeFailed, caused by a want of tasks."""
+        if self._shortage:
+            raise self._shortage
 
     def begin(self) -> None:
         """Start the thread."""
@@ -139,6 +146,9 @@ class FirstProof:
             try:
                 self._probe()
             except ProbeFailed as error:
+                if is_shortage(error):
+                    self._shortage = error
+                    return self.given.set()
                 self._note(str(error))
             else:
                 return self.given.set()

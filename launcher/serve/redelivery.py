@@ -80,6 +80,7 @@ class CallServer(RPCServer):  # type: ignore[misc]
             return listener
         from launcher.rabbit import listeners  # noqa: PLC0415  # only with RabbitMQ
 
+        self._work_executor.begin()
         if self._beside is not None:
             return self._beside.listener.own
         threads, late = self.conf.executor_thread_pool_size, self._acknowledges_after

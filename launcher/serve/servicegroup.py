@@ -29,6 +29,7 @@ from launcher.registry.version_check import check_versions_of_others
 from launcher.serve.row_findings import Finding, RowFindings, judge
 from launcher.serve.settings import Settings
 from launcher.serve.worker_numbers import WorkerNumbers, count, state_of
+from launcher.task_shortage import sentence
 
 __all__ = ["ServiceGroup", "is_up"]
 
@@ -169,7 +170,8 @@ class ServiceGroup:
             deadline.within(LEAVE_SECONDS, self._leave, _silence)
         except (LauncherError, OSError, RuntimeError) as error:
             # The time is over, or no descriptor or thread is left.
-            LOG.warning("the row of %s could not be marked down: %s", self._binary, error)
+            what = f"the row of {self._binary} could not be marked down"
+            LOG.warning("%s", sentence(what, error))
 
     def _leave(self) -> None:
         with self._lock:

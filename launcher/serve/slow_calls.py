@@ -16,7 +16,10 @@ from types import CodeType
 from typing import NamedTuple
 
 from launcher.board.slot_fields import SECOND, seconds
+from launcher.errors import NoTaskLeft
 from launcher.foreign_text import fit
+from launcher.task_shortage import begin
+from launcher.writing.recurring import Recurring
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class SlowCalls:
         self._changed = threading.Condition()
         self._watched: dict[object, Watched] = {}
         self._thread: threading.Thread | None = None
+        self._trouble = Recurring()
         self._stacks: deque[float] = deque(
             maxlen=STACKS
         )  # when they were shown, monotonic seconds
@@ -56,9 +60,15 @@ class SlowCalls:
         with self._changed:
             self._watched[key] = call
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="slow-calls", daemon=True)
-                self._thread.start()
+                self._begin()
             self._changed.notify()
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name="slow-calls", daemon=True)
+        if begin(thread):
+            self._thread = thread
+        elif self._trouble.failed():  # the call goes on; the next one tries again
+            LOG.warning("%s", NoTaskLeft(what="slow calls are not told"))
 
     def forget(self, key: object) -> None:
         """The call has ended, or was never watched."""

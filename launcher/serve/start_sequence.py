@@ -273,3 +273,4 @@ class StartSequence:
         proof = FirstProof(probe, self._stop)
         proof.begin()
         self._bus.wait_for(proof.given, lambda: proof.problem)
+        proof.check()

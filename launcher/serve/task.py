@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from launcher.board.slot_fields import SECOND, seconds
-from launcher.errors import DatabaseUnavailable
+from launcher.errors import DatabaseUnavailable, NoTaskLeft
 from launcher.exception_text import reason
 from launcher.serve.manager import TaskSpec
+from launcher.task_shortage import is_shortage
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +112,9 @@ def log_failure(task: Task, error: BaseException, *, again: bool, stopping: bool
         may fail every second for hours.
     :param stopping: the worker stops. What the task needs may be gone, so this is no error.
     """
-    if isinstance(error, DatabaseUnavailable) and not stopping:
+    if is_shortage(error) and not stopping:
+        LOG.error("%s", NoTaskLeft(what=f"periodic task {task.spec.name} failed"))
+    elif isinstance(error, DatabaseUnavailable) and not stopping:
         LOG.debug("periodic task %s: %s", task.spec.name, error)  # the outage was logged
     elif stopping:
         why = reason(error)

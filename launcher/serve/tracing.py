@@ -27,6 +27,7 @@ from oslo_config import cfg
 from launcher.board.ended_operations import EndedOperations
 from launcher.board.slot import Slot
 from launcher.exception_text import reason
+from launcher.task_shortage import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def draining(slot: Slot) -> Iterator[None]:
             left = (deadline - time.monotonic_ns()) / 2e9 if deadline else FLUSH_SECONDS
             flush(max(0.0, min(FLUSH_SECONDS, left)))
         except Exception as error:  # noqa: BLE001  # the drain itself has gone well
-            LOG.warning("spans are lost: %s", reason(error))
+            LOG.warning("%s", sentence("spans are lost", error))
 
 
 def tell_operations(operations: EndedOperations) -> None:

@@ -30,9 +30,11 @@ from launcher.errors import ExitStatus, LauncherError
 from launcher.exception_text import reason
 from launcher.serve import stacks, tracing
 from launcher.serve.application import WorkerService
+from launcher.serve.aside import begin_in_handler
 from launcher.serve.backoff import Stopped
-from launcher.serve.debugger import Debugger, untraced
+from launcher.serve.debugger import Debugger
 from launcher.serve.forked_children import ForkedChildren, ignore_signals
+from launcher.task_shortage import explained
 from launcher.writing import log, outlet
 from launcher.writing.crash_relay import CrashRelay
 
@@ -84,11 +86,10 @@ class Worker(cotyledon.Service):
         threading.excepthook = _log_thread_crash
         outlet.take_over()  # a thread of the master may have redirected them
         threading.current_thread().name = "worker-main"
-        self._board = inheritance.board
-        self._slot = slot
+        self._board, self._slot = inheritance.board, slot
         self._debugger = Debugger(slot, inheritance.conf.runtime_path, self._board.side)
-        self._binary = inheritance.conf.prog
-        self._runtime_path = inheritance.conf.runtime_path
+        self._binary, self._runtime_path = inheritance.conf.prog, inheritance.conf.runtime_path
+        self.begun = False  # whether a stop has anything to drain
         self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
         self._slot.occupy(os.getpid(), self._pause() + inheritance.start_timeout())
         self._service = self._make_service(inheritance)
@@ -137,11 +138,10 @@ class Worker(cotyledon.Service):
         }
         for word, action in actions.items():
             wanted, done = self._slot.get(word), self._done.get(word, 0)
-            self._done[word] = wanted
             if wanted != done:
-                # In a thread: the code that the signal interrupted may hold a lock.
-                name = "call-of-the-master"
-                untraced(threading.Thread(target=action, name=name, daemon=True)).start()
+                self._done[word] = wanted  # first: this thread may do it, and take a signal
+                if not begin_in_handler(action, "call-of-the-master", frame):
+                    self._done[word] = done
         self._debugger.pdb.on_signal(frame)
 
     def _on_stop(self, _: int, frame: FrameType | None) -> None:
@@ -176,6 +176,7 @@ class Worker(cotyledon.Service):
 
     def run(self) -> None:
         """Start the service, and wait while it serves."""
+        self.begun = True
         if self._board.stopping or self._service.wait_for_stop(self._pause()):
             self._service.skip_start()
             return
@@ -197,20 +198,19 @@ class Worker(cotyledon.Service):
     @contextmanager
     def _explained(self, leave: Callable[[int], object] = sys.exit) -> Any:
         """Wrap start, drain and constructor: an error goes to the board, for the master, and ends
-        the process with its exit status.
-
-        :param leave: ends the process.
-        """
+        the process with its exit status, by `leave`."""
         try:
             yield
         except Stopped:
             LOG.info("start interrupted by a stop")
-        except LauncherError as error:
-            self._slot.explain(str(error))
-            LOG.info("gives up: %s", error)
-            leave(int(error.exit_status))
-        except BaseException as error:  # a manager's hook may raise anything, and sys.exit it
-            told = f"{self._slot.view().step.label}: {reason(error)}"
+        except BaseException as raised:  # a manager's hook may raise anything, and sys.exit it
+            step = self._slot.view().step.label
+            error = explained(f"worker {self._slot.number}, {step}", raised)
+            if isinstance(error, LauncherError):
+                self._slot.explain(str(error))
+                LOG.info("gives up: %s", error)
+                leave(int(error.exit_status))
+            told = f"{step}: {reason(error)}"
             self._slot.explain(told)
             if self._board.first_to_tell(told):
                 LOG.exception("gives up")

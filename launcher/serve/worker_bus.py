@@ -1,7 +1,6 @@
 """The bus as one worker uses it: one transport for its servers, its probes and, on a host without
 a database, its calls to a conductor."""
 
-import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from launcher.board.slot import Slot
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
 from launcher.serve import inherited_transport, rpc
+from launcher.serve.aside import run_within
 from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.endpoints import identity
 from launcher.serve.main_and_alt_servers import Servers
@@ -90,9 +90,7 @@ class WorkerBus:
         started = any(server.ever_started for server in self._listening())
         if not (started or (self._asks_conductor and self._servers is None)):
             return
-        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
-        thread.start()
-        thread.join(LEAVE_SECONDS)
+        run_within(LEAVE_SECONDS, self._leave, "leave-bus")
 
     def _leave(self) -> None:
         self.transport.cleanup()

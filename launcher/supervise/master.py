@@ -41,6 +41,7 @@ from launcher.supervise.upgrade.succession import unchangeable
 from launcher.supervise.watch.history import History
 from launcher.supervise.watch.notify import Notifier
 from launcher.supervise.wiring import Parts
+from launcher.task_shortage import told
 from launcher.writing import log
 from launcher.writing.crash_relay import CrashRelay
 from launcher.writing.outlet import ERRORS
@@ -82,6 +83,7 @@ class Master:
         self._policy = Policy.of(conf, tasks=())
         self._stop = Stop(self._board, notifier, self._in_force)
 
+    @told("the master cannot start")
     def run(self) -> int:
         """Supervise until stopped. Called in the main thread, with no other thread alive.
 
@@ -194,10 +196,11 @@ class Master:
         self._stop.killing.is_worker = parts.forking.pids.__contains__
         self._stop.kill_others = parts.orphans.kill_all
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
-        workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
         if not self._predecessor:
+            workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
             parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
         parts.history.start()
+        self._stop.prepare()
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)
         watching.start()
         if self._board.scouting:
@@ -215,7 +218,7 @@ class Master:
                 }
             )
         )
-        parts.forking.run_until_stopped(self._stop.killing.kill_all)
+        parts.forking.run_until_stopped()
         self._stop.end()
         parts.orphans.end_all(lambda: self._stop.impatient)
         parts.succession.end(lambda: self._stop.impatient)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -97,7 +98,7 @@ class Parts:
             give_up=giving_up.give_up,
             record=self.history.record,
         )
-        self.forking = ForkingManager(board)
+        self.forking = ForkingManager(board, giving_up.on_refusal)
         self.orphans = Orphans(self.forking.pids, self.forking.forking, policy)
         self.orphans.become_subreaper()
         self.heap = SharedHeap()
@@ -118,8 +119,7 @@ class Parts:
             policy=policy,
         )
         self.monitor = Monitor(
-            board,
-            notifier,
+            *(board, notifier),
             policy=policy,
             on_ready=self._on_ready,
             on_stuck_start=giving_up.on_stuck_start,
@@ -128,7 +128,7 @@ class Parts:
             on_round=self._on_round,
             is_due_soon=self.housekeeping.is_due_soon,
             repair=Repair(self._deaths.accuse),
-            resting=self._deaths.resting,
+            delayed=ChainMap(self._deaths.resting, self._deaths.waiting, self.forking.refusals),
             generation=lambda: configuration.generation,
         )
         # operations: changes of a running service

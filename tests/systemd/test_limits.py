@@ -86,7 +86,7 @@ def test_too_few_tasks_fail_the_start_in_one_sentence(unit: Unit) -> None:
     unit.drop_in("TasksMax=6", "Restart=no")
     unit.fails("start")
     assert unit.show("ExecMainStatus") == "69"
-    unit.wait_for_message("the kernel gives this process no thread; raise", 5)
+    unit.wait_for_message("the kernel gives no further thread or process; raise", 5)
     assert not any("Traceback" in line for line in unit.messages())
 
 

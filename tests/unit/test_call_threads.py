@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from launcher.errors import NoTaskLeft
 from launcher.serve.call_threads import CallThreads
 from tests.support.waiting import wait_until
 
@@ -93,9 +94,13 @@ def test_without_another_thread_a_call_waits_for_one_of_those_that_are_there(
 
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(NoTaskLeft):
         threads.submit(calls.execute, 0)
+    with pytest.raises(NoTaskLeft):
+        threads.begin()
     monkeypatch.setattr(threading.Thread, "start", start)
+    threads.begin()
+    monkeypatch.setattr(threading.Thread, "start", fail)
     threads.submit(calls.execute, 1)
     monkeypatch.setattr(threading.Thread, "start", fail)
     threads.submit(calls.execute, 2)

@@ -251,11 +251,11 @@ def test_why_a_slot_rests_is_told_while_it_does() -> None:
     rests = slot(1, EMPTY, not_before=NOW + 4 * SECOND)
     told = "worker 1: restarts in 4 s (6 deaths; killed by SIGKILL)"
 
-    found = judge(slot(0), rests, was_ready=True, resting=why)
+    found = judge(slot(0), rests, was_ready=True, delayed=why)
     assert found.headline == f"degraded: 1/2 workers serving; {told}"
-    found = judge(slot(0), starting(1, Step.PROBE, 3), was_ready=True, resting=why)
+    found = judge(slot(0), starting(1, Step.PROBE, 3), was_ready=True, delayed=why)
     assert found.headline == "degraded: 1/2 workers serving; worker 1: probe 3 s"
-    assert judge(slot(0), slot(1), was_ready=True, resting=why).headline == "2/2 workers serving"
+    assert judge(slot(0), slot(1), was_ready=True, delayed=why).headline == "2/2 workers serving"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ LAYERS = (
     launcher.exception_text launcher.peer_credentials launcher.blocked_signals
     """,
     "launcher.errors",
+    "launcher.task_shortage",
     """
     launcher.rpc_results launcher.directories.* launcher.listening.* launcher.board.*
     launcher.writing.*

@@ -310,7 +310,7 @@ def test_without_a_thread_the_service_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         recycling.look(time.monotonic())
-    assert "worker 0 could not be recycled: can't start new thread" in caplog.text
+    assert "worker 0 could not be recycled: the kernel gives no further thread" in caplog.text
     look(recycling, time.monotonic() + PAUSE_SECONDS + 1)
     assert roll.recycled == [0]
 

@@ -409,11 +409,11 @@ def test_no_descriptor_is_left_and_the_row_is_marked_down_all_the_same(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "told"),
     [
-        OSError(errno.EMFILE, "Too many open files"),
-        RuntimeError("can't start new thread"),
-        DatabaseUnusable(url="sqlite:///x", reason="it is damaged"),
+        (OSError(errno.EMFILE, "Too many open files"), "[Errno 24] Too many open files"),
+        (RuntimeError("can't start new thread"), "the kernel gives no further thread or process"),
+        (DatabaseUnusable(url="sqlite:///x", reason="it is damaged"), "database sqlite:///x"),
     ],
 )
 def test_whatever_keeps_the_last_word_back_ends_no_leaving(
@@ -421,6 +421,7 @@ def test_whatever_keeps_the_last_word_back_ends_no_leaving(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
+    told: str,
 ) -> None:
     def refuse(*_: object) -> None:
         raise error
@@ -429,7 +430,7 @@ def test_whatever_keeps_the_last_word_back_ends_no_leaving(
 
     groups[0].leave()
 
-    assert f"could not be marked down: {error}" in caplog.text
+    assert f"could not be marked down: {told}" in caplog.text
 
 
 def test_the_board_knows_when_the_row_was_written(

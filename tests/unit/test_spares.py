@@ -189,9 +189,9 @@ def test_a_waiting_spare_is_none_of_the_others_that_go_on(board: Board, deaths: 
     assert not deaths._others_go_on(0)
 
 
-def judge(board: Board, resting: dict[int, str] | None = None) -> health.Verdict:
+def judge(board: Board, delayed: dict[int, str] | None = None) -> health.Verdict:
     return health.assess(
-        board.look(), time.monotonic_ns(), wanted=2, was_ready=True, resting=resting or {}
+        board.look(), time.monotonic_ns(), wanted=2, was_ready=True, delayed=delayed or {}
     )
 
 

@@ -81,6 +81,7 @@ def test_workers_that_do_not_stop_show_their_stacks_one_after_the_other(tmp_path
     board = Board()
     notifier: Any = Notifier(board)
     stop = Stop(board, notifier, lambda: Policy(graceful_seconds=0.01))
+    stop.prepare()
     stop.killing.is_worker = {worker.pid for worker in workers}.__contains__
 
     stop.begin("SIGTERM received")
@@ -100,6 +101,7 @@ def test_one_thread_ends_the_process(monkeypatch: pytest.MonkeyPatch, who: str) 
     notifier: Any = Notifier(board)
     notifier.stopped = Mock()
     stop = Stop(board, notifier, lambda: Policy(graceful_seconds=0))
+    stop.prepare()
     overdue, follows, over, ended = (threading.Event() for _ in range(4))
 
     def end_overdue(now: float) -> bool:

@@ -18,10 +18,12 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
+from launcher.errors import NoTaskLeft
 from launcher.supervise.control.pending_clients import Client, PendingClients
-from launcher.supervise.control.requests import REQUEST_SECONDS, Handler, RouteTable
-from launcher.supervise.control.router import TableRouter
+from launcher.supervise.control.requests import REQUEST_SECONDS, Handler, Router, RouteTable
+from launcher.supervise.control.router import Refusal, TableRouter
 from launcher.supervise.control.wakeup import SpareDescriptor, Wakeup
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ EXHAUSTED_SECONDS = 0.5  # between two attempts to accept, while no descriptor i
 COMPLAINT_SECONDS = 60.0  # between two log lines about too many clients
 ANSWERED_LOOK_SECONDS = 0.01
 ACCEPTED = 64  # connections accepted in one round; more in the next one
+
+
+Place = threading.BoundedSemaphore  # of requests at once
 
 
 class HttpServer(socketserver.TCPServer):
@@ -53,8 +58,8 @@ class HttpServer(socketserver.TCPServer):
         """:param probes: paths with reserved places. :param adopts: it gets a socket that listens
         already, by `listen_at`, before its start."""
         self._router = TableRouter(routes)
-        self._general = threading.BoundedSemaphore(CONNECTIONS)
-        self._probes = {path: threading.BoundedSemaphore(RESERVED) for path in probes}
+        self._general = Place(CONNECTIONS)
+        self._probes = {path: Place(RESERVED) for path in probes}
         self._pending = PendingClients()
         self._open: set[socket.socket] = set()
         self._retired: list[socket.socket] = []  # replaced listening sockets, to be closed
@@ -199,25 +204,24 @@ class HttpServer(socketserver.TCPServer):
             if own := self._probes.get(client.path_of_get):
                 self._begin(client, own, RESERVED_SECONDS, now)
 
-    def _begin(
-        self, client: Client, place: threading.BoundedSemaphore, seconds: float, now: float
-    ) -> None:
-        """Answer the request in a new thread, if a place is free."""
+    def _begin(self, client: Client, place: Place, seconds: float, now: float) -> None:
+        """Answer the request in a new thread, if a place is free. Without a thread, answer in this
+        one what has reserved places, and refuse all else."""
         if not place.acquire(blocking=False):
             return
         self._pending.remove(client)
-        arguments = (client, place, seconds)
-        try:
-            threading.Thread(target=self._answer, args=arguments, daemon=True).start()
-        except RuntimeError as error:  # no thread can be started
+        arguments = (client, place, seconds, self._router)
+        if not begin(threading.Thread(target=self._answer, args=arguments, daemon=True)):
+            error = NoTaskLeft(what="no thread for a request")
             self._complain(str(error), now)
-            self._close(client.connection)
-            place.release()
+            reserved = client.path_of_get in self._probes
+            router = self._router if reserved else Refusal(error)
+            self._answer(client, place, RESERVED_SECONDS, router)
 
-    def _answer(self, client: Client, place: threading.BoundedSemaphore, seconds: float) -> None:
-        """Answer a request. Runs in a thread of its own."""
+    def _answer(self, client: Client, place: Place, seconds: float, router: Router) -> None:
+        """Answer a request. Runs in a thread of its own, if there is one."""
         try:
-            Handler(client, self._router, self, seconds)
+            Handler(client, router, self, seconds)
         except Exception:
             LOG.debug("a request failed", exc_info=True)  # its client broke off
         finally:

@@ -4,7 +4,9 @@ import re
 from functools import partial
 from typing import Any
 
+from launcher.errors import LauncherError
 from launcher.supervise.control.requests import (
+    Answer,
     ConcurrencyLimit,
     Route,
     RouteTable,
@@ -34,6 +36,20 @@ class TableRouter:
         if isinstance(handler, SlowRequest):
             return self._reports
         return self._commands if verb == "POST" else None
+
+
+class Refusal:
+    """The Router of a server that can follow no request."""
+
+    def __init__(self, error: LauncherError) -> None:
+        self._error = error
+
+    def find(self, verb: str, path: str) -> Route:
+        """Return a route that raises the error."""
+        return Route(self._refuse, None)
+
+    def _refuse(self, _: dict[str, Any]) -> Answer:
+        raise self._error
 
 
 def _call(handler: Any, groups: tuple[str, ...], body: dict[str, Any]) -> Any:

@@ -8,12 +8,13 @@ from launcher.board.board import Board
 from launcher.board.counters import WAIT, Counters, Sample
 from launcher.board.slot_fields import SECOND, SlotView
 from launcher.board.states import WorkerState
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, NoTaskLeft
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.policy import InForce
 from launcher.supervise.watch.demand import MINUTE_SECONDS, Minute, Step, judge
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.suspicion import may_leave
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -112,10 +113,8 @@ class Demand:
 
     def _begin(self, step: Step) -> None:
         self._running = True
-        try:
-            threading.Thread(target=self._act, args=(step,), name="demand", daemon=True).start()
-        except RuntimeError as error:  # the kernel gives no thread
-            LOG.warning("not scaled to %d workers: %s", step.workers, error)
+        if not begin(threading.Thread(target=self._act, args=(step,), name="demand", daemon=True)):
+            LOG.warning("%s", NoTaskLeft(what=f"not scaled to {step.workers} workers"))
             self._running = False
 
     def _act(self, step: Step) -> None:

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from launcher.errors import LauncherError, WorkersKeptDying
+from launcher.errors import LauncherError, NoTaskLeft, WorkersKeptDying
 from launcher.exception_text import reason
 from launcher.supervise.operations.stop import Stop
+from launcher.task_shortage import is_shortage
 
 LOG = logging.getLogger(__name__)
 
@@ -16,6 +17,8 @@ class _Monitor(Protocol):
     was_ready: bool
 
     def give_up(self, reason: str) -> None: ...
+
+    def hurry(self) -> None: ...
 
 
 class GivingUp:
@@ -38,6 +41,14 @@ class GivingUp:
         else:
             self._stop.fail(error, serves=monitor.was_ready)
 
+    def on_refusal(self, error: LauncherError) -> None:
+        """Called in cotyledon's supervisor thread: the kernel gives no process for a worker. A
+        start ends; a service that was ready goes on, and tries again."""
+        if not self._monitor().was_ready:
+            self._stop.fail(error, serves=False)
+        else:
+            self._monitor().hurry()  # STATUS says why
+
     def on_hopeless(self, reason: str) -> None:
         """A slot is late, and has no process that could be replaced."""
         self.give_up(WorkersKeptDying(binary=self._binary, reason=f"{reason}, nothing is forked"))
@@ -56,5 +67,8 @@ def on_thread_crash(stop: Stop, crash: threading.ExceptHookArgs) -> None:
     """
     name = crash.thread.name if crash.thread else "unknown"
     error = crash.exc_value or crash.exc_type()
+    if is_shortage(error):
+        stop.fail(NoTaskLeft(what=f"thread {name} of the master ended"))
+        return
     stop.fail(LauncherError(reason=f"thread {name} of the master died: {reason(error)}"))
     LOG.critical("thread %s died", name, exc_info=error)

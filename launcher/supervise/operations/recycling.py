@@ -19,13 +19,14 @@ import psutil
 
 from launcher.board.board import Board
 from launcher.board.slot_fields import SlotView
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, NoTaskLeft
 from launcher.supervise.operations.roll import Roll
 from launcher.supervise.policy import InForce, RecycleLimits
 from launcher.supervise.processes.memory_notes import MIB, resident_memory
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.suspicion import is_held, may_leave
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -96,12 +97,10 @@ class Recycling:
     def _begin(self, slot: SlotView, reason: Reason) -> None:
         self._running = True
         arguments = (slot, reason)
-        try:
-            threading.Thread(
-                target=self._recycle, args=arguments, name="recycling", daemon=True
-            ).start()
-        except RuntimeError as error:  # the kernel gives no thread
-            LOG.warning("worker %d could not be recycled: %s", slot.slot, error)
+        thread = threading.Thread(target=self._recycle, args=arguments, daemon=True)
+        thread.name = "recycling"
+        if not begin(thread):
+            LOG.warning("%s", NoTaskLeft(what=f"worker {slot.slot} could not be recycled"))
             self._rest()
             self._running = False
 

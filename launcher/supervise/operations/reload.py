@@ -13,6 +13,7 @@ from launcher.config.options import MOST_WORKERS
 from launcher.errors import (
     CanaryRuns,
     LauncherError,
+    NoTaskLeft,
     NotReloaded,
     NotScaled,
     PartlyReloaded,
@@ -26,6 +27,7 @@ from launcher.supervise.operations.spares import Spares
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.monitor import Monitor
 from launcher.supervise.watch.notify import Notifier
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -71,11 +73,10 @@ class Reload:
                 future: Future[LauncherError | None] = Future()
                 run = threading.Thread(target=self._run, args=(future, trial), daemon=True)
                 run.name = "reload"
-                try:
-                    run.start()
-                except RuntimeError as error:
-                    LOG.error("no reload: %s", error)
-                    future.set_result(LauncherError(reason=error))
+                if not begin(run):
+                    shortage = NoTaskLeft(what="no reload")
+                    LOG.error("%s", shortage)
+                    future.set_result(shortage)
                     return future
                 if trial is not None:
                     return future

@@ -14,6 +14,7 @@ from launcher.supervise.policy import InForce
 from launcher.supervise.processes.killing import Killing
 from launcher.supervise.watch.history import Record, nothing
 from launcher.supervise.watch.notify import Notifier
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Stop:
         self._impatient: signal.Signals | None = None
         self._signals = 0
         self._handed_over = False
-        self._over = threading.Event()
+        self._begun, self._over = threading.Event(), threading.Event()
         self._ending = threading.Lock()  # held by the thread that ends the process, for good
         self.failure: LauncherError | None = None
         self._serves = True
@@ -45,6 +46,14 @@ class Stop:
         # Set in an upgrade, when another master is in charge:
         self.pass_on: Callable[[signal.Signals], None] = lambda number: None
         self.follow: Callable[[int], int] = lambda status: status  # waits for that one's status
+
+    def prepare(self) -> None:
+        """Called before the first fork: start the thread that kills overdue workers. When a stop
+        begins there may be no thread left.
+
+        :raises RuntimeError: there is none now.
+        """
+        threading.Thread(target=self._run, name="stop", daemon=True).start()
 
     def unless_begun(self, action: Callable[[], bool]) -> bool:
         """Call `action` unless a stop has begun; none begins meanwhile. Return whether it was
@@ -96,7 +105,7 @@ class Stop:
         self.record("stop", f"stopping: {reason}")
         if patience:
             self.killing.plan(patience)
-        self._enforce()
+        self._begun.set()
         self.stop_workers()
         # Logged last: a reader of this line may send the second signal at once.
         LOG.log(logging.ERROR if failure else logging.INFO, "stopping: %s", reason)
@@ -156,18 +165,9 @@ class Stop:
         with self._ending:
             self._over.set()
 
-    def _enforce(self) -> None:
-        """Start the thread that kills overdue workers; it depends on no other thread."""
-        thread = threading.Thread(target=self._run, name="stop", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no thread can be started: kill at once
-            self.killing.kill_all()
-            LOG.error(
-                "no thread can be started for a graceful stop: the workers were killed at once"
-            )
-
     def _run(self) -> None:
+        """The thread that kills overdue workers. It depends on no other thread."""
+        self._begun.wait()
         while not self._over.wait(LOOK_SECONDS):
             if self.killing.end_overdue(time.monotonic()):
                 with self._ending:
@@ -213,7 +213,6 @@ class Stop:
 
 
 def _in_a_thread(action: Callable[[signal.Signals], None], number: signal.Signals) -> None:
-    try:
-        threading.Thread(target=action, args=(number,), name="begin-stop", daemon=True).start()
-    except RuntimeError:  # no thread can be started
+    thread = threading.Thread(target=action, args=(number,), name="begin-stop", daemon=True)
+    if not begin(thread):
         action(number)

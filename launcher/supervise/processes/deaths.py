@@ -51,6 +51,7 @@ class Deaths:
         self._accused: dict[int, tuple[int, str, int]] = {}  # slot: pid, cause, beginning
         self._rests: dict[int, int] = {}  # slot: how often in a row it has rested
         self.resting: dict[int, str] = {}  # slot: why it rests; any thread
+        self.waiting: dict[int, str] = {}  # slot: what its last worker waited for; any thread
         self._oom_kills = oom_kills()
         self._memory = memory or MemoryNotes()
         self.restarts: dict[int, int] = defaultdict(int)
@@ -203,6 +204,10 @@ class Deaths:
         past = self._deaths[number]
         kept = [one for one in past if death.at - one.at <= self._policy().budget.window]
         self._deaths[number] = [*kept[-MOST_KEPT:], death]
+        if death.status in restarts.WAITED:
+            self.waiting[number] = death.cause
+        else:
+            self.waiting.pop(number, None)
 
     def _place(self, slot: SlotView, now: float) -> str:
         """Say what a worker was doing when it died; `now` in monotonic seconds."""

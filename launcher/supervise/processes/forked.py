@@ -14,6 +14,8 @@ from multiprocessing.context import ForkContext, ForkProcess
 from multiprocessing.popen_fork import Popen
 from typing import Any
 
+from launcher.task_shortage import fork
+
 
 class _Started:
     """cotyledon's stop waits until a worker has set its event, lest SIGTERM come too early. That
@@ -39,7 +41,7 @@ class _Child(Popen):
 
     def _launch(self, process_obj: Any) -> None:
         """Called in the master, by the constructor. It returns in the master only."""
-        self.pid = os.fork()
+        self.pid = fork("no worker can be forked")
         if self.pid == 0:
             code = 1
             try:
@@ -54,12 +56,18 @@ class _Process(ForkProcess):
         forked: Callable[[int], None],
         forking: threading.Lock,
         pipe_of_master: Callable[[], int],
+        around: Callable[[Callable[[], None]], None],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._forked = forked
+        self._around = around
         self._forking = forking
         self._Popen = partial(_Child, pipe_of_master=pipe_of_master)  # type: ignore[method-assign]
+
+    def run(self) -> None:
+        """Called in the worker."""
+        self._around(super().run)
 
     def start(self) -> None:
         with self._forking:
@@ -77,9 +85,11 @@ class ForkingContext(ForkContext):
         forked: Callable[[int], None],
         forking: threading.Lock,
         pipe_of_master: Callable[[], int],
+        around: Callable[[Callable[[], None]], None] = lambda work: work(),
     ) -> None:
+        """:param around: called in each process with its work, and calls that."""
         super().__init__()
-        self._arguments = forked, forking, pipe_of_master
+        self._arguments = forked, forking, pipe_of_master, around
 
     def Event(self) -> _Started:  # type: ignore[override]
         """An event that nobody needs."""

@@ -1,8 +1,8 @@
 """cotyledon's manager, extended: all code that depends on its internals.
 
-It overrides two private names of it, `_start_worker` and `_get_last_worker_died`, and reads one,
-`_death_detection_pipe`; tests/unit/test_forking.py fails when those change. See `forked` for those
-of multiprocessing.
+It overrides two private names of it, `_start_worker` and `_get_last_worker_died`, and reads two,
+`_death_detection_pipe` and `_child_processes`; tests/unit/test_forking.py fails when those change.
+See `forked` for those of multiprocessing.
 """
 
 import logging
@@ -21,7 +21,9 @@ from cotyledon.types import WorkerId
 
 from launcher.board.board import Board
 from launcher.board.slot import Slot
+from launcher.errors import ExitStatus, NoTaskLeft
 from launcher.supervise.processes.forked import ForkingContext
+from launcher.task_shortage import fork, is_shortage
 
 LOG = logging.getLogger(__name__)
 
@@ -29,16 +31,23 @@ NO_SLOT = -1
 IGNORED_SECONDS = 0.5  # for cotyledon to begin its stop
 LOOK_SECONDS = 0.001
 DESCRIPTORS_OF_A_START = 8  # that have to be free for a fork; a worker has the master's limit
-RETRY_SECONDS = 0.5  # after a fork that the kernel refused for want of processes or memory
+RETRY_SECONDS = 0.5  # after a fork that the kernel refused for want of tasks or memory
 
 
 class ForkingManager(cotyledon.ServiceManager):
     """Forks workers, and successors of dead ones. One a process; made in the main thread."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(
+        self, board: Board, on_refusal: Callable[[NoTaskLeft], None] = lambda error: None
+    ) -> None:
+        """:param on_refusal: called in cotyledon's supervisor thread: the kernel gives no process.
+        The fork is tried again then."""
         self._board = board
+        self._on_refusal = on_refusal
         self.slot = NO_SLOT  # of the worker that is being forked; one at a time
         self._service: Any = None
+        self._served: Any = None  # in a worker: what cotyledon has made of its class
+        self.refusals: dict[int, str] = {}  # slot: why it cannot be forked now; any thread
         self._count = board.workers  # of the processes that cotyledon keeps
         self._lock = threading.Lock()
         self.pids: set[int] = set()  # workers that were forked and not yet waited for
@@ -50,12 +59,15 @@ class ForkingManager(cotyledon.ServiceManager):
         super().__init__(
             wait_interval=0,
             graceful_shutdown_timeout=0,
-            mp_context=ForkingContext(self._note_pid, self.forking, self._pipe_of_master),
+            mp_context=ForkingContext(
+                self._note_pid, self.forking, self._pipe_of_master, self._in_worker
+            ),
         )
 
     def define_worker(self, worker: type[cotyledon.Service], *args: Any) -> None:
         """Called once, before `run`: set the class of the workers and its arguments."""
         self._service = self.add(worker, workers=self._count, args=args)
+        self.register_hooks(on_new_worker=self._note_service)
 
     def adjust(self) -> None:
         """Have cotyledon fork more workers, as the board wants. Any thread of the master.
@@ -68,21 +80,48 @@ class ForkingManager(cotyledon.ServiceManager):
             self.reconfigure(self._service, self._count)
         os.kill(os.getpid(), signal.SIGCHLD)  # cotyledon looks only after SIGCHLD
 
-    def run_until_stopped(self, kill_all: Callable[[], object]) -> None:
+    def run_until_stopped(self) -> None:
         """Called in the main thread: have cotyledon run, and return when all workers have ended.
 
-        :param kill_all: called if cotyledon cannot stop them.
+        :raises RuntimeError: no thread can be started, and so no worker was forked.
         """
+        self._forker.submit(int).result()  # its thread starts now: later there may be none
         try:
             self.run()
         except SystemExit:
             LOG.debug("cotyledon has ended")
-        except RuntimeError as error:
+        except RuntimeError:
             if not self._board.stopping:
                 raise
             # Its stop begins with a pool of threads, and the kernel gives no thread.
-            kill_all()
-            LOG.error("the workers were killed, since cotyledon cannot stop them: %s", error)
+            self._end_processes()
+
+    def _end_processes(self) -> None:
+        """As cotyledon's stop, after its pool."""
+        for process in self._child_processes:
+            process.terminate()
+        for process in self._child_processes:
+            process.join()
+
+    def _note_service(self, service_id: object, worker_id: object, service: Any) -> None:
+        """Called in a worker, as cotyledon's hook for a new one."""
+        self._served = service
+
+    def _in_worker(self, work: Callable[[], None]) -> None:
+        """Called in a worker, around all that cotyledon does there. It starts threads for the run
+        and the drain. Without one for the drain, this thread drains: calls are in hand."""
+        number = self.slot
+        try:
+            work()
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
+        if self._served and self._served.begun:
+            self._served.terminate()
+            os._exit(ExitStatus.STOPPED)
+        shortage = NoTaskLeft(what=f"worker {number} cannot start")
+        self._board.slot(number).explain(str(shortage))
+        os._exit(shortage.exit_status)
 
     def in_forker(self, action: Callable[[], object]) -> None:
         """Call `action` in the thread that forks. Meanwhile no worker is forked, and nobody waits
@@ -152,24 +191,33 @@ class ForkingManager(cotyledon.ServiceManager):
         ):
             self.adjust()
 
-    def _fork(self, fork: Callable[[], None]) -> None:
+    def _fork(self, start: Callable[[], None]) -> None:
         while self._board.wants(self.slot) and not self._board.stopping:
             try:
                 _require_descriptors()
-                return self._forker.submit(fork).result()
+                return self._forker.submit(start).result()
+            except NoTaskLeft:
+                shortage = NoTaskLeft(what=f"worker {self.slot} cannot be forked")
             except OSError as error:
+                shortage = None
                 LOG.error("worker %d cannot be forked: %s; trying again", self.slot, error)
-                self._wait_until_forkable()
-                self.reconfigure(self._service, self._count)  # clears its fork times
+            if shortage:
+                LOG.error("%s", shortage)
+                self.refusals[self.slot] = str(shortage)
+                self._on_refusal(shortage)
+            self._wait_until_forkable()
+            self.reconfigure(self._service, self._count)  # clears its fork times
+            self.refusals.pop(self.slot, None)
         return None
 
     def _wait_until_forkable(self) -> None:
-        """Return when a trial fork succeeds and enough descriptors are free, or in a stop."""
-        while not self._board.stopping:
+        """Return when a trial fork succeeds and enough descriptors are free, when the worker is
+        not wanted any more, or in a stop."""
+        while self._board.wants(self.slot) and not self._board.stopping:
             time.sleep(RETRY_SECONDS)
-            with suppress(OSError), self.forking:
+            with suppress(OSError, NoTaskLeft), self.forking:
                 _require_descriptors()
-                pid = os.fork()
+                pid = fork("no worker can be forked")
                 if pid == 0:
                     os._exit(0)
                 os.waitpid(pid, 0)

@@ -65,14 +65,6 @@ class Killing:
         self._kill(children)
         return now >= self._kill_at + LAST_RESORT_SECONDS
 
-    def kill_all(self) -> None:
-        """Kill all workers, and wait LAST_RESORT_SECONDS at most."""
-        children = self._living_workers()
-        self._kill(children)
-        end = time.monotonic() + LAST_RESORT_SECONDS
-        while not all(map(has_ended, children)) and time.monotonic() < end:
-            time.sleep(LOOK_SECONDS)
-
     def is_known(self, pid: int) -> bool:
         """Whether the log has told of the end of this worker."""
         return pid in self._logged

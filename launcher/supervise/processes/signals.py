@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from launcher.blocked_signals import TAKEN
+from launcher.task_shortage import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -43,4 +44,4 @@ def follow(handlers: Mapping[signal.Signals, Handler], number: signal.Signals) -
     try:
         handler(number)
     except RuntimeError as error:  # no thread can be started; a stop needs none
-        LOG.error("%s cannot be followed: %s", number.name, error)
+        LOG.error("%s", sentence(f"{number.name} cannot be followed", error))

@@ -20,8 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from launcher.errors import NoTaskLeft
 from launcher.supervise.processes.orphans import Orphans
 from launcher.supervise.upgrade.channel import VARIABLE
+from launcher.task_shortage import begin, fork
 
 EXECUTED_SECONDS = 5.0  # for the kernel to read the program's file
 
@@ -67,8 +69,8 @@ def start(
             _kill(int(pid or child))
         if detached:
             os.waitpid(child, 0)
-    except OSError as error:
-        raise NotStarted(str(error.strerror)) from error
+    except (NoTaskLeft, OSError) as error:
+        raise NotStarted(_reason(error)) from error
     finally:
         if detached:
             Orphans.be_subreaper(yes=True)
@@ -79,12 +81,16 @@ def start(
     return int(pid)
 
 
+def _reason(error: NoTaskLeft | OSError) -> str:
+    return str(error) if isinstance(error, NoTaskLeft) else str(error.strerror)
+
+
 def _fork(in_child: Callable[[int], NoReturn]) -> tuple[int, str, bool]:
     """Return the child's pid, what was written, and whether nobody has the pipe open any more."""
     reader, writer = os.pipe()
     try:
         try:
-            child = os.fork()
+            child = fork("the new master cannot be started")
             if not child:
                 in_child(writer)
         finally:
@@ -112,8 +118,7 @@ def _kill(pid: int) -> None:
 def _reap(child: int) -> None:
     """Wait for it in a new thread: one that waits for a file system does not end at once."""
     waiting = threading.Thread(target=os.waitpid, args=(child, 0), name="reap", daemon=True)
-    with suppress(RuntimeError):  # no thread can be started: it stays a zombie
-        waiting.start()
+    begin(waiting)  # else it stays a zombie
 
 
 def _in_child(
@@ -127,7 +132,7 @@ def _in_child(
 ) -> NoReturn:
     """The writer says the pid and, if it is not executed, why. It is closed by the execution."""
     try:
-        if twice and os.fork():
+        if twice and fork("it cannot be started"):
             os._exit(0)
         pid = str(os.getpid())
         os.write(writer, pid.encode("ascii"))
@@ -138,7 +143,7 @@ def _in_child(
         for descriptor in descriptors.values():
             os.set_inheritable(descriptor, True)
         os.execve(command[0], [*command], environ)
-    except OSError as error:
-        os.write(writer, f" {error.strerror}".encode("utf-8", "replace"))
+    except (NoTaskLeft, OSError) as error:
+        os.write(writer, f" {_reason(error)}".encode("utf-8", "replace"))
     finally:
         os._exit(1)

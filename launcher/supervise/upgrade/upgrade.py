@@ -17,6 +17,7 @@ from launcher.board.board import SIDES
 from launcher.errors import (
     CanaryRuns,
     LauncherError,
+    NoTaskLeft,
     NotUpgradable,
     NotUpgradableNow,
     ServiceStopping,
@@ -29,6 +30,7 @@ from launcher.supervise.upgrade.handover import HandOver, named, tell
 from launcher.supervise.upgrade.parent import FirstProcess, Parent
 from launcher.supervise.upgrade.parts import Listening, MasterParts
 from launcher.supervise.upgrade.successor import Successor
+from launcher.task_shortage import begin
 
 LOG = logging.getLogger(__name__)
 
@@ -92,11 +94,9 @@ class Upgrade:
                 self._thread = threading.Thread(
                     target=self._run, args=(future,), name="upgrade", daemon=True
                 )
-                try:
-                    self._thread.start()
-                except RuntimeError as error:  # no thread can be started
+                if not begin(self._thread):
                     self._thread = None
-                    future.set_exception(LauncherError(reason=error))
+                    future.set_exception(NoTaskLeft(what="no upgrade"))
             return self._next
 
     @property

@@ -18,14 +18,14 @@ def remarks(
     late: Sequence[Suspicion],
     *,
     changing: Container[int],
-    resting: Mapping[int, str],
+    delayed: Mapping[int, str],
     tasks: Sequence[str],
     generation: int,
 ) -> list[str]:
     """Return a phrase for each problem. The arguments are those of `health.assess`."""
     others = [slot for slot in slots if slot.slot not in changing]
     return [
-        *_details(slots, now, late, changing, resting),
+        *_details(slots, now, late, changing, delayed),
         *_bus(others),
         *_failing_tasks(others, tasks),
         *_stuck_tasks(others, now, late, tasks),
@@ -82,16 +82,16 @@ def _details(
     now: int,
     late: Sequence[Suspicion],
     changing: Container[int],
-    resting: Mapping[int, str],
+    delayed: Mapping[int, str],
 ) -> Iterator[str]:
     suspects = [suspicion.slot for suspicion in late]
     others = [slot for slot in slots if slot not in suspects and slot.slot not in changing]
     yield from (suspicion.sentence(now) for suspicion in late)
     for slot in others:
         # The workers go on while a spare starts.
-        waits = slot.wanted is Wanted.SPARE and slot.slot not in resting
+        waits = slot.wanted is Wanted.SPARE and slot.slot not in delayed
         if not (waits or slot.state is WorkerState.SERVING):
-            yield describe(slot, now, resting.get(slot.slot, ""))
+            yield describe(slot, now, delayed.get(slot.slot, ""))
 
 
 def _bus(slots: Sequence[SlotView]) -> Iterator[str]:
@@ -177,8 +177,8 @@ def describe(slot: SlotView, now: int, why: str = "") -> str:
     """
     if slot.state is WorkerState.EMPTY or (slot.step is Step.FORK and slot.not_before > now):
         pause = math.ceil((slot.not_before - now) / SECOND)
-        rest = f"restarts in {pause} s" + (f" ({why})" if why else "")
-        return f"worker {slot.slot}: {rest if pause > 0 else 'fork'}"
+        what = f"restarts in {pause} s" if pause > 0 else "fork"
+        return f"worker {slot.slot}: {what}" + (f" ({why})" if why else "")
     if slot.state is WorkerState.STOPPING:
         return f"worker {slot.slot}: stopping"
     if slot.waiting:

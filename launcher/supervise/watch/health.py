@@ -11,7 +11,7 @@ from launcher.board.states import Step, WorkerState
 from launcher.supervise.watch.headline import draining, headline, remarks
 from launcher.supervise.watch.suspicion import Suspicion, suspicions, wedged_since
 
-NONE_RESTING: Mapping[int, str] = MappingProxyType({})
+NONE_DELAYED: Mapping[int, str] = MappingProxyType({})
 
 
 class Verdict(NamedTuple):
@@ -41,7 +41,7 @@ def assess(
     *,
     wanted: int | None = None,
     changing: Container[int] = (),
-    resting: Mapping[int, str] = NONE_RESTING,
+    delayed: Mapping[int, str] = NONE_DELAYED,
     was_ready: bool = False,
     stopping: bool = False,
     tasks: Sequence[str] = (),
@@ -53,7 +53,7 @@ def assess(
 
     :param wanted: how many workers should serve; None: all.
     :param changing: slots that an operation fills or empties just now; they are no problem.
-    :param resting: slots that have spent their limit of deaths, with the reason.
+    :param delayed: slots whose next worker starts later, with the reason.
     :param was_ready: whether all workers have served before. Then a missing worker makes the
         service "degraded", not "starting".
     :param stopping: whether the master is stopping.
@@ -69,7 +69,7 @@ def assess(
     }
     late = tuple(suspicions(slots, now, tasks, wedged))
     found = remarks(
-        slots, now, late, changing=changing, resting=resting, tasks=tasks, generation=generation
+        slots, now, late, changing=changing, delayed=delayed, tasks=tasks, generation=generation
     )
     wanted = len(slots) if wanted is None else wanted
     # The surge may serve in place of a wanted worker.

@@ -53,7 +53,7 @@ class Monitor:
         on_round: Callable[[float], None] = lambda _: None,
         is_due_soon: Callable[[], bool] = lambda: False,
         repair: Repair | None = None,
-        resting: Mapping[int, str] = health.NONE_RESTING,
+        delayed: Mapping[int, str] = health.NONE_DELAYED,
         generation: Callable[[], int] = lambda: 0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -72,7 +72,7 @@ class Monitor:
         self._nudge, self._looked = threading.Event(), threading.Condition()
         self._quiet = self._often = False  # the bell ends the pause, too; the pause is short
         self._board, self._notifier, self._pulse = board, notifier, Pulse(notifier)
-        self._policy, self._generation, self._resting = policy, generation, resting
+        self._policy, self._generation, self._delayed = policy, generation, delayed
         self._on_ready, self._on_hopeless = on_ready, on_hopeless
         self._on_stuck_start, self._is_due_soon = on_stuck_start, is_due_soon
         self._repair, self._clock_gaps = repair or Repair(), ClockGaps(clock())
@@ -134,7 +134,7 @@ class Monitor:
             now,
             wanted=self._board.workers,
             changing=self.changing,
-            resting=self._resting,
+            delayed=self._delayed,
             generation=0 if self.activity else self._generation(),
             was_ready=self.was_ready,
             stopping=self._board.stopping,
@@ -230,7 +230,8 @@ class Monitor:
         if stuck and not self.was_ready:
             self._on_stuck_start(stuck[0].sentence(now))
         elif twice and not self._gave_up:
-            self._on_hopeless(twice[0].sentence(now))
+            why = self._delayed.get(twice[0].slot.slot, "")
+            self._on_hopeless(twice[0].sentence(now) + (why and f" ({why})"))
 
     def _may_extend(self, verdict: health.Verdict) -> bool:
         """In a stop; in a start or operation if no worker is late."""

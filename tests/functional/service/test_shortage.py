@@ -76,7 +76,7 @@ def test_a_start_for_which_there_is_no_thread_ends_with_a_sentence(launch: Launc
         service = launch(command=("sh", "-c", enter, str(SCRIPTS / "compute-launcher")))
         assert service.wait() == 69
         assert "Traceback" not in service.output
-        assert "gives this process no thread; raise" in service.output.splitlines()[-1]
+        assert "gives no further thread or process; raise" in service.output.splitlines()[-1]
 
 
 def test_a_worker_that_cannot_be_forked_for_good_ends_the_service(launch: Launch) -> None:
