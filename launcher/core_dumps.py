@@ -1,7 +1,10 @@
-"""Core files: none by default, since they contain the passwords of the configuration."""
+"""What a crash leaves: Python's stacks, and by default no core file, since that contains the
+passwords of the configuration."""
 
+import faulthandler
 import logging
 import resource
+import sys
 
 LOG = logging.getLogger(__name__)
 
@@ -19,3 +22,18 @@ def limit_core(*, wanted: bool) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
     except (OSError, ValueError) as error:  # ValueError: EPERM from a seccomp filter
         LOG.warning("the limit of core files cannot be set: %s", error)
+
+
+def show_stacks_of_crashes(descriptor: int) -> None:
+    """Have this process and its children write the stacks of all threads when they die of a signal
+    such as SIGSEGV or SIGABRT.
+
+    Not the stack of C functions, which Python adds from 3.14 on: to find it takes locks. A child
+    that a thread has forked may find them locked for ever, and then it does not die.
+
+    :param descriptor: stays open until the end.
+    """
+    if sys.version_info >= (3, 14):
+        faulthandler.enable(descriptor, c_stack=False)
+    else:
+        faulthandler.enable(descriptor)

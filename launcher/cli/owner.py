@@ -12,7 +12,7 @@ from oslo_config import cfg
 from oslo_messaging import TransportURL
 
 from launcher.cli import control_connection
-from launcher.directories import ownership, paths, privileges
+from launcher.directories import ownership, privileges
 from launcher.errors import BusUnavailable
 from launcher.serve import rpc
 from launcher.unixbus import driver_options
@@ -32,12 +32,14 @@ def become_bus_owner(conf: cfg.ConfigOpts, wait_seconds: float = 0.0) -> float:
         return 0.0
     bus = Path(directory_of(TransportURL.parse(conf)))
     try:
-        if not paths.is_there(bus.parent):
+        if not ownership.is_there(bus.parent):
             reason = f"there is no directory {bus.parent}; is the service running?"
             raise BusUnavailable(url=rpc.shown_url(conf), reason=reason)
         waited = _trust_master(conf, bus, wait_seconds)
         privileges.become_owner(bus)
-        if os.geteuid() == 0 and not paths.is_there(bus):  # root's bus would shut the service out
+        if os.geteuid() == 0 and not ownership.is_there(
+            bus
+        ):  # root's bus would shut the service out
             reason = f"there is no {bus}; is the service running?"
             raise BusUnavailable(url=rpc.shown_url(conf), reason=reason)
     except OSError as error:

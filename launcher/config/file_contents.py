@@ -79,7 +79,8 @@ def credentials() -> dict[str, str]:
     if directory is None:
         return {}
     files = {option: Path(directory, name) for option, name in FILES_OF_CREDENTIALS.items()}
-    return {option: _read_credential(file) for option, file in files.items() if file.is_file()}
+    texts = {option: _read_credential(file) for option, file in files.items()}
+    return {option: text for option, text in texts.items() if text is not None}
 
 
 def usual_files(binary: str) -> list[str]:
@@ -101,9 +102,11 @@ def _files(binary: str, args: Sequence[str]) -> list[str]:
     return [*files, *(str(file) for file in chain.from_iterable(inside))]
 
 
-def _read_credential(file: Path) -> str:
+def _read_credential(file: Path) -> str | None:
     try:
         text = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             problem=f"credential {file} cannot be read: {one_line(error)}"

@@ -118,8 +118,24 @@ def _is_private(gid: int) -> bool:
 
 
 def nearest(path: "Path") -> "Path":
-    """The directory itself, or its nearest parent that exists."""
-    return next(place for place in (path, *path.parents) if place.is_dir())
+    """The directory itself, or its nearest parent that exists.
+
+    :raises OSError: it cannot be known.
+    """
+    return next(place for place in (path, *path.parents) if is_there(place) and place.is_dir())
+
+
+def is_there(path: "Path") -> bool:
+    """Whether there is something. `Path.exists` says no, too, where this user may not look, from
+    Python 3.14 on.
+
+    :raises OSError: it cannot be known.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def name_of(uid: int) -> str:

@@ -78,24 +78,11 @@ def prepare_temporary() -> None:
 def check(option: str, path: Path) -> None:
     """Raise DirectoryUnusable where `prepare` would, but create nothing."""
     with _told(option, path):  # a parent may be closed to this user
-        there = next(place for place in (path, *path.parents) if is_there(place))
+        there = next(place for place in (path, *path.parents) if ownership.is_there(place))
     if not there.is_dir():
         raise _unusable(option, path, f"{there} is no directory")
     if not os.access(there, os.W_OK | os.X_OK):
         raise _unusable(option, path, f"{there} cannot be written")
-
-
-def is_there(path: Path) -> bool:
-    """Whether there is something. `Path.exists` says no, too, where this user may not look, from
-    Python 3.14 on.
-
-    :raises OSError: it cannot be known.
-    """
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def check_private(option: str, path: Path, *, for_owner: bool = False) -> None:

@@ -23,7 +23,7 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.board.slot import Slot
 from launcher.board.states import Step, Wanted
-from launcher.core_dumps import limit_core
+from launcher.core_dumps import limit_core, show_stacks_of_crashes
 from launcher.directories import paths
 from launcher.directories.beneath import Beneath
 from launcher.errors import ExitStatus, LauncherError
@@ -82,7 +82,7 @@ class Worker(cotyledon.Service):
         slot = inheritance.board.cell(worker_id)
         log.name_actor(f"worker={slot.number} pid={os.getpid()}", partial(_journal_fields, slot))
         self._stacks = inheritance.crash_relay.descriptor()  # a write never blocks
-        faulthandler.enable(self._stacks)  # inherited, but for a master that has given up
+        show_stacks_of_crashes(self._stacks)  # inherited, but for a master that has given up
         threading.excepthook = _log_thread_crash
         outlet.take_over()  # a thread of the master may have redirected them
         threading.current_thread().name = "worker-main"
@@ -114,7 +114,7 @@ class Worker(cotyledon.Service):
         )
         children.call_in_child(inheritance.board.detacher())
         children.call_in_child(inheritance.counters.detacher())
-        children.call_in_child(lambda: faulthandler.enable(outlet.ERRORS.descriptor()))
+        children.call_in_child(lambda: show_stacks_of_crashes(outlet.ERRORS.descriptor()))
         children.watch()
 
     def _on_call_of_the_master(

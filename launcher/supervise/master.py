@@ -9,7 +9,6 @@ What it does, in this order:
 5. It returns an exit status, or raises the error for which the service could not go on.
 """
 
-import faulthandler
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ from oslo_config import cfg
 from launcher import __version__, blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
-from launcher.core_dumps import limit_core
+from launcher.core_dumps import limit_core, show_stacks_of_crashes
 from launcher.errors import ExitStatus, LauncherError
 from launcher.serve.application import Application
 from launcher.serve.worker import Inheritance, Worker
@@ -130,7 +129,7 @@ class Master:
         # For SIGABRT from systemd's watchdog; workers inherit the handler, for the monitor's
         # SIGABRT. The handler stops no thread. A thread that runs during the dump may crash it:
         # then the process ends by SIGSEGV, with fewer stacks.
-        faulthandler.enable(ERRORS.descriptor())
+        show_stacks_of_crashes(ERRORS.descriptor())
         threading.excepthook = partial(on_thread_crash, self._stop)
         # Beside the master before, whose log may be the same file.
         log.name_actor(f"master pid={os.getpid()}" if self._predecessor else "master")

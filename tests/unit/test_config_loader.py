@@ -142,6 +142,16 @@ def test_a_credential_that_is_none_is_refused(
         load("")
 
 
+def test_credentials_that_cannot_be_reached_are_not_taken_for_none(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "closed").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "closed"))
+
+    with pytest.raises(ConfigError, match=r"credential .*/closed/\w+ cannot be read"):
+        load("")
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -237,6 +237,8 @@ def test_a_directory_behind_a_closed_one_is_told_without_a_traceback(tmp_path: P
         with pytest.raises(DirectoryUnusable, match="Permission denied"):
             paths.check("state_path", tmp_path / "closed" / "state")
         with pytest.raises(PermissionError):  # Python 3.14's own exists() says no
-            paths.is_there(tmp_path / "closed" / "state")
+            ownership.is_there(tmp_path / "closed" / "state")
+        with pytest.raises(PermissionError):
+            ownership.nearest(tmp_path / "closed" / "state")
     finally:
         os.seteuid(0)
