@@ -8,6 +8,7 @@ import pytest
 from tests.systemd.asking import call
 from tests.systemd.conftest import PYTHONPATH
 from tests.systemd.container import Container
+from tests.systemd.control_groups import why_no_limits
 from tests.systemd.unit import Unit
 
 BINDINGS = "/srv/systemd-python"  # inside
@@ -88,7 +89,10 @@ def test_a_quiet_life_leaves_no_warning(unit: Unit) -> None:
     unit.start()
     unit.control("reload")
     unit.stop()
-    assert unit.messages("--priority=warning") == []
+    said = unit.messages("--priority=warning")
+    if why_no_limits():  # systemd itself complains of that, since 258
+        said = [line for line in said if "Failed to read pids.max" not in line]
+    assert said == []
 
 
 def sockets(unit: Unit, pid: int) -> set[str]:
