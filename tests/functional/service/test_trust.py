@@ -114,8 +114,8 @@ def test_a_service_of_roots_uses_nothing_of_others(
 
 
 def test_a_service_of_roots_is_not_led_anywhere(launch: Launch) -> None:
-    """By a link of somebody else's, to a directory of root's own. In a sticky directory that all may
-    write to, most kernels do not follow it in the first place: protected_symlinks of proc(5)."""
+    """By a link of somebody else's, to a directory of root's own. In a sticky directory that all
+    may write to, most kernels do not follow it anyway: protected_symlinks of proc(5)."""
     with short_directory() as directory:
         os.chown(directory, ALICE, ALICE)
         (directory / "roots").mkdir(mode=0o700)
