@@ -11,7 +11,7 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.serve.calls_in_hand import TrackedEndpoint, Tracker
 from launcher.serve.manager import expected_exceptions, expose, warn_after
-from launcher.serve.slow_calls import STACKS
+from launcher.serve.slow_calls import STACKS, SlowCalls, Watched
 from launcher.writing.log_handlers import FitFormatter
 from tests.support.waiting import wait_until
 
@@ -123,3 +123,31 @@ def test_many_at_once_show_a_few_stacks(begin: Begin, caplog: pytest.LogCaptureF
 def test_a_wrong_limit_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="give a number of seconds"):
         warn_after(seconds)
+
+
+def test_a_call_goes_on_though_no_thread_can_watch_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error of the thread was the answer of the call, and no later call was watched."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = SlowCalls()
+
+    def watch(name: str) -> None:
+        began = time.monotonic_ns()
+        calls.watch(name, Watched(lambda: name, threading.get_ident(), began, LIMIT))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        watch("first")
+        watch("second")
+    assert caplog.text.count("slow calls are not told: the kernel gives no further thread") == 1
+    watch("third")
+
+    def all_are_told() -> bool:
+        said = f"a call takes longer than {LIMIT:g} s: "
+        return all(said + name in caplog.text for name in ("first", "second", "third"))
+
+    wait_until(all_are_told, SOON, "the log tells of all three")

@@ -25,12 +25,13 @@ from tests.functional.service.faults import (
 )
 from tests.support.commands import SCRIPTS
 from tests.support.processes import SERVING, Launcher
-from tests.support.users import ALICE, needs_root
+from tests.support.users import needs_root
 from tests.support.waiting import wait_until
 
 pytestmark = needs_root
 
 SOON = 30.0
+USER = 50_000 + os.getpid() % 10_000  # no other test, run beside this one, counts for the limit
 NEED = "the kernel gives no further thread or process; raise what limits them: TasksMax= of"
 ENOUGH = 80  # tasks, for a master and two workers
 STEP = {"unix": 3, "rabbit": 7}
@@ -58,14 +59,14 @@ def limit(pids: Sequence[int], most: str) -> None:
     for pid in pids:
         hard = resource.prlimit(os.getpid(), resource.RLIMIT_NPROC)[1]
         value = f"{most}:" if most else f"{hard if hard >= 0 else 'unlimited'}:"
-        user = ("setpriv", f"--reuid={ALICE}", f"--regid={ALICE}", "--clear-groups")
+        user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
         subprocess.run([*user, "prlimit", f"--pid={pid}", f"--nproc={value}"], check=True)
 
 
 def serve(start: Start, **supervision: object) -> Launcher:
     main: dict[str, object] = {"start_timeout": 60, "report_interval": 1}
     config = with_options(DEFAULT=main, supervision=supervision)
-    service = start("Traced", config=config, user=ALICE)
+    service = start("Traced", config=config, user=USER)
     service.wait_ready()
     return service
 
@@ -102,7 +103,7 @@ def test_a_start_with_too_few_tasks_ends_in_one_sentence(
         service = launch(
             config=with_options(DEFAULT={"workers": 2, **url}),
             command=("prlimit", f"--nproc={most}:{most}", script, "--config-file=launcher.conf"),
-            user=ALICE,
+            user=USER,
         )
         wait_until(partial(has_served_or_ended, service), SOON, f"{most} tasks: it goes on")
         if serves := service.status is None:
