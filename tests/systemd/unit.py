@@ -14,8 +14,8 @@ systemctl stop "$0"
 rm -rf "/run/systemd/system/$0.d" "/run/systemd/system.control/$0.d" "$1"
 systemctl daemon-reload
 systemctl reset-failed "$0"
-[ "$(systemctl show --value --property=LoadState "$0")" = not-found ] ||
-    systemctl clean --what=state --what=runtime "$0"
+has=$(systemctl show --value --property=StateDirectory --property=RuntimeDirectory "$0")
+[ -z "$has" ] || systemctl clean --what=state --what=runtime "$0"
 """
 UNIT_DEADLINE = 60.0  # seconds, for systemctl to return
 
