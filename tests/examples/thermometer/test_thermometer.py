@@ -4,7 +4,7 @@ import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.examples.conftest import command_of
-from tests.support.commands import run
+from tests.support import rabbitmq
+from tests.support.commands import Completed, render, run
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
@@ -21,6 +22,7 @@ FOLDER = Path(__file__).parent
 INSTALLED_DEADLINE = 120.0  # seconds, for pip and a start
 DEADLINE = 60.0
 WORKERS = 3
+QUORUM = {"rabbit_quorum_queue": True, "rabbit_transient_quorum_queue": True}
 
 pytestmark = pytest.mark.timeout(INSTALLED_DEADLINE + 2 * DEADLINE)  # the first one installs
 
@@ -69,10 +71,42 @@ def test_the_lead_measures_again_and_again(service: Launcher, scripts: Path) -> 
     wait_until(lambda: ask(service, scripts) != before, DEADLINE, "there is another reading")
 
 
-def test_the_client_is_answered(service: Launcher, scripts: Path) -> None:
-    url = f"unix://{service.runtime_path}/bus"
-    words = [str(scripts / "python"), "-m", "thermometer.client", url, socket.gethostname()]
-    assert "celsius" in run(words, env=service.environment, deadline=DEADLINE).stdout
+def test_the_client_is_answered(service: Launcher, tmp_path: Path) -> None:
+    """By the commands at the end of the README."""
+    lines = (FOLDER / "README.md").read_text().splitlines()[-2:]
+    done = service.run_shell("\n".join([f"cd {tmp_path}", *(line.strip() for line in lines)]))
+    assert "celsius" in done.stdout, done.stderr
+
+
+def test_the_client_needs_the_options_of_a_service_on_rabbitmq(
+    service: Launcher, scripts: Path, tmp_path: Path
+) -> None:
+    """With others, it ends in one sentence of its own."""
+    if not rabbitmq.installed():
+        pytest.skip("rabbitmq-server is not installed; `make test` installs it")
+    with rabbitmq.RabbitNode() as node, node.vhost() as vhost:
+        config: dict[str, Mapping[str, object]] = {
+            "DEFAULT": {"transport_url": vhost.url},
+            "oslo_messaging_rabbit": QUORUM,
+        }
+        good, bad = tmp_path / "good.conf", tmp_path / "bad.conf"
+        good.write_text(render(config))
+        bad.write_text(render(config | {"oslo_messaging_rabbit": {}}))
+        command = (str(scripts / "thermometer-launcher"), f"--config-file={good}", "--workers=1")
+        with Launcher(command=command, env={"PATH": service.environment["PATH"]}) as on_rabbit:
+            on_rabbit.wait_ready()
+            assert "celsius" in client(on_rabbit, scripts, good).stdout
+            refused = client(on_rabbit, scripts, bad)
+    assert refused.status == 1
+    assert "Traceback" not in refused.stderr
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("thermometer.client: ")
+    assert "durable" in last
+
+
+def client(service: Launcher, scripts: Path, file: Path) -> Completed:
+    words = [str(scripts / "python"), "-m", "thermometer.client", str(file), socket.gethostname()]
+    return run(words, env=service.environment, deadline=DEADLINE)
 
 
 def ask(service: Launcher, scripts: Path, *options: str) -> Any:
