@@ -67,7 +67,7 @@ def test_usage_errors_end_with_2(start: Start, options: list[str], words: str) -
         ({"DEFAULT": {"workers": "many"}}, "workers"),
         ({"DEFAULT": {"report_interval": "often"}}, "report_interval"),
         ({"DEFAULT": {"service_down_time": 5}}, "service_down_time"),
-        ({"DEFAULT": {"state_path": "/proc/nope"}}, "state_path = /proc/nope"),
+        ({"DEFAULT": {"state_path": "/proc/nope"}}, "/launcher.conf = /proc/nope: "),
         ({"DEFAULT": {"state_path": "relative"}}, "state_path"),
         ({"DEFAULT": {"runtime_path": "/tmp/" + 90 * "x"}}, "runtime_path"),
         ({"database": {"connection": "nonsense"}}, "database"),
