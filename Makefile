@@ -47,7 +47,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 ifneq ($(MAKECMDGOALS),$(SIDES))
 .NOTPARALLEL:
 endif
-.PHONY: run test unit functional systemd programs bench findings install uninstall dist deb image lint types man coverage mutants matrix pythons lowest lock tree index clean help packages $(SIDES)
+.PHONY: packaging run test unit functional systemd programs bench findings install uninstall dist deb image lint types man coverage mutants matrix pythons lowest lock tree index clean help packages $(SIDES)
 
 run: $(VENV)/.installed ## run compute-launcher with four workers in the foreground
 	@exec $(VENV)/bin/compute-launcher --workers 4 $(ARGS)
@@ -97,8 +97,7 @@ uninstall: ## as root: take it away again, but for state and configuration
 dist: $(VENV)/.installed ## source distribution and wheel into dist/; the same each time
 	@tests/setup/distribution $(VENV)/bin/python dist
 
-deb: dist ## a Debian package into dist/, for the Debian and the Python of this machine
-	@tests/setup/debian-packages $(PACKAGING)
+deb: packaging dist ## a Debian package into dist/, for the Debian and the Python of this machine
 	@tests/setup/debian-package dist
 
 image: dist $(VENV)/.tested ## a container image into dist/, without a daemon, and its tests; as root
@@ -175,6 +174,10 @@ clean: ## remove what these commands have made
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18
+
+# Before the wheel, for the same reason as below.
+packaging:
+	@tests/setup/debian-packages $(PACKAGING)
 
 # Before the environment: its module in C is built where there is a compiler.
 packages:

@@ -15,7 +15,11 @@ from tests.support.distribution import CHECKOUT, build
 from tests.support.traces import DIE_WITH_US
 from tests.systemd.conftest import PYTHONPATH, miss
 from tests.systemd.container import ROOT, Container, booted, why_not
+from tests.systemd.test_own_service import SCRIPT as OWN_SCRIPT
+from tests.systemd.test_own_service import UNIT as OWN
+from tests.systemd.test_own_service import block, quoted
 from tests.systemd.unit import Unit
+from tests.systemd.wheelhouse import INSIDE, pip_environment, wheelhouse
 
 SCRIPT = CHECKOUT / "tests" / "setup" / "debian-package"
 NAME = "compute-launcher"
@@ -99,6 +103,8 @@ def unit(machine: Container) -> Iterator[Unit]:
     yield unit
     apt(machine, "purge", NAME)
     unit.reset()
+    machine.run("userdel", NAME)  # the next one is a first install
+    machine.run("userdel", "conductor-launcher")
 
 
 def apt(container: Container, verb: str, *words: str) -> str:
@@ -157,6 +163,7 @@ def test_nothing_is_started_or_enabled_by_an_install(unit: Unit) -> None:
     assert (unit.state, unit.show("UnitFileState")) == ("inactive", "disabled")
     owner = unit.container.out("stat", "--format=%U %a", f"/var/lib/{NAME}")
     assert owner == f"{NAME} 700"
+    unit.container.run(NAME, "db", "upgrade")
     assert "schema" in unit.container.out(NAME, "db", "check")
     assert "valid" in unit.container.out(NAME, "config", "check")
 
@@ -187,6 +194,34 @@ def test_the_parts_are_where_debian_looks_for_them(unit: Unit) -> None:
         assert "/opt/" not in shown
     said = unit.container.run("systemd-analyze", "verify", UNIT, check=False)
     assert NAME not in said.stderr
+
+
+def test_a_service_of_ones_own_goes_beside_it(
+    machine: Container, pytestconfig: pytest.Config
+) -> None:
+    """As README says; and purge takes it away."""
+    before = paths(machine)
+    apt(machine, "install", NEW)
+    cache = pytestconfig.cache
+    assert cache is not None
+    machine.copy_in(wheelhouse(cache.mkdir("wheelhouse")).iterdir(), INSIDE)
+    path = f"tests/examples/thermometer/{OWN}"
+    commands = f"{quoted('bin/pip install')}\n{block(OWN)}".replace("/opt/", "/usr/lib/")
+    script = f"cd /srv/checkout\nsed -i 's|/opt/|/usr/lib/|' {path}\n{commands}"
+    machine.run("sh", "-ec", script, env=pip_environment(), deadline=DPKG_SECONDS)
+    assert "celsius" in machine.out(OWN_SCRIPT, "call", "get_temperature")
+
+    machine.run("systemctl", "disable", "--now", OWN)
+    machine.run(
+        "rm",
+        "-r",
+        f"/etc/systemd/system/{OWN}",
+        f"/etc/{OWN_SCRIPT}",
+        f"/usr/local/bin/{OWN_SCRIPT}",
+    )
+    apt(machine, "purge", NAME)
+
+    assert {path for path in paths(machine) - before if path.startswith("/usr")} == set()
 
 
 def test_remove_leaves_configuration_and_state_and_purge_nothing(machine: Container) -> None:
