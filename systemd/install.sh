@@ -47,7 +47,12 @@ install_all() {
     if running; then
         echo "installed; start it with: systemctl enable --now $NAME"
     else
-        echo "installed; no systemd runs here, so start it in the foreground, as a user of its own: $NAME"
+        echo "installed; no systemd runs here, so start it in the foreground, as a user of its own:"
+        cat <<END
+useradd --system --home-dir /var/lib/$NAME --shell /usr/sbin/nologin $NAME
+install -d -m 0700 -o $NAME -g $NAME /var/lib/$NAME /run/$NAME
+setpriv --reuid=$NAME --regid=$NAME --clear-groups $NAME
+END
     fi
 }
 
@@ -169,15 +174,16 @@ units() {
 }
 
 stop_units() {
-    running || return 0
-    for name in $NAME $CONDUCTOR; do
-        systemctl disable --now --quiet "$name.service" 2>/dev/null || true # was never installed
-    done
-    systemctl list-units --all --plain --no-legend "$NAME@*.service" "$NAME-program@*.service" |
-        while read -r unit _; do systemctl disable --now --quiet "$unit"; done
-    # Enabled, but not loaded now.
-    find /etc/systemd/system \( -path "*.wants/$NAME@*.service" \
-        -o -path "*.wants/$NAME-program@*.service" \) -exec rm -f {} +
+    if running; then
+        for name in $NAME $CONDUCTOR; do
+            systemctl disable --now --quiet "$name.service" 2>/dev/null || true # was never installed
+        done
+        systemctl list-units --all --plain --no-legend "$NAME@*.service" "$NAME-program@*.service" |
+            while read -r unit _; do systemctl disable --now --quiet "$unit"; done
+    fi
+    # Enabled, but not loaded now, or no systemd runs.
+    find /etc/systemd/system -path "*.wants/*" \( -name "$NAME.service" -o -name "$CONDUCTOR.service" \
+        -o -name "$NAME@*.service" -o -name "$NAME-program@*.service" \) -exec rm -f {} +
 }
 
 systemd_version() {

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from tests.support.waiting import wait_until
 from tests.systemd.asking import ask, ping_all
 from tests.systemd.conftest import INSTALL_SCRIPT, make, paths
 from tests.systemd.container import Container
 from tests.systemd.unit import Unit
 from tests.systemd.wheelhouse import CHECKOUT
 
+NAME = "compute-launcher"
 CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
 STATE_AND_CONFIGURATION = (
     "/etc/compute-launcher",
@@ -18,6 +21,9 @@ STATE_AND_CONFIGURATION = (
     "/var/lib/compute-launcher",
     "/var/lib/private",
 )
+NO_SYSTEMD = "mount -t tmpfs none /run/systemd"
+AS_BEFORE = 'pkill --uid="$0"; userdel "$0"; rm -rf "/var/lib/$0" "/run/$0"'
+START_SECONDS = 60.0
 OF_SYSTEMD = ("/etc/systemd/system/multi-user.target.wants", "/var/lib/systemd")
 
 
@@ -45,11 +51,33 @@ def test_an_install_shows_that_it_works_and_names_a_start_that_is_possible(
     installed: Container,
 ) -> None:
     """With no systemd to be seen, as in a container."""
-    said = make(installed, "install", before="mount -t tmpfs none /run/systemd")
+    said = make(installed, "install", before=NO_SYSTEMD)
     assert re.search(r"^compute-launcher \d+\.\d+", said, re.M)
     assert f"configuration is valid ({CONFIGURATION})" in said
     assert "systemctl" not in said
-    assert said.endswith("start it in the foreground, as a user of its own: compute-launcher")
+    *before, start = said.partition("as a user of its own:\n")[2].splitlines()
+    installed.run("sh", "-ec", "\n".join(before))
+    service = installed.start(*start.split())
+    try:
+        answers = partial(installed.succeeds, "compute-launcher", "ping")
+        wait_until(answers, START_SECONDS, "it serves")
+        (pid,) = installed.out("pgrep", "--uid=compute-launcher", "--oldest").split()
+        assert installed.out("stat", "--format=%U", "/var/lib/compute-launcher") == NAME
+        installed.run("kill", pid)
+        assert service.wait(START_SECONDS) == 0
+    finally:
+        installed.run("sh", "-c", AS_BEFORE, NAME)
+
+
+def test_an_uninstall_without_systemd_leaves_no_link_to_a_unit(
+    unit: Unit, installed: Container
+) -> None:
+    installed.run("systemctl", "enable", unit.name)
+    make(installed, "uninstall", before=NO_SYSTEMD)
+    try:
+        assert installed.out("find", "/etc/systemd/system", "-name", "*-launcher*") == ""
+    finally:
+        make(installed, "install")
 
 
 def test_uninstall_leaves_nothing_but_state_and_configuration(
