@@ -36,7 +36,7 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
             "whether the master lives, whatever bus and workers do; default: whether all is well",
         ),
         ("--started", "startupz", "whether all workers have served once; default: as above"),
-        ("--ready", "readyz", "whether a call that comes now is answered; default: as above"),
+        ("--ready", "readyz", "whether calls are answered, by the last probes; default: as above"),
     ):
         probe.add_argument(flag, dest="probe", action="store_const", const=path, help=help_)
     health.add_argument("--json", action="store_true", help=JSON_HELP)

@@ -225,7 +225,7 @@ def _add_config(commands: Any) -> None:
     add_common(config, BETWEEN)
     verbs = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _command(verbs, "check", "config check", "check the configuration, change nothing")
-    show = _command(verbs, "show", "config show", "print the options in force, secrets masked")
+    show = _command(verbs, "show", "config show", "print options as configured, secrets masked")
     show.add_argument(
         "--for",
         dest="platform",
