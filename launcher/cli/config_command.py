@@ -33,7 +33,8 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     manager = loading.manager_class(conf.manager, conf.prog)
     loading.check_use_of_conductor(conf, manager)
     loading.preload(conf)
-    unknown = _unknown(file_contents.read(conf.prog, common_options.config_args(args)))
+    config_args = common_options.config_args(args)
+    unknown = _unknown(file_contents.read(conf.prog, config_args))
     _check_directories(conf)
     if Path(conf.state_path).exists():  # a start makes it first
         loading.preload_manager(manager, conf.state_path)
@@ -43,7 +44,7 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     for section, name in unknown:
         warning = f"warning: there is no option {name} in [{section}]; is it misspelt?"
         complain(conf.prog, warning)
-    files = ", ".join(conf.config_file or []) or "no file, defaults only"
+    files = ", ".join(file_contents.files(conf.prog, config_args)) or "no file, defaults only"
     print_line(f"configuration is valid ({files})")
     return 0
 

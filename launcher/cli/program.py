@@ -176,7 +176,7 @@ def _check(
 
         from launcher.cli import versions  # noqa: PLC0415
         from launcher.cli.output import complain, print_line  # noqa: PLC0415
-        from launcher.config import loader  # noqa: PLC0415
+        from launcher.config import file_contents, loader  # noqa: PLC0415
 
         conf = cfg.ConfigOpts()
         config_args, overrides = common_options.config_args(args), common_options.overrides(args)
@@ -185,7 +185,8 @@ def _check(
             complain(script, f"warning: {sentence}")
         for line in _description(imported):
             print_line(line)
-        files = ", ".join(conf.config_file or []) or "no file of ours, defaults only"
+        found = file_contents.files(conf.prog, config_args)
+        files = ", ".join(found) or "no file of ours, defaults only"
         print_line(f"configuration is valid ({files}); the program checks its own in its start")
     except LauncherError as error:
         return _end_with(script, error)

@@ -23,14 +23,14 @@ def read(binary: str, args: Sequence[str] = ()) -> dict[OptionKey, object]:
     :raises ConfigError: a file or credential cannot be read.
     """
     found: dict[OptionKey, object] = {}
-    for file in _files(binary, args):
+    for file in files(binary, args):
         found |= _parse(file)
     return found | {("credential", name): text for name, text in credentials().items()}
 
 
 def file_of(key: OptionKey, binary: str, args: Sequence[str] = ()) -> str | None:
     """The file that sets an option, the last one if several do. Raises as `read`."""
-    return next((file for file in reversed(_files(binary, args)) if key in _parse(file)), None)
+    return next((file for file in reversed(files(binary, args)) if key in _parse(file)), None)
 
 
 def variable_of(key: OptionKey) -> str | None:
@@ -85,21 +85,31 @@ def credentials() -> dict[str, str]:
 
 def usual_files(binary: str) -> list[str]:
     """The files that are read if none is named. The last one outranks the others."""
-    return [*locations.shipped_files(binary), *cfg.find_config_files(binary, binary)]
+    found = cfg.find_config_files(binary, binary)
+    return [*locations.shipped_files(binary), *dict.fromkeys(found)]
 
 
-def _files(binary: str, args: Sequence[str]) -> list[str]:
-    """The files that `loader.load` reads. Named files replace those of the usual places; so do
+def usual_directories(binary: str) -> list[str]:
+    """The directories whose files are read if none is named.
+
+    oslo.config 10.7.0 looks for those of the project and of the program, and finds one of both
+    twice. Read twice, a MultiOpt has its values twice.
+    """
+    return list(dict.fromkeys(cfg.find_config_dirs(binary, binary)))
+
+
+def files(binary: str, args: Sequence[str] = ()) -> list[str]:
+    """The files that `loader.load` reads, the last one outranks the others. Named files replace those of the usual places; so do
     named directories."""
     # As oslo.config does. Path.expanduser() raises for an unknown user.
     named = [os.path.expanduser(arg.partition("=")[2]) for arg in args]  # noqa: PTH111
     kinds = [arg.partition("=")[0] for arg in args]
-    files = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-file"]
+    found = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-file"]
     directories = [path for kind, path in zip(kinds, named, strict=True) if kind == "--config-dir"]
-    files = files or usual_files(binary)
-    directories = directories or cfg.find_config_dirs(binary, binary)
+    found = found or usual_files(binary)
+    directories = directories or usual_directories(binary)
     inside = [sorted(Path(directory).glob("*.conf")) for directory in directories]
-    return [*files, *(str(file) for file in chain.from_iterable(inside))]
+    return [*found, *(str(file) for file in chain.from_iterable(inside))]
 
 
 def _read_credential(file: Path) -> str | None:

@@ -126,7 +126,7 @@ def is_given(conf: cfg.ConfigOpts, option: str) -> bool:
 def look_for_files(conf: cfg.ConfigOpts, binary: str) -> None:
     """Look for the files in the usual places again. Called before a reload."""
     conf.default_config_files = file_contents.usual_files(binary)
-    conf.default_config_dirs = cfg.find_config_dirs(binary, binary)
+    conf.default_config_dirs = file_contents.usual_directories(binary)
 
 
 def _override(conf: cfg.ConfigOpts, option: str, value: object) -> None:

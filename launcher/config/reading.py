@@ -47,6 +47,7 @@ def _read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
                 prog=binary,
                 version=__version__,
                 default_config_files=file_contents.usual_files(binary),
+                default_config_dirs=file_contents.usual_directories(binary),
             )
     except SystemExit as error:  # a wrong value of an option that has an argument too
         raise _refused(" ".join(said.getvalue().split())) from error

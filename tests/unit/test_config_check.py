@@ -30,15 +30,32 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cfg.ConfigOpts:
 
 
 def test_a_configuration_that_serves_is_valid(
-    conf: cfg.ConfigOpts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    conf: cfg.ConfigOpts,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(paths, "check_socket_room", lambda option, path: None)
+    file = str(tmp_path / "launcher.conf")
 
-    assert config_command.check(conf, ARGS) == 0
+    assert config_command.check(conf, argparse.Namespace(config_file=[file])) == 0
 
-    said = capsys.readouterr().out
-    assert said.startswith("configuration is valid (")
-    assert "launcher.conf" in said
+    assert capsys.readouterr().out == f"configuration is valid ({file})\n"
+
+
+def test_the_files_in_force_are_named_once(
+    conf: cfg.ConfigOpts,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "check_socket_room", lambda option, path: None)
+    file = tmp_path / "compute-launcher.conf.d" / "a.conf"
+    file.parent.mkdir()
+    file.touch()
+    config_command.check(conf, ARGS)
+    assert capsys.readouterr().out == f"configuration is valid ({file})\n"
 
 
 def test_a_manager_that_is_not_there_is_found(conf: cfg.ConfigOpts) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from oslo_config import cfg
 
 from launcher.config import file_contents, loader
@@ -25,6 +26,27 @@ def test_contents_are_those_of_all_files_and_libraries(tmp_path: Path) -> None:
 
     changed = file_contents.differences(before, file_contents.read("compute-launcher", args))
     assert changed == {("DEFAULT", "workers"), ("oslo_messaging_rabbit", "ssl"), ("rpc", "x")}
+
+
+def test_a_usual_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oslo.config finds it twice, by the names of project and program, which are one here."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    directory = tmp_path / "my-launcher.conf.d"
+    directory.mkdir()
+    places = [tmp_path / "my-launcher.conf", directory / "a.conf"]
+    opt = cfg.MultiStrOpt("names")
+    conf = cfg.ConfigOpts()
+    conf.register_opt(opt)
+    for place in places:
+        place.write_text("[DEFAULT]\nnames = a\nnames = b\n")
+    loader.load(conf, "my-launcher")
+    assert conf.names == ["a", "b", "a", "b"]  # of each place
+    assert file_contents.files("my-launcher") == list(map(str, places))
+    for _ in range(2):
+        places[0].write_text("[DEFAULT]\nnames = c\n")
+        loader.look_for_files(conf, "my-launcher")
+        conf.reload_config_files()
+        assert conf.names == ["c", "a", "b"]
 
 
 def test_the_file_whose_word_counts_is_found(tmp_path: Path) -> None:
