@@ -175,8 +175,8 @@ class QueueUnfit(ConfigError):
 
 
 class ExchangeUnfit(ConfigError):
-    """exchange {exchange} exists and is not durable, as durable queues need it; delete it while no
-    service uses it, or set the options of queues in [oslo_messaging_rabbit] as they were"""
+    """exchange {exchange} exists {otherwise}; delete it while no service uses it, or set the options
+    of queues in [oslo_messaging_rabbit] as they were"""
 
 
 class TransientQueuesDenied(ConfigError):

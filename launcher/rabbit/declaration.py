@@ -21,6 +21,9 @@ USED_AS_IT_IS = (
     "queue %s exists with a delivery limit of its own: by itself RabbitMQ 4 drops a call that was "
     "given back 20 times; see RABBITMQ in compute-launcher(7)"
 )
+OTHER = "inequivalent arg"
+NOT_DURABLE = "and is not durable, as durable queues need it"
+DURABLE = "and is durable, and the options ask for queues that are not"
 DENIED = "transient_nonexcl_queues"  # a deprecated feature of RabbitMQ 4
 
 
@@ -38,7 +41,9 @@ def declare(consumer: Any, method: Callable[[Any], None], connection: Any) -> No
         for one in (error, error.__context__):
             if isinstance(one, amqp.InternalError) and DENIED in str(one):
                 if consumer.durable and not consumer.exchange.durable:  # the driver has given way
-                    raise ExchangeUnfit(exchange=consumer.exchange_name) from error
+                    raise ExchangeUnfit(
+                        exchange=consumer.exchange_name, otherwise=NOT_DURABLE
+                    ) from error
                 raise TransientQueuesDenied(feature=DENIED) from error
         raise
 
@@ -61,6 +66,15 @@ def _take_limit(consumer: Any, text: str, connection: Any) -> bool:
 def raise_unfit(consumer: Any, reason: str, failure: Exception) -> None:
     """Raise for a queue or exchange that exists otherwise; return for any other reason."""
     if " for exchange " in reason or (consumer.durable and not consumer.exchange.durable):
-        raise ExchangeUnfit(exchange=consumer.exchange_name) from failure
-    if "inequivalent arg" in reason:
+        raise ExchangeUnfit(
+            exchange=consumer.exchange_name, otherwise=_otherwise(reason)
+        ) from failure
+    if OTHER in reason:
         raise QueueUnfit(queue=consumer.queue_name, reason=reason) from failure
+
+
+def _otherwise(reason: str) -> str:
+    """How an exchange differs from what the options ask for, by the broker's reason."""
+    if OTHER in reason and "inequivalent arg 'durable'" not in reason:
+        return f"with other properties than ours: {reason}"
+    return DURABLE if "current is 'true'" in reason else NOT_DURABLE

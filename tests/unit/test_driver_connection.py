@@ -181,6 +181,23 @@ def test_what_exists_otherwise_is_told_from_what_passes(
         declaration.raise_unfit(queue, reason, Exception())
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("arg 'durable' for exchange 'e' in vhost 'v': received 'true' but current is 'false'",
+         "and is not durable, as durable queues need it"),
+        ("arg 'durable' for exchange 'e' in vhost 'v': received 'false' but current is 'true'",
+         "and is durable, and the options ask for queues that are not"),
+        ("arg 'type' for exchange 'e' in vhost 'v': received 'topic' but current is 'direct'",
+         "with other properties than ours: inequivalent arg 'type' for exchange"),
+    ],
+)  # fmt: skip
+def test_how_an_exchange_is_unfit_is_told_the_right_way_round(reason: str, told: str) -> None:
+    queue: Any = SimpleNamespace(queue_name="q", exchange_name="e")
+    with pytest.raises(ExchangeUnfit, match=f"exchange e exists {told}"):
+        declaration.raise_unfit(queue, f"inequivalent {reason}", Exception())
+
+
 def test_a_connection_reads_no_option_of_the_driver() -> None:
     """They are read with the transport: thirty for each connection of each worker."""
     conf = configuration("rabbit://127.0.0.1:1//?rabbit_retry_interval=7")

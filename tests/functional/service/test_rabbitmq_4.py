@@ -165,6 +165,15 @@ def assert_exchange_is_named(start: Start, broker: RabbitNode) -> None:
         assert again.wait() == 0
 
 
+def test_an_exchange_that_lasts_is_named_as_such(start: Start, vhost: Vhost) -> None:
+    """As quorum queues have left it, when the options go back to none."""
+    serve(start, vhost).signal(signal.SIGTERM)
+    config = with_options(DEFAULT={"transport_url": vhost.url})
+    service = start("Working", "--host=node-2", config=config)
+    assert service.wait() == 78
+    assert "exchange launcher exists and is durable, and the" in service.output.splitlines()[-1]
+
+
 def test_durable_queues_at_an_exchange_that_is_not(start: Start, vhost: Vhost) -> None:
     """The driver gives way for the queues of that exchange. For the fanout's it has no reason."""
     declare_transient_exchange(vhost)
