@@ -59,6 +59,10 @@ class OptionError(ConfigError):
         self.problem = problem
 
 
+class ConfigFileMissing(ConfigError):
+    """configuration {kind} {path} does not exist; name one that does with --config-{option}"""
+
+
 class DirectoryUnusable(ConfigError):
     """{option} = {path}: {reason}; make the directory writable for uid {uid} or set {option} to
     another one"""
@@ -175,8 +179,8 @@ class QueueUnfit(ConfigError):
 
 
 class ExchangeUnfit(ConfigError):
-    """exchange {exchange} exists {otherwise}; delete it while no service uses it, or set the options
-    of queues in [oslo_messaging_rabbit] as they were"""
+    """exchange {exchange} exists {otherwise}; delete it while no service uses it, or set the
+    options of queues in [oslo_messaging_rabbit] as they were"""
 
 
 class TransientQueuesDenied(ConfigError):

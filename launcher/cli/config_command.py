@@ -2,21 +2,19 @@
 
 import argparse
 import io
-from collections.abc import Iterable, Iterator
-from importlib.metadata import entry_points
+from collections.abc import Iterator
 from pathlib import Path
 
 from oslo_config import cfg
 
 from launcher.cli import common_options, deployment, versions
 from launcher.cli.output import complain, print_line, print_text
-from launcher.config import file_contents, loader, options
-from launcher.config.file_contents import OptionKey
+from launcher.config import file_contents, loader, options, registered, unknown_options
+from launcher.config.unknown_options import NAMESPACES
 from launcher.directories import paths
 from launcher.errors import UsageError
 from launcher.serve import loading, manager_checks
 
-NAMESPACES = ("launcher", "oslo.messaging", "oslo.log")
 THEIR_URL = "#transport_url = rabbit://\n"  # oslo.messaging's default; ours differs
 OUR_URL = "#transport_url = unix://<runtime_path>/bus\n"
 DEFAULTS = {
@@ -34,16 +32,15 @@ def check(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     loading.check_use_of_conductor(conf, manager)
     loading.preload(conf)
     config_args = common_options.config_args(args)
-    unknown = _unknown(file_contents.read(conf.prog, config_args))
+    contents = file_contents.read(conf.prog, config_args)
     _check_directories(conf)
     if Path(conf.state_path).exists():  # a start makes it first
         loading.preload_manager(manager, conf.state_path)
+    registered.check(conf)
     spacings = manager_checks.unknown_spacings(manager, conf.periodic_tasks.spacing)
-    for sentence in (*spacings, *versions.untried()):
+    unknown = unknown_options.sentences(conf, contents)
+    for sentence in (*spacings, *versions.untried(), *unknown):
         complain(conf.prog, f"warning: {sentence}")
-    for section, name in unknown:
-        warning = f"warning: there is no option {name} in [{section}]; is it misspelt?"
-        complain(conf.prog, warning)
     files = ", ".join(file_contents.files(conf.prog, config_args)) or "no file, defaults only"
     print_line(f"configuration is valid ({files})")
     return 0
@@ -57,26 +54,6 @@ def _check_directories(conf: cfg.ConfigOpts) -> None:
         if path.exists():
             paths.check_private(option, path, for_owner=True)
     paths.check_socket_room("runtime_path", Path(conf.runtime_path))
-
-
-def _unknown(places: Iterable[OptionKey]) -> list[OptionKey]:
-    """Unknown options in our sections and our libraries'. Other sections may be a manager's."""
-    known, sections = {("DEFAULT", "config_source")}, {"DEFAULT"}
-    for entry in entry_points(group="oslo.config.opts"):
-        for group, opts in entry.load()() if entry.name in NAMESPACES else ():
-            section = str(group or "DEFAULT")
-            sections.add(section)
-            for opt in opts:
-                known.add((section, opt.dest))
-                known |= {
-                    (old.group or section, old.name or opt.name) for old in opt.deprecated_opts
-                }
-    known = {(section, name.replace("-", "_")) for section, name in known}
-    return [
-        (section, name)
-        for section, name in places
-        if section in sections and (section, name.replace("-", "_")) not in known
-    ]
 
 
 def show(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:

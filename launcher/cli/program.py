@@ -176,12 +176,14 @@ def _check(
 
         from launcher.cli import versions  # noqa: PLC0415
         from launcher.cli.output import complain, print_line  # noqa: PLC0415
-        from launcher.config import file_contents, loader  # noqa: PLC0415
+        from launcher.config import file_contents, loader, unknown_options  # noqa: PLC0415
 
         conf = cfg.ConfigOpts()
         config_args, overrides = common_options.config_args(args), common_options.overrides(args)
         loader.load(conf, binary_of(args.program), config_args, **overrides)
-        for sentence in versions.untried():
+        contents = file_contents.read(conf.prog, config_args)
+        unknown = unknown_options.sentences(conf, contents)
+        for sentence in (*versions.untried(), *unknown):
             complain(script, f"warning: {sentence}")
         for line in _description(imported):
             print_line(line)

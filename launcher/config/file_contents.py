@@ -99,8 +99,8 @@ def usual_directories(binary: str) -> list[str]:
 
 
 def files(binary: str, args: Sequence[str] = ()) -> list[str]:
-    """The files that `loader.load` reads, the last one outranks the others. Named files replace those of the usual places; so do
-    named directories."""
+    """The files that `loader.load` reads; the last one outranks the others. Named files replace
+    those of the usual places; so do named directories."""
     # As oslo.config does. Path.expanduser() raises for an unknown user.
     named = [os.path.expanduser(arg.partition("=")[2]) for arg in args]  # noqa: PTH111
     kinds = [arg.partition("=")[0] for arg in args]

@@ -14,7 +14,7 @@ from oslo_config import cfg
 
 from launcher import __version__
 from launcher.config import file_contents
-from launcher.errors import ConfigError, ConfigSourceUnavailable, OptionError
+from launcher.errors import ConfigError, ConfigFileMissing, ConfigSourceUnavailable, OptionError
 from launcher.exception_text import one_line
 
 _AWAY = "could not load configuration from "
@@ -52,14 +52,11 @@ def _read_files(conf: cfg.ConfigOpts, binary: str, args: Sequence[str]) -> None:
     except SystemExit as error:  # a wrong value of an option that has an argument too
         raise _refused(" ".join(said.getvalue().split())) from error
     except cfg.ConfigFilesNotFoundError as error:
-        raise ConfigError(
-            problem=f"configuration file {', '.join(error.config_files)} cannot be read; "
-            "name one that exists with --config-file"
-        ) from error
+        path = ", ".join(error.config_files)
+        raise ConfigFileMissing(kind="file", path=path, option="file") from error
     except cfg.ConfigDirNotFoundError as error:
-        raise ConfigError(
-            problem=f"configuration directory {error.config_dir} does not exist"
-        ) from error
+        path = error.config_dir
+        raise ConfigFileMissing(kind="directory", path=path, option="dir") from error
     except cfg.ConfigSourceValueError as error:
         raise _wrong_value("", error) from error
     except OSError as error:
@@ -110,7 +107,7 @@ def read_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
         raise _wrong_value(name, error, group) from error
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
         raise OptionError(
-            option=name,
+            option=f"[{group}] {name}" if group else name,
             problem="its value has a $ before what is no option's name; write $$ for a plain $",
         ) from error
 
@@ -124,5 +121,6 @@ def _wrong_value(
     name = name or text.removeprefix("Value for option ").partition(" ")[0]
     place = re.search(r"detail='([^']*)'", text)
     source = file_contents.variable_of((group or "DEFAULT", name)) or (place and place[1])
+    name = f"[{group}] {name}" if group else name
     option = f"{name} in {source}" if source else name
     return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])

@@ -2,13 +2,17 @@
 
 import math
 import re
+import socket
 from pathlib import Path
 
 from oslo_config import cfg
 
+from launcher.config import registered
 from launcher.config.options import GROUPS
 from launcher.config.reading import read_value
 from launcher.errors import OptionError
+
+MOST_PORT = 65535  # 16 bits
 
 
 def check_values(conf: cfg.ConfigOpts) -> None:
@@ -16,8 +20,7 @@ def check_values(conf: cfg.ConfigOpts) -> None:
     for group, opts in GROUPS.items():
         for opt in opts:
             check_value(conf, group, opt.dest)
-    for name in conf:  # libraries' too: a variable's value is converted only when it is read
-        read_value(conf, None, name)
+    registered.check(conf)  # libraries' too: a variable's value is converted when it is read
     if "transport_url" in conf and "://" not in read_value(conf, None, "transport_url"):
         raise OptionError(
             option="transport_url",
@@ -94,5 +97,20 @@ def check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
     is_path = name in {"state_path", "runtime_path", "touch_file"} and value is not None
     if is_path and not Path(value).is_absolute():
         raise OptionError(option=option, problem=f"{value} is not an absolute path")
+    if name == "listen" and value is not None:
+        _check_address(option, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise OptionError(option=option, problem=f"{value} is not a number of seconds")
+
+
+def _check_address(option: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        if host.startswith("["):
+            socket.inet_pton(socket.AF_INET6, host.strip("[]"))
+        else:
+            socket.inet_aton(host)
+    except OSError as error:
+        raise OptionError(option=option, problem=f"{host} is no IP address") from error
+    if int(port) > MOST_PORT:
+        raise OptionError(option=option, problem=f"{port} is no port; the last one is {MOST_PORT}")

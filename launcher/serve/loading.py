@@ -14,6 +14,7 @@ from oslo_messaging import MessagingException, TransportURL
 from stevedore import driver as stevedore_driver
 
 from launcher import rpc_results
+from launcher.config import registered
 from launcher.errors import (
     LauncherError,
     ManagerNotFound,
@@ -88,9 +89,12 @@ def _import(name: str, entry: EntryPoint, hint: str = "") -> object:
     except SystemExit as error:
         why = f"its import exits the process{_place_of(error)}"
         raise ManagerNotFound(name=name, reason=why, tried=f"import {entry.value}") from error
-    except BaseException as error:  # third-party code may raise anything on import
-        why = "; ".join(filter(None, [f"{reason(error)}{_place_of(error)}", hint]))
-        raise ManagerNotFound(name=name, reason=why, tried=f"import {entry.value}") from error
+    except BaseException as raised:  # third-party code may raise anything on import
+        ours = registered.explained(cfg.CONF, raised)
+        if isinstance(ours, OptionError):
+            raise ours from raised
+        why = "; ".join(filter(None, [f"{reason(raised)}{_place_of(raised)}", hint]))
+        raise ManagerNotFound(name=name, reason=why, tried=f"import {entry.value}") from raised
 
 
 def preload_manager(manager: type[Manager], state_path: str) -> None:
@@ -98,15 +102,19 @@ def preload_manager(manager: type[Manager], state_path: str) -> None:
     `config check`.
 
     :raises ManagerUnfit: the hook raised an error.
+    :raises OptionError: it has read a wrong value of an option.
     """
     try:
         hooks.call_hook(manager.preload, state_path, name="preload")
     except (KeyboardInterrupt, LauncherError):  # Ctrl-C in a command; has its sentence already
         raise
-    except BaseException as error:  # third-party code may raise anything
+    except BaseException as raised:  # third-party code may raise anything
+        error = registered.explained(cfg.CONF, raised)
+        if isinstance(error, LauncherError):
+            raise error from raised
         what = "exits the process" if isinstance(error, SystemExit) else f"raises {reason(error)}"
         fault = f"its preload {what}{_place_of(error)}"
-        raise ManagerUnfit(name=manager.__name__, fault=fault) from error
+        raise ManagerUnfit(name=manager.__name__, fault=fault) from raised
 
 
 def _place_of(error: BaseException) -> str:

@@ -129,7 +129,10 @@ class Manager:
     def preload(cls, state_path: str) -> None:
         """Called in the master, before the first fork: import modules and build data that every
         worker needs, so that the workers share the memory. Open no descriptor and start no thread
-        or process. The master does not call functions registered with atexit when it ends."""
+        or process. The master does not call functions registered with atexit when it ends.
+
+        Options of the manager's own that are registered here, or by its module, in oslo.config's
+        `cfg.CONF`, are checked by a start, by `config check` and by a reload."""
 
     def __init__(self, context: ManagerContext) -> None:
         """Only store the arguments: what takes time belongs into `init_host`."""

@@ -11,6 +11,7 @@ from oslo_messaging import TransportURL
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
+from launcher.config import registered
 from launcher.config.masking import mask_url, shown_database
 from launcher.serve import inherited_transport, loading, manager_checks, tracing
 from launcher.serve.manager import Manager
@@ -46,6 +47,7 @@ class ManagerApplication:
         tracing.preload(conf)
         loading.check_bus(conf)
         loading.preload_manager(manager, conf.state_path)
+        registered.check(conf)
         if not conf.database.use_conductor:
             from launcher.registry import warmup  # noqa: PLC0415  # imports SQLAlchemy
 

@@ -23,6 +23,7 @@ from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.board.slot import Slot
 from launcher.board.states import Step, Wanted
+from launcher.config import registered
 from launcher.core_dumps import limit_core, show_stacks_of_crashes
 from launcher.directories import paths
 from launcher.directories.beneath import Beneath
@@ -86,7 +87,7 @@ class Worker(cotyledon.Service):
         threading.excepthook = _log_thread_crash
         outlet.take_over()  # a thread of the master may have redirected them
         threading.current_thread().name = "worker-main"
-        self._board, self._slot = inheritance.board, slot
+        self._board, self._slot, self._conf = inheritance.board, slot, inheritance.conf
         self._debugger = Debugger(slot, inheritance.conf.runtime_path, self._board.side)
         self._binary, self._runtime_path = inheritance.conf.prog, inheritance.conf.runtime_path
         self.begun = False  # whether a stop has anything to drain
@@ -206,6 +207,7 @@ class Worker(cotyledon.Service):
         except BaseException as raised:  # a manager's hook may raise anything, and sys.exit it
             step = self._slot.view().step.label
             error = explained(f"worker {self._slot.number}, {step}", raised)
+            error = registered.explained(self._conf, error)
             if isinstance(error, LauncherError):
                 self._slot.explain(str(error))
                 LOG.info("gives up: %s", error)

@@ -143,6 +143,7 @@ class Master:
             old.check(unchangeable(conf, self._binary))
             workers = old.workers(workers)
         prepare(conf, self._application)
+        self._configuration.warn()
         if old:
             self._instance.stand_by()
         else:

@@ -165,9 +165,12 @@ def test_credentials_that_cannot_be_reached_are_not_taken_for_none(
             "[health]\nbeat_timeout = nan\n",
             ["option [health] beat_timeout in ", "nan is not a number"],
         ),
-        ("[health]\nprobe_timeout = inf\n", ["option probe_timeout", "86400"]),
-        ("[supervision]\nrestart_window = 0\n", ["option restart_window in "]),
-        ("[periodic_tasks]\nspacing = report\n", ["option spacing in "]),
+        ("[health]\nlisten = 127.0.0.1:80800\n", ["[health] listen in ", "80800 is no port"]),
+        ("[metrics]\nlisten = 999.0.0.1:80\n", ["option [metrics] listen in ", "no IP address"]),
+        ("[health]\nlisten = [:::]:80\n", ["option [health] listen in ", "no IP address"]),
+        ("[health]\nprobe_timeout = inf\n", ["option [health] probe_timeout", "86400"]),
+        ("[supervision]\nrestart_window = 0\n", ["option [supervision] restart_window in "]),
+        ("[periodic_tasks]\nspacing = report\n", ["option [periodic_tasks] spacing in "]),
         ("[periodic_tasks]\nspacing = report:soon\n", ["spacing, task report", "'soon' is not"]),
         (
             "[DEFAULT]\nservice_down_time = 10\n",
@@ -183,7 +186,7 @@ def test_credentials_that_cannot_be_reached_are_not_taken_for_none(
         ("[DEFAULT]\nreport_interval = 61\n", ["60 s has to be larger", "(61 s)"]),
         ("[DEFAULT]\ntransport_url = rabbit\n", ["option transport_url in ", ": this is no URL"]),
         ("[DEFAULT]\ntransport_url = rabbit://u:p$q@h\n", ["option transport_url", "write $$"]),
-        ("[database]\nconnection = mysql://u:p$q@h\n", ["option connection", "write $$"]),
+        ("[database]\nconnection = mysql://u:p$q@h\n", ["[database] connection", "write $$"]),
         ("[DEFAULT]\nstate_path = /$nope\n", ["option state_path", "write $$"]),
         ("[DEFAULT]\ndebug = maybe\n", ["debug", "maybe"]),
         ("[DEFAULT]\nworkers\n", ["0.conf:2", "workers"]),
@@ -214,7 +217,7 @@ def test_a_password_is_not_told_with_what_is_wrong(load: Load) -> None:
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--config-file=/nope.conf"], "configuration file /nope.conf cannot be read"),
+        (["--config-file=/nope.conf"], "configuration file /nope.conf does not exist; name one"),
         (["--config-dir=/nope"], "configuration directory /nope does not exist"),
         (["--config-file=/"], "Is a directory"),
     ],
@@ -358,7 +361,7 @@ def test_a_value_that_is_wrong_is_named_with_its_file(
         (
             "OS_HEALTH__BEAT_TIMEOUT",
             "long",
-            "option beat_timeout in OS_HEALTH__BEAT_TIMEOUT: could not convert",
+            "option [health] beat_timeout in OS_HEALTH__BEAT_TIMEOUT: could not convert",
         ),
         ("OS_DEFAULT__TRANSPORT_URL", "x", "option transport_url in OS_DEFAULT__TRANSPORT_URL: "),
     ],

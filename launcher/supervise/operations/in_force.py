@@ -1,16 +1,19 @@
 """The configuration in force, and the checks of a new one in the files."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
 
-from launcher.config import file_contents, loader, value_checks
+from launcher.config import file_contents, loader, registered, unknown_options, value_checks
 from launcher.config.options import GROUPS
 from launcher.errors import ConfigError, ConfigurationChanged, OptionError
 from launcher.serve import inherited_transport, profiling, rpc
 from launcher.serve.application import Application
 from launcher.writing import log
+
+LOG = logging.getLogger(__name__)
 
 # Group and name of options that a reload cannot change. They say where the service is reached, so
 # all workers must have the same; or the master has done something by them before its first fork.
@@ -89,7 +92,15 @@ class Configuration:
             problem = "it cannot change while the service runs; restart the service"
             raise OptionError(option=option, problem=problem)
         in_any_case = self._application.check(conf)
+        registered.adopt(conf, self._conf)
+        registered.check(conf)
+        self.warn()
         return in_any_case or not changed or not changed <= loader.MUTABLE
+
+    def warn(self) -> None:
+        """Log what is in the files and no option has, once the application is imported."""
+        for sentence in unknown_options.sentences(self._conf, self._checked):
+            LOG.warning("%s", sentence)
 
     def mutate(self) -> None:
         """Put the options in force that can change without a new process."""

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from oslo_config import cfg
+
 from launcher.board.board import CAPACITY
 from launcher.compute.compute_manager import ComputeManager
 from launcher.registry.records import ServiceRecord
@@ -399,6 +401,25 @@ class Fast(Traced):
     def _ahead(self) -> datetime:
         ahead = 300 if Path(self.context.state_path, "fast").exists() else 0
         return datetime.now(UTC) + timedelta(seconds=ahead)
+
+
+GAUGE = [cfg.FloatOpt("offset", default=0.0, deprecated_name="shift")]
+
+
+class Optioned(Traced):
+    """Has an option of its own, which the master knows."""
+
+    @classmethod
+    def preload(cls, state_path: str) -> None:
+        cfg.CONF.register_opts(GAUGE, group="gauge")
+
+
+class OptionedLate(Traced):
+    """Registers its option in a worker, and reads it."""
+
+    def init_host(self, service: ServiceRecord | None) -> None:
+        self.context.conf.register_opts(GAUGE, group="gauge")
+        self.note("offset", self.context.conf.gauge.offset)
 
 
 class NotAManager:

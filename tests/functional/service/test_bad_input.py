@@ -98,6 +98,61 @@ def test_a_wrong_value_in_the_environment_is_one_sentence(start: Start, name: st
     assert str(service.config_file) not in sentence
 
 
+@pytest.mark.parametrize("manager", ["Optioned", "OptionedLate"])
+def test_a_wrong_value_of_a_managers_own_option_is_one_sentence(
+    start: Start, manager: str
+) -> None:
+    """Told by a start, a check and a reload. A check does not know what only workers register."""
+    service = start(manager, config={"gauge": {"offset": "warm"}})
+    sentence = "option [gauge] offset in {}: could not convert string to float: 'warm'".format
+    told = sentence(service.config_file)
+    assert service.wait() == 78
+    assert told in complaint(service)
+    assert "LocationInfo" not in service.output
+    answer = service.run_command("config", "check")
+    assert (answer.status, told in answer.stderr) == (
+        (78, True) if manager == "Optioned" else (0, False)
+    )
+    service = start(manager, config={"gauge": {"shift": 1}})
+    service.wait_ready()
+    assert "there is no" not in service.output  # of the deprecated name
+    text = service.config_file.read_text()
+    service.config_file.write_text(text.replace("shift = 1", "offset = warm"))
+    answer = service.run_command("reload")
+    assert answer.status == 1
+    assert sentence(service.config_file) in answer.stderr
+    by_a_worker = "does not become ready" in answer.stderr
+    assert by_a_worker == (manager == "OptionedLate")
+    assert "Traceback" not in service.output
+
+
+def test_misspelt_options_and_sections_are_told(start: Start) -> None:
+    """In the log of a start and of a reload, and by a check. Other sections may be a manager's."""
+    config = {
+        "DEFAULT": {"reprot_interval": 5, "rpc_response_timeout": 30},
+        "databse": {"connection": "x"},
+        "gauge": {"offest": 1},
+        "oslo_messaging_rabbit": {"heartbeat_rat": 1, "ssl": "true"},
+        "theirs": {"x": 1},
+    }
+    warnings = {
+        "there is no option reprot_interval in [DEFAULT]; is report_interval meant?",
+        "there is no section [databse]; is [database] meant?",
+        "there is no option offest in [gauge]; is offset meant?",
+        "there is no option heartbeat_rat in [oslo_messaging_rabbit]; is heartbeat_rate meant?",
+    }
+    service = start("Optioned", config=config)
+    service.wait_ready()
+    told = re.findall(r"WARNING .*?(there is no .*)", service.output)
+    assert (set(told), len(told)) == (warnings, 4)
+    assert service.run_command("reload").status == 0
+    told = re.findall(r"WARNING .*?(there is no .*)", service.output)
+    assert (set(told), len(told)) == (warnings, 8)
+    answer = service.run_command("config", "check")
+    assert answer.status == 0
+    assert set(re.findall("warning: (.*)", answer.stderr)) == warnings
+
+
 def test_a_bus_that_others_can_read_is_a_matter_of_configuration(start: Start) -> None:
     first = start("Traced")
     first.wait_ready()
