@@ -21,7 +21,7 @@ from launcher.cli import (
 from launcher.cli.control_client import ControlClient
 from launcher.config import loader
 from launcher.directories import locations
-from launcher.errors import ConfigError, NoAnswer
+from launcher.errors import ConfigError, ConfigFileMissing, NoAnswer
 
 Load = Callable[[], None]  # reads the configuration into cfg.CONF, or raises ConfigError
 
@@ -72,10 +72,16 @@ def _state_path(load: Load) -> str:
 
 def _control_client(binary: str, args: argparse.Namespace) -> ControlClient:
     """A client of the configured service. If the configuration cannot be read, of a service in
-    the default runtime directory."""
+    the default runtime directory.
+
+    :raises ConfigFileMissing: a file that the command line names is not there: the service in the
+        default directory may be another one.
+    """
     host = getattr(args, "host", None)
     try:
         found = loader.runtime_path(binary, common_options.config_args(args))
         return ControlClient(binary, found, host=host)
+    except ConfigFileMissing:
+        raise
     except ConfigError as error:
         return ControlClient(binary, locations.runtime_path(os.environ, binary), error, host)

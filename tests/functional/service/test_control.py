@@ -411,6 +411,23 @@ def test_a_configuration_that_is_wrong_takes_nobody_the_answer(start: Start) -> 
     service.wait_for_line("reload failed, the old configuration stays in force: option debug in")
 
 
+@pytest.mark.parametrize(
+    ("option", "kind"), [("--config-file", "file"), ("--config-dir", "directory")]
+)
+def test_a_named_file_that_is_not_there_is_a_mistake(
+    service: Launcher, option: str, kind: str
+) -> None:
+    """Also beside a service in the default directory: who names a file may mean another one."""
+    assert service.run_shell('"$0" health').status == 0
+    for words in ("status", "status --json", "health", "reload", "scale 3", "history", "ping"):
+        answer = service.run_shell(f'"$0" {words} {option}=/nope.conf')
+        assert (answer.status, answer.stdout) == (78, ""), words
+        assert answer.stderr == (
+            f"compute-launcher: error: configuration {kind} /nope.conf does not exist; name one "
+            f"that does with {option}\n"
+        )
+
+
 def test_a_socket_that_was_removed_is_back_before_long(service: Launcher) -> None:
     (service.runtime_path / CONTROL_SOCKET).unlink()
     service.wait_for_line("control.sock was removed or replaced; it is made anew")
