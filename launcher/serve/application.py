@@ -6,6 +6,7 @@ from typing import Protocol
 
 from oslo_config import cfg
 
+from launcher import __version__
 from launcher.board.board import Board
 from launcher.board.counters import SlotCounters
 from launcher.board.slot import Slot
@@ -101,3 +102,11 @@ class Application(Protocol):
 
     def bus_directory(self) -> Path | None:
         """The directory of the embedded bus; None if the service uses another one."""
+
+
+def title(application: Application, binary: str) -> str:
+    """What runs, in which version, for the log and the history. A program has its own version."""
+    if not application.program:
+        return f"{binary} {__version__}"
+    version = f" ({application.version})" if application.version else ""
+    return f"{application.program}{version} by compute-launcher {__version__}"

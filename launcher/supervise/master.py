@@ -19,12 +19,12 @@ from functools import partial
 
 from oslo_config import cfg
 
-from launcher import __version__, blocked_signals
+from launcher import blocked_signals
 from launcher.board.board import Board
 from launcher.board.counters import Counters
 from launcher.core_dumps import limit_core, show_stacks_of_crashes
 from launcher.errors import ExitStatus, LauncherError
-from launcher.serve.application import Application
+from launcher.serve.application import Application, title
 from launcher.serve.worker import Inheritance, Worker
 from launcher.supervise.before_fork import prepare
 from launcher.supervise.control.http_server import HttpServer
@@ -133,7 +133,7 @@ class Master:
         threading.excepthook = partial(on_thread_crash, self._stop)
         # Beside the master before, whose log may be the same file.
         log.name_actor(f"master pid={os.getpid()}" if self._predecessor else "master")
-        LOG.info("%s %s", self._binary, __version__)
+        LOG.info("%s", title(self._application, self._binary))
 
     def _prepare(self) -> None:
         """Check all that can fail, and claim the directories, before the first fork."""
@@ -197,8 +197,8 @@ class Master:
         self._stop.kill_others = parts.orphans.kill_all
         parts.heap.share(immortal=self._conf.supervision.immortal_objects)
         if not self._predecessor:
-            workers = f"{self._board.workers} worker{'' if self._board.workers == 1 else 's'}"
-            parts.history.record_start(f"{self._binary} {__version__} starts {workers}")
+            what, count = title(self._application, self._binary), self._board.workers
+            parts.history.record_start(f"{what} starts {count} worker{'' if count == 1 else 's'}")
         parts.history.start()
         self._stop.prepare()
         watching = threading.Thread(target=parts.monitor.run, name="monitor", daemon=True)

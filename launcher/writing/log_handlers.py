@@ -118,7 +118,7 @@ class FitFormatter(logging.Formatter):
         if isinstance(self.inner, JSONFormatter):
             return fit_json(text)
         first = text.removesuffix(more).rstrip("\n") if more else text.rstrip("\n")
-        return fit_record(first, more)
+        return fit_record(_without_repetition(first, record), more)
 
     def _make_fit(self, record: logging.LogRecord) -> None:
         """Make the parts fit that a handler may send beside the text."""
@@ -135,6 +135,16 @@ class FitFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:
         return "\n".join(fit_block(self.inner.formatException(ei)))
+
+
+def _without_repetition(line: str, record: logging.LogRecord) -> str:
+    """oslo.log appends the error that is being handled. A line that has its text loses that."""
+    summary = record.__dict__.get("error_summary", "")
+    head = line.removesuffix(f": {summary}")
+    if record.exc_info or not summary or head == line:
+        return line
+    told = " ".join((summary.partition(": ")[2] or summary).split()).rstrip(".")
+    return head if told in head else line
 
 
 def _encode(text: str) -> bytes:

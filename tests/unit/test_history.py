@@ -4,12 +4,15 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from launcher import __version__
 from launcher.board.slot_fields import SECOND
 from launcher.board.states import Step, Wait, WorkerState
+from launcher.serve.application import title
 from launcher.supervise.watch import history_files
 from launcher.supervise.watch.changes import Changes
 from launcher.supervise.watch.history import MOST_EVENTS, History
@@ -242,3 +245,14 @@ def test_another_lead_and_a_master_that_gives_up_are_told(changes: Changes) -> N
     assert kinds(changes, look(slot(0, WorkerState.EMPTY), slot(1), gave_up="they die")) == [
         ("gave-up", "they die; systemd is asked to act")
     ]
+
+
+def test_a_start_names_the_programs_own_version() -> None:
+    application: Any = SimpleNamespace(program="", version="")
+    assert title(application, "x-launcher") == f"x-launcher {__version__}"
+    ours = f"by compute-launcher {__version__}"
+    application.program = "barbican-worker"
+    assert title(application, "barbican-worker") == f"barbican-worker {ours}"
+    application.version = "barbican 19.0.0"
+    told = title(application, "barbican-worker")
+    assert told == f"barbican-worker (barbican 19.0.0) {ours}"

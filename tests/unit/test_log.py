@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from launcher.config import loader
 from launcher.errors import ConfigError
+from launcher.exception_text import one_line
 from launcher.writing import journal, log, log_handlers
 from launcher.writing.log_handlers import JournalHandler, LineHandler, TerminalHandler
 
@@ -170,6 +171,23 @@ def test_a_file_gets_plain_lines_that_name_the_process(
     assert line.endswith(" WARNING launcher.x worker=1 pid=4242 serving\n")
     assert line.startswith("20")
     assert "\x1b" not in line
+
+
+def test_an_error_that_is_being_handled_is_told_once(
+    conf: cfg.ConfigOpts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """oslo.log appends it, also to a line that has its text."""
+    log.setup(conf, "compute-launcher")
+    logger = logging.getLogger("launcher.x")
+    try:
+        raise OSError(5, "no  login.")
+    except OSError as error:
+        logger.warning("refused: %s", one_line(error))
+        logger.warning("left")
+
+    told, other = capfd.readouterr().err.splitlines()
+    assert told.endswith(" refused: [Errno 5] no login")
+    assert other.endswith(" left: OSError: [Errno 5] no  login.")
 
 
 def test_json_names_the_process_too(

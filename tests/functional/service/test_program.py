@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher import __version__
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.foreign import (
     KINDS,
@@ -264,7 +265,9 @@ def test_an_upgrade_is_refused_and_changes_nothing(run: Run) -> None:
     reason = "two versions of a foreign program may not fit side by side; restart it instead"
     assert f"this service cannot be upgraded while it runs: {reason}\n" in answer.stderr
     assert status(service)["healthy"]
-    assert "upgrad" not in service.run_command("history").stdout
+    told = service.run_command("history").stdout
+    assert "upgrad" not in told
+    assert f" by compute-launcher {__version__} starts 1 worker" in told
 
 
 def test_commands_name_the_program(run: Run) -> None:
