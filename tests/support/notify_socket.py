@@ -45,6 +45,8 @@ class NotifySocket:
     def __init__(self, *, abstract: bool = False) -> None:
         self._abstract = abstract
         self._messages: list[Message] = []
+        self._lock = threading.Lock()
+        self._closed = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,7 +70,8 @@ class NotifySocket:
 
     @property
     def messages(self) -> list[Message]:
-        """All that has come so far, oldest first."""
+        """All that was sent so far, oldest first: also what the thread has not received yet."""
+        self._take()
         return list(self._messages)
 
     @property
@@ -119,11 +122,23 @@ class NotifySocket:
             thread.join()
 
     def _receive(self) -> None:
-        room = socket.CMSG_SPACE(CREDENTIALS.size)
-        while True:
-            data, ancillary, _, _ = self._socket.recvmsg(DATAGRAM_BYTES, room)
-            at = time.monotonic()
-            pid, uid, _gid = CREDENTIALS.unpack(ancillary[0][2])
-            if data == CLOSE and pid == os.getpid():
-                return
-            self._messages.append(Message(at, pid, uid, data.decode("utf-8")))
+        while not self._closed:
+            self._socket.recv(1, socket.MSG_PEEK)
+            self._take()
+
+    def _take(self) -> None:
+        """Receive what has come. Any thread."""
+        with self._lock:
+            while not self._closed and (message := self._next()):
+                self._closed = message.text == CLOSE.decode() and message.pid == os.getpid()
+                if not self._closed:
+                    self._messages.append(message)
+
+    def _next(self) -> Message | None:
+        room, flags = socket.CMSG_SPACE(CREDENTIALS.size), socket.MSG_DONTWAIT
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(DATAGRAM_BYTES, room, flags)
+        except BlockingIOError:
+            return None
+        pid, uid, _gid = CREDENTIALS.unpack(ancillary[0][2])
+        return Message(time.monotonic(), pid, uid, data.decode("utf-8"))

@@ -87,3 +87,13 @@ def test_a_socket_on_a_path_leaves_nothing_behind() -> None:
         path = Path(notify.address)
         assert path.is_socket()
     assert not path.parent.exists()
+
+
+def test_what_was_sent_is_known_though_the_receiving_thread_does_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the last word of a process that has ended is missing at times."""
+    monkeypatch.setattr(NotifySocket, "_receive", lambda _: None)
+    with NotifySocket() as notify:
+        send(notify, "STATUS=first", "STATUS=last")
+        assert notify.values("STATUS") == ["first", "last"]
