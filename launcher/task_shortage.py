@@ -19,11 +19,12 @@ FORKING = frozenset({"subprocess", "multiprocessing.popen_fork"})
 
 def is_shortage(error: BaseException) -> bool:
     """Whether an error, or its cause, says that the kernel gives no thread, or no process."""
-    if isinstance(error, NoTaskLeft) or (type(error) is RuntimeError and str(error) == NO_THREAD):
-        return True
-    if isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN:
-        return _raised_in(error) in FORKING  # a socket raises the same error
-    return error.__cause__ is not None and is_shortage(error.__cause__)
+    causes: dict[int, BaseException] = {}
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in causes:  # there are circles of causes
+        causes[id(cause)] = cause
+        cause = cause.__cause__
+    return any(map(_says_so, causes.values()))
 
 
 @contextmanager
@@ -72,6 +73,13 @@ def fork(what: str) -> int:
         return os.fork()
     except BlockingIOError as error:
         raise NoTaskLeft(what=what) from error
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN:
+        return _raised_in(error) in FORKING  # a socket raises the same error
+    no_thread = type(error) is RuntimeError and str(error) == NO_THREAD
+    return no_thread or isinstance(error, NoTaskLeft)
 
 
 def _raised_in(error: BaseException) -> str:

@@ -78,6 +78,19 @@ def test_what_it_causes_is_one() -> None:
     assert not is_shortage(ProbeFailed(target="it", reason="no answer"))
 
 
+def test_a_circle_of_causes_has_an_end() -> None:
+    first, second, itself = OSError("first"), OSError("second"), OSError("itself")
+    first.__cause__, second.__cause__, itself.__cause__ = second, first, itself
+    assert not is_shortage(first)
+    assert not is_shortage(itself)
+    itself.__cause__ = NO_THREAD
+    NO_THREAD.__cause__ = itself
+    try:
+        assert is_shortage(itself)
+    finally:
+        NO_THREAD.__cause__ = None
+
+
 def test_it_is_told_in_one_sentence() -> None:
     other = OSError(errno.ENOSPC, "No space left")
     assert str(explained("no reload", NO_THREAD)).startswith(TOLD)
