@@ -11,6 +11,7 @@ import pytest
 
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
+from launcher.errors import NoTaskLeft
 from launcher.supervise.operations.scaling import Scaling
 from launcher.supervise.operations.scouting import Scouting
 
@@ -56,3 +57,22 @@ def test_a_signal_does_not_scale_while_the_scout_is_alone(
         Scaling(board, roll).on_signal(number)
     assert threading.active_count() == threads
     assert f"{number.name} ignored" in caplog.text
+
+
+def test_without_a_process_for_the_trial_the_others_follow_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing but memory is lost; as an error it would end the master."""
+    board = Board()
+    board.begin_scouting()
+    board.want(1, 90)
+    board.note_scouted(2)
+
+    def refuse(_: object) -> None:
+        raise NoTaskLeft(what="no import can be tried")
+
+    forking: Any = SimpleNamespace(in_forker=refuse, adjust=lambda: None)
+    policy: Any = SimpleNamespace(start_timeout=90)
+    Scouting(board, forking, lambda: policy, lambda stopping: None, None).run()
+    assert (board.workers, board.scouting) == (2, False)
+    assert "first worker: no import can be tried: the kernel gives no further" in caplog.text

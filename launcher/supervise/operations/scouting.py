@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from launcher.board.board import Board
 from launcher.config.options import MOST_WORKERS
+from launcher.errors import LauncherError
 from launcher.supervise.policy import InForce
 from launcher.supervise.processes.forking import ForkingManager
 
@@ -49,7 +50,7 @@ class Scouting:
         try:
             # A fork while another thread imports would leave the child with a held import lock.
             self._forking.in_forker(lambda: self._follow(lambda: self._board.stopping))
-        except (OSError, RuntimeError) as error:  # in a stop there is no forker any more
+        except (OSError, RuntimeError, LauncherError) as error:  # in a stop there is no forker
             LOG.warning("nothing was learnt from the first worker: %s", error)
         if self._board.stopping:
             return
