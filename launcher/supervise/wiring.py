@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -128,7 +127,7 @@ class Parts:
             on_round=self._on_round,
             is_due_soon=self.housekeeping.is_due_soon,
             repair=Repair(self._deaths.accuse),
-            delayed=ChainMap(self._deaths.resting, self._deaths.waiting, self.forking.refusals),
+            delayed=partial(self._deaths.delays, self.forking.refusals),
             generation=lambda: configuration.generation,
         )
         # operations: changes of a running service

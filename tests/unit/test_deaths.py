@@ -287,3 +287,39 @@ def test_deaths_of_old_are_forgotten(
     buried.on_dead_worker(1, KILLED)
 
     assert len(buried._deaths[1]) == 1
+
+
+def test_why_workers_are_delayed_is_told_as_of_one_moment(board: Board, buried: Deaths) -> None:
+    """Other threads take reasons away between any two steps of a reader."""
+    buried.waiting[0], refusals = "no bus", {0: "no process", 1: "no process"}
+    found = buried.delays(refusals)
+    refusals.clear()
+    buried.waiting.clear()
+    assert found == {0: "no bus", 1: "no process"}
+    buried.waiting[0] = "no bus"
+    spend(board, buried, 0)
+    assert "killed by SIGKILL" in buried.delays(refusals)[0]
+
+
+def test_what_a_worker_waited_for_is_forgotten_when_a_later_one_waits_no_more(
+    board: Board, buried: Deaths
+) -> None:
+    def wait_in_vain() -> None:
+        slot.occupy(42, 10)
+        slot.explain("the bus is away")
+        buried.on_dead_worker(1, 69)
+        assert buried.delays({}) == {1: "the bus is away"}
+
+    slot = board.slot(1)
+    wait_in_vain()
+    slot.occupy(43, 10)
+    assert buried.delays({}), "it may wait again"
+    slot.be_spare(60)
+    assert buried.delays({}) == {}
+
+    slot.vacate(10, 0)
+    wait_in_vain()
+    slot.occupy(44, 10)
+    slot.put("wanted", Wanted.SUCCESSOR)
+    buried.on_dead_worker(1, 0)
+    assert buried.delays({}) == {}

@@ -218,6 +218,14 @@ def test_a_spare_that_rests_is_told_of(board: Board) -> None:
     assert told == f"degraded: 2/2 workers serving; worker {FIRST}: restarts in 8 s (it dies)"
 
 
+def test_a_spare_that_waits_has_no_fault_whatever_the_one_before_died_of(board: Board) -> None:
+    for slot in (0, 1):
+        serve(board.slot(slot))
+    wait_as_spare(board.slot(FIRST))
+    told = judge(board, {FIRST: "the bus was away"}).headline
+    assert told == "2/2 workers serving, 1 spare"
+
+
 def test_a_late_or_wedged_spare_is_found(board: Board) -> None:
     serve(board.slot(0))
     spare = board.slot(FIRST)

@@ -40,8 +40,7 @@ class Deaths:
         memory: MemoryNotes | None = None,
         record: Record = nothing,
     ) -> None:
-        self._record = record
-        self._board = board
+        self._record, self._board = record, board
         self._lives = lives
         self._policy = policy
         self._binary = binary
@@ -72,6 +71,14 @@ class Deaths:
         self._oom_kills = oom_kills()
         self._memory.take(self._board.look())
 
+    def delays(self, refusals: dict[int, str]) -> dict[int, str]:
+        """Called in the monitor's thread: why the next worker of a slot starts later, also because
+        of `refusals` of a fork. A copy, made in one step: other threads change each of them."""
+        for number in tuple(self.waiting):
+            if self._board.slot(number).state in {WorkerState.SERVING, WorkerState.SPARE}:
+                self.waiting.pop(number, None)
+        return refusals | self.waiting | self.resting
+
     def last(self, slot: int) -> restarts.Death | None:
         """Return the last death in a slot. Any thread."""
         deaths = self._deaths.get(slot)
@@ -95,6 +102,7 @@ class Deaths:
             self._record("death", text, slot=number, pid=pid)
         if ending is not Ending.DIED:
             self._note_rest(number, 0)  # the end was wanted, or a new configuration failed
+            self.waiting.pop(number, None)
             return False
         self._keep(number, death)
         self.restarts[number] += 1

@@ -89,7 +89,8 @@ def _details(
     yield from (suspicion.sentence(now) for suspicion in late)
     for slot in others:
         # The workers go on while a spare starts.
-        waits = slot.wanted is Wanted.SPARE and slot.slot not in delayed
+        is_well = slot.state is WorkerState.SPARE or slot.slot not in delayed
+        waits = slot.wanted is Wanted.SPARE and is_well
         if not (waits or slot.state is WorkerState.SERVING):
             yield describe(slot, now, delayed.get(slot.slot, ""))
 

@@ -53,7 +53,7 @@ class Monitor:
         on_round: Callable[[float], None] = lambda _: None,
         is_due_soon: Callable[[], bool] = lambda: False,
         repair: Repair | None = None,
-        delayed: Mapping[int, str] = health.NONE_DELAYED,
+        delayed: Callable[[], Mapping[int, str]] = dict,
         generation: Callable[[], int] = lambda: 0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -134,7 +134,7 @@ class Monitor:
             now,
             wanted=self._board.workers,
             changing=self.changing,
-            delayed=self._delayed,
+            delayed=self._delayed(),
             generation=0 if self.activity else self._generation(),
             was_ready=self.was_ready,
             stopping=self._board.stopping,
@@ -230,7 +230,7 @@ class Monitor:
         if stuck and not self.was_ready:
             self._on_stuck_start(stuck[0].sentence(now))
         elif twice and not self._gave_up:
-            why = self._delayed.get(twice[0].slot.slot, "")
+            why = self._delayed().get(twice[0].slot.slot, "")
             self._on_hopeless(twice[0].sentence(now) + (why and f" ({why})"))
 
     def _may_extend(self, verdict: health.Verdict) -> bool:
