@@ -4,10 +4,14 @@ import errno
 import inspect
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cotyledon
 import pytest
@@ -19,6 +23,7 @@ from launcher.supervise.processes import forking
 from launcher.supervise.processes.forked import ForkingContext
 from launcher.supervise.processes.forking import ForkingManager
 from tests.support.descriptors import opened
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -37,9 +42,12 @@ def manager(board: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkingMa
     manager._forker.shutdown()
 
 
-def context(forked: Callable[[int], None] = lambda _: None) -> ForkingContext:
+def context(
+    forked: Callable[[int], None] = lambda _: None,
+    around: Callable[[Callable[[], None]], None] = lambda work: work(),
+) -> ForkingContext:
     """Its processes have the standard input for the pipe that ends with the master."""
-    return ForkingContext(forked, threading.Lock(), lambda: 0)
+    return ForkingContext(forked, threading.Lock(), lambda: 0, around)
 
 
 def test_cotyledon_still_forks_by_the_method_that_is_overridden() -> None:
@@ -305,3 +313,53 @@ def test_one_that_is_wanted_in_place_of_one_that_has_ended_is_not_stopped(
     manager.adjust()
     manager.forget(4)  # the spare's end is told after the surge was wanted
     assert told == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(lambda: None, 0), (lambda: sys.exit(69), 69), (lambda: 1 // 0, 1)]
+)
+def test_a_drain_in_the_main_thread_of_a_worker_ends_it_whatever_its_threads_do(
+    manager: ForkingManager, end: Callable[[], object], status: int
+) -> None:
+    """The interpreter's own end waits for threads that are no daemons."""
+
+    def work() -> None:
+        threading.Thread(target=threading.Event().wait).start()
+        manager._served = SimpleNamespace(begun=True, terminate=end)
+        raise RuntimeError("can't start new thread")
+
+    process = context(around=manager._in_worker).Process(target=work)
+    process.start()
+    pid = process.pid or 0
+    try:
+        wait_until(
+            lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), 10, "it ends"
+        )
+    finally:
+        os.kill(pid, signal.SIGKILL)  # it is not waited for yet
+        process.join()
+    assert process.exitcode == status
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"), [("can't start new thread", False), ("another", True)]
+)
+def test_workers_are_stopped_if_cotyledon_fails_in_its_stop(
+    manager: ForkingManager,
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    error: str,
+    logged: bool,
+) -> None:
+    monkeypatch.setattr(cotyledon.ServiceManager, "run", Mock(side_effect=RuntimeError(error)))
+    worker = Mock()
+    monkeypatch.setattr(cotyledon.ServiceManager, "_child_processes", [worker])
+    with pytest.raises(RuntimeError):
+        manager.run_until_stopped()
+    board.announce_stop()
+    manager.run_until_stopped()
+    worker.terminate.assert_called_once_with()
+    worker.join.assert_called_once_with()
+    assert ("cotyledon cannot stop the workers: another" in caplog.text) is logged

@@ -5,6 +5,7 @@ It overrides or uses private names of multiprocessing, `_children`, `_Popen`, `_
 `_bootstrap`; tests/unit/test_forking.py fails when those change.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -12,9 +13,12 @@ from functools import partial
 from multiprocessing import process
 from multiprocessing.context import ForkContext, ForkProcess
 from multiprocessing.popen_fork import Popen
-from typing import Any
+from typing import Any, NoReturn
 
+from launcher.errors import ExitStatus
 from launcher.task_shortage import fork
+
+LOG = logging.getLogger(__name__)
 
 
 class _Started:
@@ -98,3 +102,16 @@ class ForkingContext(ForkContext):
     def Process(self, **kwargs: Any) -> _Process:  # type: ignore[override]
         """A process that passes its pid to `forked` when it has started."""
         return _Process(*self._arguments, **kwargs)
+
+
+def drain_and_end(worker: Any) -> NoReturn:
+    """Called in the main thread of a worker: end the process, as cotyledon does in a thread. The
+    interpreter's own end would wait for threads that a manager has left."""
+    try:
+        worker.terminate()
+    except SystemExit as end:
+        os._exit(end.code if isinstance(end.code, int) else ExitStatus.INTERNAL)
+    except BaseException:
+        LOG.exception("the drain failed")
+        os._exit(ExitStatus.INTERNAL)
+    os._exit(ExitStatus.STOPPED)

@@ -21,8 +21,8 @@ from cotyledon.types import WorkerId
 
 from launcher.board.board import Board
 from launcher.board.slot import Slot
-from launcher.errors import ExitStatus, NoTaskLeft
-from launcher.supervise.processes.forked import ForkingContext
+from launcher.errors import NoTaskLeft
+from launcher.supervise.processes.forked import ForkingContext, drain_and_end
 from launcher.task_shortage import fork, is_shortage
 
 LOG = logging.getLogger(__name__)
@@ -90,10 +90,11 @@ class ForkingManager(cotyledon.ServiceManager):
             self.run()
         except SystemExit:
             LOG.debug("cotyledon has ended")
-        except RuntimeError:
+        except RuntimeError as error:
             if not self._board.stopping:
                 raise
-            # Its stop begins with a pool of threads, and the kernel gives no thread.
+            if not is_shortage(error):  # its stop begins with a pool of threads
+                LOG.error("cotyledon cannot stop the workers: %s", error)
             self._end_processes()
 
     def _end_processes(self) -> None:
@@ -117,8 +118,7 @@ class ForkingManager(cotyledon.ServiceManager):
             if not is_shortage(error):
                 raise
         if self._served and self._served.begun:
-            self._served.terminate()
-            os._exit(ExitStatus.STOPPED)
+            drain_and_end(self._served)
         shortage = NoTaskLeft(what=f"worker {number} cannot start")
         self._board.slot(number).explain(str(shortage))
         os._exit(shortage.exit_status)
