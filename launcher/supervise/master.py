@@ -82,7 +82,7 @@ class Master:
         self._policy = Policy.of(conf, tasks=())
         self._stop = Stop(self._board, notifier, self._in_force)
 
-    @told("the master cannot start")
+    @told("the master has to end")
     def run(self) -> int:
         """Supervise until stopped. Called in the main thread, with no other thread alive.
 
