@@ -62,6 +62,7 @@ class Slot:
         self._name = memory[name:]
         self._lock = threading.Lock()  # two threads of a worker call drain and beat
         self._last: tuple[bytes, SlotView | None] = (b"", None)  # replaced as a whole
+        self.on_beat: Callable[[], object] = lambda: None  # called in the worker, with each beat
 
     @property
     def number(self) -> int:
@@ -168,6 +169,7 @@ class Slot:
             self.put("beats", self.get("beats") + 1)
             if self.state in {WorkerState.SERVING, WorkerState.SPARE}:
                 self._set_deadline(deadline, deadline_task, since)
+        self.on_beat()
 
     def note_probe(self, *, succeeded: bool, why: Wait = Wait.NONE) -> None:
         """Called in the worker, after each probe: a round trip to itself through the bus.

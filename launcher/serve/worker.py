@@ -31,10 +31,10 @@ from launcher.errors import ExitStatus, LauncherError
 from launcher.exception_text import reason
 from launcher.serve import stacks, tracing
 from launcher.serve.application import WorkerService
-from launcher.serve.aside import begin_in_handler
 from launcher.serve.backoff import Stopped
 from launcher.serve.debugger import Debugger
 from launcher.serve.forked_children import ForkedChildren, ignore_signals
+from launcher.serve.wishes import Wishes
 from launcher.task_shortage import explained
 from launcher.writing import log, outlet
 from launcher.writing.crash_relay import CrashRelay
@@ -91,13 +91,14 @@ class Worker(cotyledon.Service):
         self._debugger = Debugger(slot, inheritance.conf.runtime_path, self._board.side)
         self._binary, self._runtime_path = inheritance.conf.prog, inheritance.conf.runtime_path
         self.begun = False  # whether a stop has anything to drain
-        self._done: dict[str, int] = {}  # word of the board -> its last value that was obeyed
         self._slot.occupy(os.getpid(), self._pause() + inheritance.start_timeout())
         self._service = self._make_service(inheritance)
-        on_call = partial(self._on_call_of_the_master, inheritance.mutate)
-        _listen_to_signals(on_call, self._on_stop)
+        self._wishes = self._make_wishes(inheritance.mutate)
+        slot.on_beat = self._wishes.try_again
+        _listen_to_signals(self._on_call_of_the_master, self._on_stop)
         self._watch_children(inheritance)
-        on_call()  # a wish that the master noted before it knew our pid came without a signal
+        # A wish that the master noted before it knew our pid came without a signal.
+        self._on_call_of_the_master()
         with self._explained(os._exit):  # sys.exit in `__init__` would always end in status 1
             self._service.enter(self._pause())
 
@@ -118,9 +119,20 @@ class Worker(cotyledon.Service):
         children.call_in_child(lambda: show_stacks_of_crashes(outlet.ERRORS.descriptor()))
         children.watch()
 
-    def _on_call_of_the_master(
-        self, mutate: Callable[[], object], _: int = 0, frame: FrameType | None = None
-    ) -> None:
+    def _make_wishes(self, mutate: Callable[[], object]) -> Wishes:
+        return Wishes(
+            self._slot,
+            {
+                "mutations_wanted": mutate,
+                "reports_wanted": self._report,
+                "looks_wanted": self._service.wake_tasks,
+                "pauses_wanted": self._service.follow_pause,
+                "debugs_wanted": self._debugger.follow,
+                "spans_wanted": partial(tracing.tell_operations, self._board.ended_operations),
+            },
+        )
+
+    def _on_call_of_the_master(self, _: int = 0, frame: FrameType | None = None) -> None:
         """The handler of SIGUSR1: obey the master's words on the board. Runs in the main thread,
         between two instructions. No other thread goes on while it shows the stacks."""
         if self._slot.get("accused") == os.getpid():
@@ -129,20 +141,7 @@ class Worker(cotyledon.Service):
             os.abort()
         if self._slot.get("debug_until"):
             self._debugger.pdb.be_found()
-        actions: dict[str, Callable[[], object]] = {
-            "mutations_wanted": mutate,
-            "reports_wanted": self._report,
-            "looks_wanted": self._service.wake_tasks,
-            "pauses_wanted": self._service.follow_pause,
-            "debugs_wanted": self._debugger.follow,
-            "spans_wanted": partial(tracing.tell_operations, self._board.ended_operations),
-        }
-        for word, action in actions.items():
-            wanted, done = self._slot.get(word), self._done.get(word, 0)
-            if wanted != done:
-                self._done[word] = wanted  # first: this thread may do it, and take a signal
-                if not begin_in_handler(action, "call-of-the-master", frame):
-                    self._done[word] = done
+        self._wishes.follow()
         self._debugger.pdb.on_signal(frame)
 
     def _on_stop(self, _: int, frame: FrameType | None) -> None:
