@@ -2,15 +2,14 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import oslo_messaging
 
 from launcher.board.last_tries import LastTries
 from launcher.serve import rpc
-from launcher.serve.aside import run_within
 from launcher.serve.calls_in_hand import Tracker, describe
 from launcher.serve.manager import Manager
 from launcher.serve.rpc_server import Server
@@ -48,6 +47,7 @@ class Servers:
         self.threads: int = transport.conf.executor_thread_pool_size
         self._manager_until = 0.0  # end of the manager's time in a drain, by time.monotonic()
         self._manager_timeout = settings.manager_shutdown_timeout
+        self._leaves = threading.Event()
 
     def verify(self, timeout: float) -> None:
         """Check both listeners; raises as `Server.verify` does. A call to the main target would
@@ -55,15 +55,34 @@ class Servers:
         self.main.verify(timeout)
         self.alt.verify(timeout)
 
-    def shut_down(self, manager: Manager) -> None:
+    def await_shutdown(self, manager: Manager) -> threading.Thread:
+        """Start the thread that calls the manager's `graceful_shutdown`, in `shut_down`: by then
+        the kernel may give none.
+
+        :raises RuntimeError: the kernel gives none now.
+        """
+
+        def run() -> None:
+            self._leaves.wait()
+            manager.graceful_shutdown(self._manager_timeout)
+
+        thread = threading.Thread(target=run, name="manager-shutdown", daemon=True)
+        thread.start()
+        return thread
+
+    def shut_down(self, thread: threading.Thread) -> None:
         """After the last call was taken: have the manager wait for its work, for at most
-        manager_shutdown_timeout. A manager that hangs must not hold up the calls in hand."""
+        manager_shutdown_timeout. A manager that hangs must not hold up the calls in hand.
+
+        :param thread: of `await_shutdown`.
+        """
         if not self.main.started:
             return
         timeout = self._manager_timeout
         self._manager_until = time.monotonic() + timeout if timeout else math.inf
-        work = partial(manager.graceful_shutdown, timeout)
-        if not run_within(timeout or None, work, "manager-shutdown"):
+        self._leaves.set()
+        thread.join(timeout or None)
+        if thread.is_alive():
             LOG.warning("the manager's graceful_shutdown goes on after %g s", timeout)
 
     def wait_for_background(self, tracker: Tracker) -> None:

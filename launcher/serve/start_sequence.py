@@ -223,7 +223,7 @@ class StartSequence:
         undo.callback(servers.alt.finish)
         undo.callback(servers.wait_for_background, self.tracker)  # left by calls of `main`
         undo.callback(servers.main.finish)
-        undo.callback(servers.shut_down, manager)
+        undo.callback(servers.shut_down, servers.await_shutdown(manager))
         undo.callback(servers.main.stop_taking)
         self._slot.put("call_threads", servers.threads)
         self.pause.start(servers.main, self._bus.listen)

@@ -1,6 +1,7 @@
 """The bus as one worker uses it: one transport for its servers, its probes and, on a host without
 a database, its calls to a conductor."""
 
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,12 @@ from launcher.board.slot import Slot
 from launcher.errors import LauncherError
 from launcher.registry.outage import Outage
 from launcher.serve import inherited_transport, rpc
-from launcher.serve.aside import run_within
 from launcher.serve.base_rpcapi import BaseRPCAPI
 from launcher.serve.endpoints import identity
 from launcher.serve.main_and_alt_servers import Servers
 from launcher.serve.rpc_server import Server
 from launcher.serve.settings import Settings
+from launcher.task_shortage import begin
 
 if TYPE_CHECKING:
     from launcher.conductor.remote_registry import RemoteRegistry
@@ -90,10 +91,18 @@ class WorkerBus:
         started = any(server.ever_started for server in self._listening())
         if not (started or (self._asks_conductor and self._servers is None)):
             return
-        run_within(LEAVE_SECONDS, self._leave, "leave-bus")
+        thread = threading.Thread(target=self._leave, name="leave-bus", daemon=True)
+        if begin(thread):
+            thread.join(LEAVE_SECONDS)
+        else:  # the end of the process closes the others
+            self._leave_servers()
 
     def _leave(self) -> None:
         self.transport.cleanup()
+        self._leave_servers()
+
+    def _leave_servers(self) -> None:
+        """Wait until their connections are closed, for a bounded time."""
         for server in self._listening():
             server.leave()
 
