@@ -201,3 +201,21 @@ def test_a_stop_without_a_further_thread_loses_no_call(
     assert answers == ["1"]
     assert "Traceback" not in service.output
     service.assert_nothing_left()
+
+
+def test_a_pause_that_finds_no_thread_in_the_workers_follows_when_there_is_one(
+    start: Start, transport: str | None
+) -> None:
+    service, said = serve(start), list[int]()
+    limit(service.workers(), "1")
+    asking = threading.Thread(target=lambda: said.append(service.run_command("pause").status))
+    asking.start()
+    for worker in (0, 1):
+        service.wait_for_line(rf"worker={worker} .*a request of the master waits: {NEED}")
+    limit(service.workers(), "")
+    for worker in (0, 1):
+        service.wait_for_line(rf"worker={worker} .*paused: no calls are taken")
+    asking.join(SOON)
+    assert said == [0]
+    assert service.run_command("resume").status == 0
+    assert "Traceback" not in service.output
