@@ -92,7 +92,7 @@ def test_a_wheel_is_installed_over_the_one_that_runs_and_back(
         ):
             install(prefix, wheel)
             since = len(service.output)
-            answer = service.run_shell(f"{script} upgrade --config-file=launcher.conf")
+            answer = service.run_shell(f"{script} upgrade --config-file={service.config_file}")
             assert answer.stdout.startswith(f"upgraded: version {version}, pid "), answer.stderr
             service.wait_for_line("has drained", since=since)
             news = service.run_command("call", "news", "--host=node-1", "--timeout=5")
