@@ -54,7 +54,8 @@ def main(words: list[str]) -> int:
         for suite in suites:
             with fresh(name) as root:
                 outcomes = newcomer(root, suite) if suite in RUNS else tests(root, suite)
-                versions = ", ".join(root.out(VERSIONS).splitlines())
+                found = "" if suite in RUNS else root.out(VERSIONS)  # that has no packages
+            versions = ", ".join(found.splitlines())
             write(name, commit, versions, outcomes)
             good = good and not any(one.failed for one in outcomes)
     return 0 if good else 1

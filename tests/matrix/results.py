@@ -57,7 +57,10 @@ class Outcome:
 
 
 def write(root: str, commit: str, versions: str, outcomes: Sequence[Outcome]) -> None:
-    """Put these results in place of those of the same root and suites."""
+    """Put these results in place of those of the same root and suites.
+
+    :param versions: of what the suites used; empty: as they were.
+    """
     before = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
     FILE.write_text(merged(before, root, commit, versions, outcomes), encoding="utf-8")
 
@@ -65,7 +68,7 @@ def write(root: str, commit: str, versions: str, outcomes: Sequence[Outcome]) ->
 def merged(before: str, root: str, commit: str, versions: str, outcomes: Sequence[Outcome]) -> str:
     """The text with these results in it, and with all others as they were."""
     suites = {one.suite for one in outcomes}
-    kept = [line for line in before.splitlines() if not _told_by(line, root, suites)]
+    kept = [line for line in before.splitlines() if not _told_by(line, root, suites, versions)]
     rows = [line for line in kept if line.startswith("| ") and line not in TABLE]
     failures = [line for line in kept if line.startswith("- ") and line.count(" · ") == 2]
     known = [line for line in kept if line.startswith("- ") and line.count(" · ") == 1]
@@ -75,7 +78,7 @@ def merged(before: str, root: str, commit: str, versions: str, outcomes: Sequenc
             TABLE,
             *sorted([*rows, *(one.row(root, commit) for one in outcomes)]),
             VERSIONS,
-            *sorted([*known, f"- {root} · {versions}"]),
+            *sorted([*known, *([f"- {root} · {versions}"] if versions else [])]),
             FAILURES,
             *(sorted([*failures, *_all_failures(root, outcomes)]) or ["Nothing."]),
             "",
@@ -83,11 +86,11 @@ def merged(before: str, root: str, commit: str, versions: str, outcomes: Sequenc
     )
 
 
-def _told_by(line: str, root: str, suites: Iterable[str]) -> bool:
+def _told_by(line: str, root: str, suites: Iterable[str], versions: str) -> bool:
     """Whether the new results say the same anew."""
     words = [word.strip() for word in line.lstrip("|-").replace(" · ", "|").split("|")]
-    is_versions = line.startswith("- ") and len(words) == 2
-    return words[0] == root and (is_versions or (len(words) > 2 and words[1] in suites))
+    is_versions = versions and line.startswith("- ") and len(words) == 2
+    return words[0] == root and bool(is_versions or (len(words) > 2 and words[1] in suites))
 
 
 def _all_failures(root: str, outcomes: Iterable[Outcome]) -> list[str]:

@@ -46,6 +46,13 @@ def test_results_replace_those_of_the_same_root_and_suite_and_no_others() -> Non
     ]
 
 
+def test_a_suite_that_used_no_versions_leaves_them_as_they_were() -> None:
+    text = merged("", "a", "abc", "1.0", [Outcome("unit", 3, [], 0, 1)])
+    text = merged(text, "a", "abc", "", [Outcome("make run, root", 1, [], 0, 1)])
+    assert "- a · 1.0" in text.splitlines()
+    assert "- a · " not in text.splitlines()
+
+
 def test_what_pip_is_told_holds_inside_and_a_variable_outranks_a_file(tmp_path: Path) -> None:
     variables, paths = parsed(
         f":env:.find-links='{tmp_path}'\nglobal.find-links='/nowhere'\n"
