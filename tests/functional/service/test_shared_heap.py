@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 SOON = 60.0
 RESPAWNS = int(os.environ.get("RESPAWNS", "20"))  # by hand hundreds of each
 RELOADS = int(os.environ.get("RELOADS", "5"))
-WARM_UP = max(1, RELOADS // 10)  # reloads until what the master keeps of one has its place
+WARM_UP = max(10, RELOADS // 10)  # reloads until what is made once, also in malloc, has its place
 GROWTH_MB = 1.0
 
 
@@ -45,7 +45,7 @@ def test_deaths_and_reloads_leave_nothing_in_the_master_and_no_worker_grows(
 ) -> None:
     service = start("Traced", config=with_options(supervision={"restart_limit": 1000}))
     service.wait_ready()
-    die_and_reload(service, 2, WARM_UP)  # what is made once is there now
+    die_and_reload(service, RESPAWNS, WARM_UP)  # what is made once is there now
     before, worker = usage.resources(service.pid), worker_mb(service)
     die_and_reload(service, RESPAWNS, RELOADS)
     wait_until(lambda: not_more(service, before), SOON, "no more threads and descriptors")
