@@ -37,9 +37,8 @@ def become_bus_owner(conf: cfg.ConfigOpts, wait_seconds: float = 0.0) -> float:
             raise BusUnavailable(url=rpc.shown_url(conf), reason=reason)
         waited = _trust_master(conf, bus, wait_seconds)
         privileges.become_owner(bus)
-        if os.geteuid() == 0 and not ownership.is_there(
-            bus
-        ):  # root's bus would shut the service out
+        # A bus of root's would shut the service out.
+        if os.geteuid() == 0 and not ownership.is_there(bus):
             reason = f"there is no {bus}; is the service running?"
             raise BusUnavailable(url=rpc.shown_url(conf), reason=reason)
     except OSError as error:
