@@ -29,9 +29,15 @@ def adopt(conf: cfg.ConfigOpts, other: cfg.ConfigOpts) -> None:
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Read each value; it is converted only then. :raises OptionError: one is wrong."""
-    for group, name, _ in _walk(conf):
-        read_value(conf, group, name)
+    """Read each value; it is converted only then.
+
+    :raises OptionError: one is wrong, or a required one is not set. oslo.config looks for those
+        when it reads the files; a manager's may be registered after that.
+    """
+    for group, name, opt in _walk(conf):
+        if read_value(conf, group, name) is None and opt.required:
+            option = f"[{group}] {name}" if group else name
+            raise OptionError(option=option, problem="it is required, and is not set")
 
 
 def explained(conf: cfg.ConfigOpts, error: BaseException) -> BaseException:

@@ -30,6 +30,16 @@ def test_a_wrong_value_is_found(conf: cfg.ConfigOpts) -> None:
         registered.check(conf)
 
 
+def test_a_required_option_that_is_not_set_is_found() -> None:
+    """oslo.config says so only of an option that is there when it reads the files."""
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[], default_config_dirs=[])
+    conf.register_opt(cfg.StrOpt("place", required=True), "gauge")
+    wanted = r"^option \[gauge\] place: it is required, and is not set$"
+    with pytest.raises(OptionError, match=wanted):
+        registered.check(conf)
+
+
 def test_options_of_another_configuration_are_adopted(conf: cfg.ConfigOpts) -> None:
     """Those that both have stay as they are."""
     fresh = cfg.ConfigOpts()

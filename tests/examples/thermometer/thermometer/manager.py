@@ -8,13 +8,13 @@ from oslo_config import cfg
 from launcher.serve.manager import Manager, expose, idempotent, periodic_task
 
 OPTS = [cfg.FloatOpt("offset", default=0.0, help="Degrees Celsius added to the sensor's value.")]
+cfg.CONF.register_opts(OPTS, group="thermometer")  # `config check` then knows them
 
 
 class Thermometer(Manager):
     """Each worker has a Thermometer of its own. The reading is a file, which all of them share."""
 
     def init_host(self, service):
-        self.context.conf.register_opts(OPTS, group="thermometer")
         self.reading = Path(self.context.state_path, "reading.json")
 
     def pre_start_hook(self, service):
