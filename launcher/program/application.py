@@ -21,6 +21,7 @@ from launcher.program.rpc_servers import RpcServers
 from launcher.program.service import ProgramService, Times
 from launcher.program.serving import Limits
 from launcher.program.timers import Timers
+from launcher.rabbit.transport import process_name
 from launcher.serve import tracing
 
 LOG = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class ProgramApplication:
         seam.observe(self._servers)
         seam.observe_connections(self._connecting)
         timer_seam.observe(self._timers)
+        seam.name_queues(process_name(self._imported.script, self._conf.runtime_path))
         tracing.preload(self._conf)
         program = self._imported.program
         self._scouts = not loader.is_given(self._conf, "workers")

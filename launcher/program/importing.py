@@ -46,6 +46,11 @@ class Imported:
     recording: Recording
     late_options: LateOptions
 
+    @property
+    def script(self) -> str:
+        """The name of its script, without the directory."""
+        return Path(self.argv[0]).name
+
 
 def import_program(
     program: Program, arguments: Sequence[str], *, eventlet: bool = False
@@ -70,7 +75,8 @@ def import_program(
     if made := set(threading.enumerate()) - threads:
         fault = f"its import starts the thread {made.pop().name}, which no fork would have"
         raise ProgramUnfit(name=program.name, fault=fault)
-    seam.check()
+    with command_line(argv):
+        seam.check()
     return Imported(program, tuple(argv), main, recording, LateOptions())
 
 

@@ -40,11 +40,13 @@ NAMES = (
     Name("oslo.messaging", "oslo_messaging.rpc.dispatcher", "ExpectedException"),
     Name("oslo.messaging", "oslo_messaging._drivers.amqpdriver", "AMQPDriverBase"),
     Name("oslo.messaging", "oslo_messaging._drivers.impl_rabbit", "Connection.ensure_connection"),
+    Name("oslo.messaging", "oslo_messaging._drivers.impl_rabbit", "rabbit_opts"),
 )
 
 
 def check() -> None:
-    """Called in the master, when the program is imported: oslo.messaging must not come first.
+    """Called in the master, when the program is imported: oslo.messaging must not come first. The
+    command line is the program's: the driver for RabbitMQ has defaults of options from it.
 
     :raises PrivateNameGone: of the first name that the installed version does not have.
     """
@@ -156,6 +158,15 @@ def configure_mappers() -> None:
     if orm := sys.modules.get("sqlalchemy.orm"):
         with suppress(Exception):  # a mapper that is wrong is the program's own affair
             orm.configure_mappers()
+
+
+def name_queues(name: str) -> None:
+    """Have queues carry this name with use_queue_manager, unless the operator gives another one
+    (`processname`). Called in the master, before the first fork."""
+    from oslo_config import cfg  # noqa: PLC0415  # after the program
+    from oslo_messaging._drivers import impl_rabbit  # noqa: PLC0415  # likewise
+
+    cfg.set_defaults(impl_rabbit.rabbit_opts, processname=name)
 
 
 class ConnectionObserver(Protocol):

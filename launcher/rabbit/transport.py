@@ -38,17 +38,21 @@ def set_defaults(conf: Any) -> None:
     With use_queue_manager, the names of queues come from host and process name, and a service
     finds its queues again after a restart. Each service of a host needs a name of its own.
     """
-    runtime_path = str(conf.runtime_path)
-    number = zlib.crc32(runtime_path.encode())
     cfg.set_defaults(
         impl_rabbit.rabbit_opts,
         hostname=conf.host,
-        processname=f"{conf.prog}-{number:08x}",
+        processname=process_name(conf.prog, conf.runtime_path),
         conn_pool_min_size=IDLE_SENDERS,
         conn_pool_ttl=IDLE_SECONDS,
     )
     if "OSLO_LOCK_PATH" not in os.environ:  # oslo.concurrency's own default
-        lockutils.set_defaults(f"{runtime_path}/{LOCKS}")
+        lockutils.set_defaults(f"{conf.runtime_path}/{LOCKS}")
+
+
+def process_name(script: str, runtime_path: object) -> str:
+    """The name of a service in names of queues: that of its script, and a number for its runtime
+    directory. It is the same after a restart, and no other service of the host has it."""
+    return f"{script}-{zlib.crc32(str(runtime_path).encode()):08x}"
 
 
 def adapt(transport: Any, *, passing: bool) -> None:

@@ -109,3 +109,36 @@ def test_what_befalls_one_does_not_touch_the_others(
         assert max(ledgers[host].executions().values()) == 1
         assert pids(other) == before[host]
         stop(other)
+
+
+def test_two_instances_on_one_host_have_queues_of_their_own(
+    run: Run, rabbit: Vhost, tmp_path: Path
+) -> None:
+    """With use_queue_manager, where names of queues come from host and process name."""
+    found: list[set[str]] = []
+    services: list[Launcher] = []
+    for name in ("one", "two"):
+        path = tmp_path / name
+        path.mkdir()
+        theirs = Theirs(
+            path / "program.conf",
+            host="node-1",
+            state_path=path,
+            transport_url=f"{rabbit.url}?use_queue_manager=true",
+        )
+        service = run(
+            "oslo_program",
+            "--workers=2",
+            arguments=(f"--config-file={theirs.path}",),
+            env={"OSLO_LOCK_PATH": str(path)},
+        )
+        service.wait_ready()
+        services.append(service)
+        found.append({queue for queue in rabbit.queues() if "_fanout_" in queue})
+    first, both = found
+    assert len(first) == 2
+    assert len(both) == 4
+    assert first < both
+    assert all("oslo_program:main" in queue for queue in both)
+    for service in services:
+        stop(service)
