@@ -22,7 +22,8 @@ LOG = logging.getLogger(__name__)
 
 
 def run_main(imported: Imported) -> list[Launch]:
-    """Called in the worker's main thread. Returns the services that the program launches.
+    """Called in the worker's main thread. Returns the services that the program launches. From
+    here on, the process has the program's command line and name: its services need them, too.
 
     :raises ProgramEnded: it ended, or did not launch a service.
     :raises ProgramUnfit: it forks, or needs eventlet.
@@ -32,13 +33,14 @@ def run_main(imported: Imported) -> list[Launch]:
     name, recording = imported.program.name, imported.recording
     thread = MainThread(imported.main)
     recording.wait = thread.stay
+    sys.argv = list(imported.argv)
+    seam.name_log(imported.script)
     with (
         seam.recorded_manager(recording),
         _forks_refused(name),
         _process_kept(),
         _last_words() as words,
         idle_threads.end_at_once(),
-        command_line(imported.argv),
         imported.late_options.registered(),
     ):
         try:

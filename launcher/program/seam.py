@@ -1,4 +1,4 @@
-"""All private names of oslo.service and oslo.messaging on which foreign programs stand.
+"""All private names of oslo.service, oslo.messaging and oslo.log on which programs stand.
 
 Those of their timers are in `timer_seam`, of futurist's threads in `idle_threads`; what
 `launcher.rabbit` uses of the AMQP driver is beside this. `check` says at the start which name is
@@ -41,6 +41,7 @@ NAMES = (
     Name("oslo.messaging", "oslo_messaging._drivers.amqpdriver", "AMQPDriverBase"),
     Name("oslo.messaging", "oslo_messaging._drivers.impl_rabbit", "Connection.ensure_connection"),
     Name("oslo.messaging", "oslo_messaging._drivers.impl_rabbit", "rabbit_opts"),
+    Name("oslo.log", "oslo_log.handlers", "_get_binary_name"),
 )
 
 
@@ -167,6 +168,15 @@ def name_queues(name: str) -> None:
     from oslo_messaging._drivers import impl_rabbit  # noqa: PLC0415  # likewise
 
     cfg.set_defaults(impl_rabbit.rabbit_opts, processname=name)
+
+
+def name_log(name: str) -> None:
+    """Have a log carry this name, for good, if the operator gives it none: in `log_dir`, in syslog
+    and in the journal. oslo.log takes it from the outermost frame, which is the script's in a
+    main thread alone. Called in a worker, before the program's code runs."""
+    from oslo_log import handlers  # noqa: PLC0415  # after the program
+
+    handlers._get_binary_name = lambda: name
 
 
 class ConnectionObserver(Protocol):

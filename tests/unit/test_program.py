@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oslo_log import handlers
 
 from launcher import native_threads
 from launcher.cli import program as command
@@ -155,6 +156,13 @@ def test_a_service_of_cotyledon_is_made_with_its_arguments() -> None:
     assert hooks == [(service_id, 3)]
 
 
+@pytest.fixture(autouse=True)
+def process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker changes for good is put back."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(handlers, "_get_binary_name", handlers._get_binary_name)
+
+
 def test_main_sees_its_own_command_line() -> None:
     recording, seen = Recording("x"), []
 
@@ -166,10 +174,8 @@ def test_main_sees_its_own_command_line() -> None:
         manager.add(cotyledon.Service)
         manager.run()
 
-    before = list(sys.argv)
     assert len(run_main(imported(main, recording))) == 1
     assert seen == [["x", "--theirs"]]
-    assert sys.argv == before
 
 
 WORKER = """
