@@ -126,6 +126,10 @@ class ProgramEnded(ConfigError):
     """program {name} {ending} before it started a service{hint}"""
 
 
+class ProgramFailed(LauncherError):
+    """program {name} {ending} before it started a service{hint}"""
+
+
 class PrivateNameGone(ConfigError):
     """{library} {version} has no {name}, on which --program stands; install a version that this
     launcher was tried with, or a newer launcher"""

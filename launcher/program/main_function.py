@@ -10,7 +10,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramUnfit
+from launcher.errors import ConfigError, ExitStatus, ProgramEnded, ProgramFailed, ProgramUnfit
 from launcher.exception_text import one_line
 from launcher.foreign_text import fit
 from launcher.program import idle_threads, seam
@@ -20,12 +20,16 @@ from launcher.program.recording import Launch, Launched
 
 LOG = logging.getLogger(__name__)
 
+# It would end so the next time: as it should, or since its command line is wrong (argparse).
+FINAL = (None, 0, ExitStatus.USAGE)
+
 
 def run_main(imported: Imported) -> list[Launch]:
     """Called in the worker's main thread. Returns the services that the program launches. From
     here on, the process has the program's command line and name: its services need them, too.
 
-    :raises ProgramEnded: it ended, or did not launch a service.
+    :raises ProgramEnded: it ended, or did not launch a service, and would not the next time.
+    :raises ProgramFailed: it exited with another status: what it needs may be there later.
     :raises ProgramUnfit: it forks, or needs eventlet.
     :raises ConfigError: its configuration is wrong.
     :raises BaseException: the program may raise anything.
@@ -48,7 +52,8 @@ def run_main(imported: Imported) -> list[Launch]:
         except SystemExit as end:
             said = words.last if end.code and not isinstance(end.code, str) else ""
             hint = f"; its last words: {said}" if said else ""
-            raise ProgramEnded(name=name, ending=_ending(end), hint=hint) from end
+            kind = ProgramEnded if end.code in FINAL else ProgramFailed
+            raise kind(name=name, ending=_ending(end), hint=hint) from end
         except cfg.Error as error:
             raise ConfigError(problem=f"{name}: {one_line(error)}") from error
         except Exception as error:

@@ -14,7 +14,14 @@ from oslo_log import handlers
 
 from launcher import native_threads
 from launcher.cli import program as command
-from launcher.errors import PrivateNameGone, ProgramEnded, ProgramNotFound, ProgramUnfit
+from launcher.errors import (
+    ExitStatus,
+    PrivateNameGone,
+    ProgramEnded,
+    ProgramFailed,
+    ProgramNotFound,
+    ProgramUnfit,
+)
 from launcher.program import finding, hosted, seam
 from launcher.program.finding import Program, find
 from launcher.program.importing import Imported
@@ -253,13 +260,27 @@ def test_a_main_that_needs_eventlet(statement: str, words: str) -> None:
     ("end", "words"),
     [
         (lambda: None, "returned before it started a service; is it a command?"),
+        (sys.exit, "ended with status 0 before"),
         (lambda: sys.exit(0), "ended with status 0 before"),
-        (lambda: sys.exit("no table"), "ended with 'no table' before"),
+        (lambda: sys.exit(2), "ended with status 2 before"),
     ],
 )
 def test_a_main_that_launches_nothing(end: Any, words: str) -> None:
-    with pytest.raises(ProgramEnded, match=words):
+    """Nor would it the next time: 2 says that the command line is wrong."""
+    with pytest.raises(ProgramEnded, match=words) as raised:
         run_main(imported(end))
+    assert raised.value.exit_status == ExitStatus.CONFIG
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1, "ended with status 1 before"), (-1, "status -1"), ("no table", "ended with 'no table'")],
+)
+def test_a_main_that_has_failed(code: int | str, words: str) -> None:
+    """What it needs may be there the next time."""
+    with pytest.raises(ProgramFailed, match=words) as raised:
+        run_main(imported(lambda: sys.exit(code)))
+    assert raised.value.exit_status == ExitStatus.INTERNAL
 
 
 def test_a_private_name_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

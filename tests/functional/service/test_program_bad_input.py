@@ -25,7 +25,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("fault", "end"),
     [
-        ("exit", (78, "ended with status 3 before it started a service")),
+        ("exit", (3, "ended with status 3 before it started a service")),
+        ("exit well", (78, "ended with status 0 before it started a service")),
         ("return", (78, "returned before it started a service; is it a command?")),
         ("raise", (3, "program: RuntimeError: the table is not there")),
         ("fork", (78, "it forks before it starts its services")),
