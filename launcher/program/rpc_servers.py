@@ -18,6 +18,7 @@ from oslo_messaging.rpc.dispatcher import ExpectedException
 from launcher.errors import ProbeFailed, ProgramUnfit
 from launcher.exception_text import reason
 from launcher.listening.depths import Depths
+from launcher.program.draining import Steps
 from launcher.rabbit import listeners
 from launcher.serve.calls_in_hand import Tracker
 from launcher.serve.forked_children import ChildrenEndHere
@@ -193,9 +194,14 @@ class RpcServers:
         return sum(server.threads for server in self.listening())
 
     def stop_taking(self) -> None:
-        """Have no server take more calls. Any thread."""
+        """Have no server take more calls. Any thread.
+
+        :raises Exception: what the first raised that cannot be stopped; the others are.
+        """
+        steps = Steps()
         for server in self.listening():
-            server.listener.stop()
+            steps.take(f"the stop of {server.name}", server.listener.stop)
+        steps.end()
 
     def wait_until_empty(self) -> None:
         """After all servers were stopped: wait until each call has its reply."""

@@ -5,7 +5,7 @@
 2. LAUNCH: the services start, in the thread of `start`.
 3. PROBE: each RPC server answers a call through the broker.
 4. The worker serves, see `serving`.
-5. A drain stops the services in the reverse order, waits for them, and then for the calls in hand.
+5. A drain stops the services, and waits for the calls in hand, see `draining`.
 
 A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
 
@@ -28,6 +28,7 @@ from launcher.board.slot_fields import seconds
 from launcher.board.states import Step
 from launcher.errors import ProbeFailed, ProgramUnfit
 from launcher.program.connecting import Connecting, leave, told
+from launcher.program.draining import drain
 from launcher.program.early_import import LONGEST_SECONDS
 from launcher.program.files import ProgramFiles
 from launcher.program.hosted import Hosted, end_process, host
@@ -215,7 +216,10 @@ class ProgramService:
         self._serving.run(self._troubles.why, self._troubles.lost)
 
     def stop(self) -> None:
-        """Leave at once in a launch that is not over, but for calls in hand; else drain."""
+        """Leave at once in a launch that is not over, but for calls in hand; else drain.
+
+        :raises BaseException: what a service raised first in its stop; all else is done then.
+        """
         self._stop.set()
         self._waiting.wake()
         if self._launching.done.is_set():
@@ -223,8 +227,7 @@ class ProgramService:
             self._drain()
         else:
             LOG.info("stopped before the program had started its services")
-            self._servers.stop_taking()
-            self._servers.wait_until_empty()
+            drain((), self._servers)
         self._slot.put("left", 1)
         LOG.info("stopped")
 
@@ -233,12 +236,7 @@ class ProgramService:
         LOG.info("stopping; %s", describe(self._tracker.in_hand()))
         self._slot.drain(self._times.graceful_shutdown_timeout)
         with Reminder(self._tracker):
-            for hosted in reversed(self._hosted):
-                hosted.stop()
-            for hosted in reversed(self._hosted):
-                hosted.wait()
-            self._servers.stop_taking()  # a program may leave one open
-            self._servers.wait_until_empty()
+            drain(self._hosted, self._servers)
 
     def wake_tasks(self) -> None:
         """A spare may have got a slot. No task depends on the states of other workers."""

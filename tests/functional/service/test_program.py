@@ -177,6 +177,25 @@ def test_a_stop_waits_for_calls_in_hand(
     service.assert_nothing_left()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_that_fails_in_its_stop_loses_no_call(
+    run: Run, theirs: Theirs, rabbit: Vhost, tmp_path: Path, kind: str
+) -> None:
+    theirs.set(fault="raise in stop")
+    service = run(kind, "--workers=1")
+    service.wait_ready()
+    with Callers(
+        rabbit.url, "node-1", threads=CALLERS, timeout=10, arguments={"seconds": 3}
+    ) as callers:
+        Ledger(tmp_path).wait_for(CALLERS)
+        service.signal(signal.SIGTERM)
+        service.wait()
+        tally = callers.end()
+    assert len(tally.answered) == CALLERS
+    assert "RuntimeError: the coordinator is away" in service.output
+    service.assert_nothing_left()
+
+
 def test_a_program_for_one_worker_a_host_is_never_run_twice(
     run: Run, call: Call, theirs: Theirs
 ) -> None:

@@ -131,6 +131,12 @@ def begin() -> None:
         subprocess.Popen(["sleep", "600"])
 
 
+def end() -> None:
+    """As such programs do, at the beginning of stop(): tell others, for instance."""
+    if CONF.fault == "raise in stop":
+        raise RuntimeError("the coordinator is away")
+
+
 def make_server(topic: str = "compute", transport: Any = None) -> Any:
     """The RPC server; it does not listen yet."""
     transport = transport or oslo_messaging.get_rpc_transport(CONF)

@@ -30,6 +30,7 @@ class Service(cotyledon.Service):
 
     def terminate(self) -> None:
         """Stop, and wait for nothing."""
+        common.end()
         if self._server is not None:
             self._server.stop()
 

@@ -29,6 +29,7 @@ class Service(service.Service):  # type: ignore[misc]
 
     def stop(self, graceful: bool = False) -> None:
         """Stop, and wait for the calls in hand."""
+        common.end()
         if self._server is not None:
             self._server.stop()
             self._server.wait()
