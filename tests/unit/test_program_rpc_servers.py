@@ -49,3 +49,20 @@ def test_a_server_that_cannot_be_paused_has_the_master_told(
     server = Mock(conf=Mock(executor_thread_pool_size=4))
     servers.make_listener(server, oslo_messaging.Target(topic="t", server="s"), lambda: None)
     assert pause.refuse.called is bool(obstacle)
+
+
+def test_a_server_that_cannot_be_stopped_leaves_no_other_taking_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    servers = RpcServers("x")
+    made = [Mock(hold=Hold(lambda: None), **{"take_own.return_value": "own"}) for _ in range(2)]
+    made[0].stop.side_effect = Gone
+    left = list(made)
+    monkeypatch.setattr(listeners, "speaks", lambda transport: True)
+    monkeypatch.setattr(listeners, "listen", lambda *_: left.pop(0))
+    server = Mock(conf=Mock(executor_thread_pool_size=4))
+    for topic in ("one", "two"):
+        servers.make_listener(server, oslo_messaging.Target(topic=topic, server="s"), lambda: None)
+    with pytest.raises(Gone):
+        servers.stop_taking()
+    assert made[1].stop.called
