@@ -40,6 +40,7 @@ DEBIAN_PACKAGES = rabbitmq-server postgresql mariadb-server-core pgbouncer iprou
 BENCH_PACKAGES = rabbitmq-server openssl
 PYTHONS = python3.11 python3.12 python3.13 python3.14
 PROJECTS = nova barbican octavia
+OF_ROOT = .roots tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
 LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --custom-compile-command "make lock" $(ARGS)
 
@@ -101,7 +102,7 @@ deb: packaging dist ## a Debian package into dist/, for the Debian and the Pytho
 	@tests/setup/debian-package dist
 
 image: dist $(VENV)/.tested ## a container image into dist/, without a daemon, and its tests; as root
-	@tests/setup/debian-packages mmdebstrap debian-archive-keyring crun
+	@tests/setup/debian-packages mmdebstrap debian-archive-keyring crun systemd
 	@$(VENV)/bin/python -m tests.image "$$(ls -t dist/compute_launcher-*.tar.gz | head -n 1)" \
 	    dist/compute-launcher.oci.tar
 	@$(VENV)/bin/pytest tests/image $(ARGS)
@@ -168,9 +169,8 @@ lowest: ## unit tests with the lowest versions that pyproject.toml allows
 clean: ## remove what these commands have made
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.*
 	rm -f launcher/supervise/processes/*.so
-	rm -rf tests/examples/thermometer/build tests/examples/thermometer/*.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants
-	rm -rf .roots 2>/dev/null || sudo rm -rf .roots
+	rm -rf $(OF_ROOT) 2>/dev/null || sudo rm -rf $(OF_ROOT)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 18

@@ -7,7 +7,7 @@ Three limits do it: TasksMax= of a unit, pids.max of a container, and the proces
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from launcher.errors import NoTaskLeft
@@ -62,17 +62,22 @@ def sentence(what: str, error: BaseException) -> str:
     return str(NoTaskLeft(what=what)) if is_shortage(error) else f"{what}: {one_line(error)}"
 
 
-def fork(what: str) -> int:
+def fork(what: str, descriptors: Iterable[int] = ()) -> int:
     """As os.fork.
 
     :param what: of NoTaskLeft.
+    :param descriptors: were opened for the child; they are closed if it is not forked.
     :raises NoTaskLeft: the kernel gives no process.
     :raises OSError: the fork failed for another reason, such as memory.
     """
     try:
         return os.fork()
-    except BlockingIOError as error:
-        raise NoTaskLeft(what=what) from error
+    except OSError as error:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise NoTaskLeft(what=what) from error
+        raise
 
 
 def _says_so(error: BaseException) -> bool:

@@ -179,7 +179,9 @@ stop_units() {
             systemctl disable --now --quiet "$name.service" 2>/dev/null || true # was never installed
         done
         systemctl list-units --all --plain --no-legend "$NAME@*.service" "$NAME-program@*.service" |
-            while read -r unit _; do systemctl disable --now --quiet "$unit"; done
+            while read -r unit _; do
+                systemctl disable --now --quiet "$unit" || true # systemd cannot load it, and says so
+            done
     fi
     # Enabled, but not loaded now, or no systemd runs.
     find /etc/systemd/system -path "*.wants/*" \( -name "$NAME.service" -o -name "$CONDUCTOR.service" \

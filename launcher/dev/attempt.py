@@ -41,7 +41,7 @@ class Attempt:
     """Used in the watcher, which has no other thread."""
 
     def __init__(self, serve: Serve, changed: Sequence[str], others: Sequence["Attempt"]) -> None:
-        """Fork.
+        """Fork. :raises NoTaskLeft: the kernel gives no process.
 
         :param serve: runs the service and returns its exit status.
         :param changed: source files that may not even compile.
@@ -56,7 +56,7 @@ class Attempt:
         os.set_blocking(self._news, False)
         os.set_blocking(news, False)
         watcher = os.getpid()
-        self.pid = fork("the service cannot be started")
+        self.pid = fork("the service cannot be started", (self._news, news, go, self._go))
         if self.pid == 0:
             for attempt in (*others, self):
                 attempt.close()

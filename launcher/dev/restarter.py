@@ -21,7 +21,7 @@ from pathlib import Path
 from launcher import blocked_signals
 from launcher.dev.attempt import Attempt, Serve
 from launcher.dev.sources import Watch, fingerprint, imported
-from launcher.errors import ExitStatus, UsageError
+from launcher.errors import ExitStatus, NoTaskLeft, UsageError
 from launcher.foreign_text import fit
 from launcher.supervise.processes import terminal
 from launcher.writing import log
@@ -32,6 +32,8 @@ LOOK_SECONDS = 0.15
 BUSY_SECONDS = 0.02  # between two looks at what is about to change
 DRAIN_SECONDS = 5.0  # that calls in hand have when a file was saved
 NAMED_FILES = 3
+UNCHANGED = "the code from before goes on serving, until a file is saved"
+NOTHING_SERVES = "nothing serves until a file is saved"
 # With these a master ends that new code may mend; so does one that is killed.
 MENDABLE = {ExitStatus.INTERNAL, ExitStatus.WORKERS_DYING}
 
@@ -143,9 +145,9 @@ class Watcher:
         if status < 0:
             self._say(f"the import was ended by {signal.Signals(-status).name}", "ERROR")
         if self._master and not self._told:
-            self._say("the code from before goes on serving, until a file is saved", "WARNING")
+            self._say(UNCHANGED, "WARNING")
         elif self._told or attempt.files:
-            self._say("nothing serves until a file is saved", "WARNING")
+            self._say(NOTHING_SERVES, "WARNING")
         else:  # it did not get as far as the code
             self._status = status
         self._watch.note_directories(attempt.files)
@@ -190,7 +192,11 @@ class Watcher:
         self._say(f"{_names(saved, self._here)} saved")
         self._outdated = self._outdated or not self._ours.isdisjoint(saved)
         self._drop_attempt()
-        self._begin(saved)
+        try:
+            self._begin(saved)
+        except NoTaskLeft as error:
+            self._say(str(error), "ERROR")
+            self._say(UNCHANGED if self._master else NOTHING_SERVES, "WARNING")
 
     def _begin(self, saved: list[str]) -> None:
         others = [self._master] if self._master else []

@@ -56,7 +56,7 @@ def try_all(names: Sequence[str], late: LateOptions, stopping: Callable[[], bool
     :returns: [] if the child is killed or has crashed; a warning says why.
     """
     reads, writes = os.pipe()
-    pid = fork("no import can be tried")
+    pid = fork("no import can be tried", (reads, writes))
     if pid == 0:
         _try_in_child(names, late, writes)
     os.close(writes)

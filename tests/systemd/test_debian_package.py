@@ -26,6 +26,7 @@ NAME = "compute-launcher"
 UNIT = f"{NAME}.service"
 CONFIGURATION = f"/etc/{NAME}/{NAME}.conf"
 HERE = "/srv/packages"  # inside
+INSTALLED = f"/usr/local/lib/systemd/system/{UNIT}"  # by `make install`
 OLD, NEW = f"{HERE}/old.deb", f"{HERE}/new.deb"
 PYTHON = f"/usr/lib/{NAME}/bin/python3"
 DPKG_SECONDS = 300.0  # 2000 modules are compiled
@@ -243,6 +244,33 @@ def test_remove_leaves_configuration_and_state_and_purge_nothing(machine: Contai
     apt(machine, "purge", NAME)
 
     assert paths(machine) - before == set()
+
+
+def test_a_unit_that_systemd_refuses_keeps_no_package_and_purge_not_what_make_install_runs(
+    machine: Container,
+) -> None:
+    apt(machine, "install", NEW)
+    conductor = Unit(machine, "conductor-launcher.service")
+    conductor.drop_in("ExecStart=/bin/true", "ExecStart=/bin/true")
+    unit = Unit(machine, UNIT)
+    unit.control("enable")
+    unit.start()
+    assert not machine.succeeds("systemctl", "stop", conductor.name)
+
+    apt(machine, "remove", NAME)
+
+    assert unit.processes() == []
+    machine.run("mkdir", "-p", Path(INSTALLED).parent)
+    machine.run("touch", INSTALLED)
+    said = apt(machine, "purge", NAME)
+    assert "is left to the service of 'make install'" in said
+    assert machine.succeeds("test", "-e", f"/var/lib/{NAME}/launcher.sqlite")
+
+    machine.run("rm", INSTALLED)
+    conductor.reset()
+    apt(machine, "install", NEW)
+    apt(machine, "purge", NAME)
+    assert not machine.succeeds("test", "-e", f"/var/lib/{NAME}")
 
 
 def paths(container: Container) -> set[str]:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,28 @@ def test_the_compiler_is_installed_before_the_wheel_is_built() -> None:
     """Else the wheel has no module in C."""
     done = recipes("deb")
     assert 0 <= done.find("build-essential") < done.find("tests/setup/distribution")
+
+
+def test_the_environment_links_to_the_python_that_the_package_depends_on() -> None:
+    """Debian points python3 at a later one, some day."""
+    done = recipes("--file=etc/debian/rules", "environment")
+    assert re.search(r"^/usr/bin/python3\.\d+ -m venv ", done, re.MULTILINE)
+
+
+def test_a_distribution_is_built_of_what_git_knows(tmp_path: Path) -> None:
+    """Elsewhere nothing is built, and not an empty one."""
+    (tmp_path / "made").mkdir()
+    done = subprocess.run(
+        [ROOT / "tests" / "setup" / "distribution", sys.executable, tmp_path / "made"],
+        cwd=tmp_path,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "a distribution is built of what git knows: " in done.stderr
+    assert not list((tmp_path / "made").iterdir())
 
 
 @pytest.mark.parametrize(("installed", "known"), [("252.39-1", "252"), ("257.9-1~deb13u1", "257")])

@@ -53,6 +53,17 @@ def test_the_errors_of_this_python_and_kernel_are_known() -> None:
     in_child_without_tasks(check)
 
 
+@needs_root
+def test_what_was_opened_for_a_child_is_closed_without_one() -> None:
+    def check() -> None:
+        pipe = os.pipe()
+        assert isinstance(raised(lambda: fork("no worker", pipe)), NoTaskLeft)
+        for end in pipe:
+            assert isinstance(raised(lambda end=end: os.fstat(end)), OSError)  # type: ignore[misc]
+
+    in_child_without_tasks(check)
+
+
 def test_others_are_not_taken_for_it() -> None:
     reader, _writer = socket.socketpair()
     reader.setblocking(False)

@@ -24,6 +24,7 @@ from tests.functional.service.faults import (
     workers,
 )
 from tests.support.commands import SCRIPTS
+from tests.support.directories import short_directory
 from tests.support.processes import SERVING, Launcher
 from tests.support.users import needs_root
 from tests.support.waiting import wait_until
@@ -35,6 +36,7 @@ USER = 50_000 + os.getpid() % 10_000  # no other test, run beside this one, coun
 NEED = "the kernel gives no further thread or process; raise what limits them: TasksMax= of"
 ENOUGH = 80  # tasks, for a master and two workers
 STEP = {"unix": 3, "rabbit": 7}
+PLAIN = "from launcher.serve.manager import Manager\n\n\nclass Plain(Manager):\n    pass\n"
 READY = re.compile(rf"{SERVING}| ready: ")
 
 
@@ -120,6 +122,28 @@ def test_a_start_with_too_few_tasks_ends_in_one_sentence(
     assert serves
     assert "the master has to end" in refused
     assert any(what.startswith("worker N") for what in refused), refused
+
+
+def test_code_that_is_saved_waits_until_there_is_a_process(launch: Launch) -> None:
+    """--dev: the watcher, and what it runs, go on."""
+    with short_directory() as here:
+        manager = here / "plain.py"
+        manager.write_text(PLAIN)
+        here.chmod(0o755)
+        service = launch("--dev", "--manager=plain:Plain", cwd=here, user=USER)
+        service.wait_for_line("ready: 1/1")
+        limit([service.pid], "1")
+        manager.write_text(f"{PLAIN}# saved\n")
+        service.wait_for_line(f"the service cannot be started: {NEED}")
+        service.wait_for_line("the code from before goes on serving, until a file is saved")
+        assert service.run_command("ping").status == 0
+        limit([service.pid], "")
+        since = len(service.output)
+        manager.write_text(f"{PLAIN}# saved again\n")
+        service.wait_for_line("ready: 1/1", since=since)
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        assert "Traceback" not in service.output
 
 
 def test_a_worker_without_a_process_is_forked_when_there_is_one(start: Start) -> None:
