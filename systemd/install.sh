@@ -149,7 +149,12 @@ copy_configuration() {
     install -m 0644 "$checkout/etc/$NAME.conf.sample" "$here/instance.conf.example" "$CONFIG/"
     for name in $NAME $CONDUCTOR; do
         mkdir -p "/etc/$name"
-        [ -e "/etc/$name/$name.conf" ] || install -m 0644 "$here/$name.conf" "/etc/$name/"
+        file=/etc/$name/$name.conf
+        if [ ! -e "$file" ]; then
+            install -m 0644 "$here/$name.conf" "$file"
+        elif ! grep -q '^state_path' "$file"; then # such as that of the package
+            echo "$0: $file is kept and sets no state_path, so commands look elsewhere than the unit; copy what $here/$name.conf sets" >&2
+        fi
     done
 }
 

@@ -13,7 +13,7 @@ from tests.systemd.container import Container
 from tests.systemd.unit import Unit
 from tests.systemd.wheelhouse import CHECKOUT
 
-NAME = "compute-launcher"
+NAME, CONDUCTOR = "compute-launcher", "conductor-launcher"
 CONFIGURATION = "/etc/compute-launcher/compute-launcher.conf"
 STATE_AND_CONFIGURATION = (
     "/etc/compute-launcher",
@@ -45,6 +45,15 @@ def test_a_second_install_keeps_configuration_and_service(unit: Unit, edited: Co
     unit.control("restart")
     ping_all(unit, 2)
     assert "report_interval = 7" in ask(unit, "config", "show")
+
+
+def test_a_configuration_that_leads_commands_elsewhere_is_kept_and_told(edited: Container) -> None:
+    """That of the package, when it was removed."""
+    edited.put(CONFIGURATION, "[DEFAULT]\n")
+    said = make(edited, "install", before="exec 2>&1")
+    assert f"{CONFIGURATION} is kept and sets no state_path" in said
+    assert f"/etc/{CONDUCTOR}/{CONDUCTOR}.conf is kept" not in said
+    assert edited.out("cat", CONFIGURATION) == "[DEFAULT]"
 
 
 def test_an_install_shows_that_it_works_and_names_a_start_that_is_possible(
