@@ -255,7 +255,12 @@ def test_a_unit_that_systemd_refuses_keeps_no_package_and_purge_not_what_make_in
     unit = Unit(machine, UNIT)
     unit.control("enable")
     unit.start()
+    before = unit.main_pid
     assert not machine.succeeds("systemctl", "stop", conductor.name)
+
+    apt(machine, "install", "--reinstall", NEW)
+
+    assert unit.main_pid != before
 
     apt(machine, "remove", NAME)
 
