@@ -120,7 +120,11 @@ class ForkingManager(cotyledon.ServiceManager):
         if self._served and self._served.begun:
             drain_and_end(self._served)
         shortage = NoTaskLeft(what=f"worker {number} cannot start")
-        self._board.slot(number).explain(str(shortage))
+        slot = self._board.slot(number)
+        slot.explain(str(shortage))
+        # The pause before this start comes after it: a worker sleeps in a thread, if it has one.
+        while slot.get("not_before") > time.monotonic_ns() and not self._board.stopping:
+            time.sleep(RETRY_SECONDS)
         os._exit(shortage.exit_status)
 
     def in_forker(self, action: Callable[[], object]) -> None:

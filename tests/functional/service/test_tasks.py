@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from tests.functional.conftest import Launch
@@ -37,19 +38,33 @@ NEED = "the kernel gives no further thread or process; raise what limits them: T
 ENOUGH = 80  # tasks, for a master and two workers
 STEP = {"unix": 3, "rabbit": 7}
 PLAIN = "from launcher.serve.manager import Manager\n\n\nclass Plain(Manager):\n    pass\n"
+PAUSE = re.compile(
+    r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>[\d.]+) INFO .* worker 1 starts again in "
+    r"(?P<pause>[\d.]+) s"
+)
+ROUNDED = 0.1  # seconds
+DAY = 86_400.0  # seconds; it may end in between
 READY = re.compile(rf"{SERVING}| ready: ")
 
 
 @contextmanager
 def limited(service: Launcher, more: int) -> Iterator[None]:
     """The master and the workers that it forks get so many tasks `more` than all have now."""
-    tasks = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in processes(service))
-    limit(processes(service), str(tasks + more))
+    limit(processes(service), str(sum(map(tasks, processes(service))) + more))
     try:
         yield
     finally:
         if service.status is None:
             limit(processes(service), "")
+
+
+def seconds(line: re.Match[str]) -> float:
+    """Of the day."""
+    return 3600 * int(line["hour"]) + 60 * int(line["minute"]) + float(line["second"])
+
+
+def tasks(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def processes(service: Launcher) -> list[int]:
@@ -62,7 +77,8 @@ def limit(pids: Sequence[int], most: str) -> None:
         hard = resource.prlimit(os.getpid(), resource.RLIMIT_NPROC)[1]
         value = f"{most}:" if most else f"{hard if hard >= 0 else 'unlimited'}:"
         user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
-        subprocess.run([*user, "prlimit", f"--pid={pid}", f"--nproc={value}"], check=True)
+        done = subprocess.run([*user, "prlimit", f"--pid={pid}", f"--nproc={value}"], check=False)
+        assert done.returncode == 0 or not Path(f"/proc/{pid}").exists()  # it may have ended
 
 
 def serve(start: Start, **supervision: object) -> Launcher:
@@ -149,7 +165,7 @@ def test_code_that_is_saved_waits_until_there_is_a_process(launch: Launch) -> No
 def test_a_worker_without_a_process_is_forked_when_there_is_one(start: Start) -> None:
     service = serve(start)
     victim = service.workers()[1]
-    with limited(service, -8):
+    with limited(service, -tasks(victim) - 3):
         os.kill(victim, signal.SIGKILL)
         service.wait_for_line(f"worker 1 cannot be forked: {NEED}")
         told = f"worker 1: fork (worker 1 cannot be forked: {NEED}"
@@ -167,8 +183,7 @@ def test_a_worker_without_threads_starts_when_there_are_some(start: Start) -> No
     """It is not the worker's fault, however often it dies."""
     service = serve(start, restart_limit=1, serve_degraded=False)
     victim = service.workers()[1]
-    gone = len(list(Path(f"/proc/{victim}/task").iterdir()))
-    with limited(service, 3 - gone):
+    with limited(service, 3 - tasks(victim)):
         os.kill(victim, signal.SIGKILL)
         said = rf"worker 1 pid \d+ ended: worker 1.*: {NEED}"
         since = 0
@@ -180,6 +195,10 @@ def test_a_worker_without_threads_starts_when_there_are_some(start: Start) -> No
     wait_until(lambda: status(service)["healthy"], SOON, "all serve")
     assert status(service)["headline"] == "2/2 workers serving"
     assert "Traceback" not in service.output
+    pauses = list(PAUSE.finditer(service.output))
+    assert len(pauses) > 1
+    for one, following in pairwise(pauses):
+        assert (seconds(following) - seconds(one)) % DAY > float(one["pause"]) - ROUNDED
 
 
 def test_workers_without_a_further_thread_serve_on(start: Start, transport: str | None) -> None:
