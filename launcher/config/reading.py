@@ -99,6 +99,11 @@ def _refused(said: str) -> ConfigError:
     return ConfigError(problem=said)
 
 
+def shown_name(group: str | None, name: str) -> str:
+    """An option, as errors name it."""
+    return f"[{group}] {name}" if group else name
+
+
 def read_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
     """The value of an option. :raises OptionError: it is wrong; it is converted only now."""
     try:
@@ -107,7 +112,7 @@ def read_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> Any:
         raise _wrong_value(name, error, group) from error
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
         raise OptionError(
-            option=f"[{group}] {name}" if group else name,
+            option=shown_name(group, name),
             problem="its value has a $ before what is no option's name; write $$ for a plain $",
         ) from error
 
@@ -121,6 +126,6 @@ def _wrong_value(
     name = name or text.removeprefix("Value for option ").partition(" ")[0]
     place = re.search(r"detail='([^']*)'", text)
     source = file_contents.variable_of((group or "DEFAULT", name)) or (place and place[1])
-    name = f"[{group}] {name}" if group else name
+    name = shown_name(group, name)
     option = f"{name} in {source}" if source else name
     return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])

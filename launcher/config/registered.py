@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from oslo_config import cfg
 
 from launcher.config.file_contents import OptionKey
-from launcher.config.reading import read_value
+from launcher.config.reading import read_value, shown_name
 from launcher.errors import OptionError
 
 Group = str | None
@@ -36,8 +36,8 @@ def check(conf: cfg.ConfigOpts) -> None:
     """
     for group, name, opt in _walk(conf):
         if read_value(conf, group, name) is None and opt.required:
-            option = f"[{group}] {name}" if group else name
-            raise OptionError(option=option, problem="it is required, and is not set")
+            problem = "it is required, and is not set"
+            raise OptionError(option=shown_name(group, name), problem=problem)
 
 
 def explained(conf: cfg.ConfigOpts, error: BaseException) -> BaseException:

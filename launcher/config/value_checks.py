@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from launcher.config import registered
 from launcher.config.options import GROUPS
-from launcher.config.reading import read_value
+from launcher.config.reading import read_value, shown_name
 from launcher.errors import OptionError
 
 MOST_PORT = 65535  # 16 bits
@@ -93,7 +93,7 @@ def _is_set(conf: cfg.ConfigOpts, name: str, group: str | None = None) -> bool:
 def check_value(conf: cfg.ConfigOpts, group: str | None, name: str) -> None:
     """As `check_values`, for one of our options."""
     value = read_value(conf, group, name)
-    option = f"[{group}] {name}" if group else name
+    option = shown_name(group, name)
     is_path = name in {"state_path", "runtime_path", "touch_file"} and value is not None
     if is_path and not Path(value).is_absolute():
         raise OptionError(option=option, problem=f"{value} is not an absolute path")
