@@ -13,6 +13,7 @@ from typing import Any, Self
 import oslo_messaging
 from oslo_config import cfg
 
+from tests.support.growing import whole_lines
 from tests.support.traces import DIE_WITH_US
 from tests.support.waiting import wait_until
 
@@ -53,8 +54,7 @@ class BusProcess:
 
     def told(self, event: str, **facts: Any) -> list[dict[str, Any]]:
         """What it has told of an event with these facts."""
-        lines = self._out.read_text().split("\n")[:-1]  # the last one may be half a line
-        told = [json.loads(line) for line in lines]
+        told = [json.loads(line) for line in whole_lines(self._out)]
         return [line for line in told if line["event"] == event and facts.items() <= line.items()]
 
     def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:

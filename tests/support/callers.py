@@ -24,6 +24,7 @@ import oslo_messaging
 from oslo_config import cfg
 
 from launcher.config.loader import EXCHANGE
+from tests.support.growing import whole_lines
 from tests.support.traces import DIE_WITH_US
 from tests.support.waiting import wait_until
 
@@ -155,7 +156,7 @@ class Ledger:
     def executions(self) -> dict[str, int]:
         """How often each ID was executed, by its beginnings."""
         counts: dict[str, int] = {}
-        for line in self._path.read_text().splitlines() if self._path.exists() else ():
+        for line in whole_lines(self._path):
             counts[line] = counts.get(line, 0) + 1
         return counts
 

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from launcher.serve.manager import expose, idempotent
 from tests.functional.service.managers import Faulty, Working
+from tests.support.growing import whole_lines
 
 FORK = multiprocessing.get_context("fork")
 CHILD_SECONDS = 600
@@ -73,7 +74,7 @@ class Chaotic(Working, Faulty):
 def read_ledger(state_path: Path) -> dict[str, list[int]]:
     """Pids by the call that they have begun to execute, in their order."""
     found: dict[str, list[int]] = {}
-    for line in Path(state_path, "ledger").read_text().splitlines():
+    for line in whole_lines(Path(state_path, "ledger")):
         key, pid = line.split()
         found.setdefault(key, []).append(int(pid))
     return found

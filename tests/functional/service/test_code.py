@@ -14,7 +14,7 @@ import pytest
 
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import status, with_options, workers
-from tests.functional.service.traces import trace
+from tests.functional.service.traces import sweepers, trace
 from tests.support.commands import SCRIPTS
 from tests.support.processes import Launcher
 from tests.support.transports import configuration
@@ -254,12 +254,6 @@ def test_a_child_of_the_lead_does_not_keep_the_lead(start: Start) -> None:
     wait_until(lambda: len(sweepers(service)) > before, SOON, "another one sweeps")
     assert lives(child)
     os.kill(child, signal.SIGKILL)
-
-
-def sweepers(service: Launcher) -> list[int]:
-    """Who ran the host-wide task: a pid for each run."""
-    lines = (service.state_path / "trace").read_text().splitlines()
-    return [int(line.split()[2]) for line in lines if line.startswith("sweep ")]
 
 
 def test_a_lock_of_the_lead_that_somebody_else_holds_is_said(start: Start) -> None:

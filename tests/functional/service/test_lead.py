@@ -13,6 +13,7 @@ import pytest
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import status, with_options
 from tests.functional.service.traces import put
+from tests.support.growing import whole_lines
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
 
@@ -90,7 +91,7 @@ def read_sweeps(state_path: Path) -> list[tuple[float, float, int]]:
     """(begin, end, pid) of each run of the host-wide task; one that was killed in the middle ended
     when its process did, which is before the next one began or there are two leads."""
     sweeps = []
-    for line in (state_path / "trace").read_text().splitlines():
+    for line in whole_lines(state_path / "trace"):
         event, _, pid, *rest = line.split()
         if event == "sweep-begin":
             sweeps.append((float(rest[0]), float(rest[0]), int(pid)))

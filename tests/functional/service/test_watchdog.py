@@ -2,10 +2,9 @@
 
 import os
 import signal
-from pathlib import Path
 
 from tests.functional.service.conftest import Start
-from tests.functional.service.traces import put, trace
+from tests.functional.service.traces import put, sweepers, trace
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -59,20 +58,12 @@ def test_host_wide_tasks_run_in_the_lead_only_and_move_when_it_dies(start: Start
     service = start("Periodic", "--workers=3", config=FAST)
     service.wait_ready()
     # In the start the first worker that serves leads, until one of a lower slot does.
-    wait_until(lambda: is_one_of(sweepers(service.state_path)[-3:]), 30, "the lead sweeps")
-    swept = sweepers(service.state_path)
+    wait_until(lambda: is_one_of(sweepers(service)[-3:]), 30, "the lead sweeps")
+    swept = sweepers(service)
     lead = swept[-1]
     os.kill(lead, signal.SIGKILL)
-    wait_until(
-        lambda: {*sweepers(service.state_path)[len(swept) :]} - {lead}, 30, "another one sweeps"
-    )
+    wait_until(lambda: {*sweepers(service)[len(swept) :]} - {lead}, 30, "another one sweeps")
     wait_until(lambda: len(service.workers()) == 3, 30, "the worker is replaced")
-
-
-def sweepers(state_path: Path) -> list[int]:
-    """Who ran the host-wide task: a pid for each run."""
-    lines = (state_path / "trace").read_text().splitlines()
-    return [int(line.split()[2]) for line in lines if line.startswith("sweep ")]
 
 
 def is_one_of(pids: list[int]) -> bool:

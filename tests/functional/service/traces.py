@@ -2,14 +2,19 @@
 
 from collections import Counter
 
+from tests.support.growing import whole_lines
 from tests.support.processes import Launcher
 
 
 def trace(service: Launcher) -> Counter[str]:
     """How often each event was noted."""
-    path = service.state_path / "trace"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return Counter(line.split()[0] for line in lines)
+    return Counter(line.split()[0] for line in whole_lines(service.state_path / "trace"))
+
+
+def sweepers(service: Launcher) -> list[int]:
+    """Who ran the host-wide task of `Traced`: a pid for each run."""
+    lines = whole_lines(service.state_path / "trace")
+    return [int(line.split()[2]) for line in lines if line.startswith("sweep ")]
 
 
 def put(service: Launcher, name: str) -> None:
