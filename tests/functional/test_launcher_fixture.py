@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -12,6 +15,18 @@ from tests.support.processes import Launcher
 from tests.support.terminal import CTRL_C, Terminal
 from tests.support.traces import all_processes, children
 from tests.support.waiting import wait_until
+
+# A terminal system of its own, as in a container, in which it opens the terminal of that name.
+NAMESAKE = """\
+import os, subprocess, sys, time
+subprocess.run(["mount", "-t", "devpts", "-o", "ptmxmode=0666", "none", "/dev/pts"], check=True)
+while True:
+    _, terminal = os.openpty()
+    if os.ttyname(terminal) == sys.argv[1]:
+        break
+print(sys.argv[1], flush=True)
+time.sleep(600)
+"""
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -68,6 +83,27 @@ def test_a_process_that_has_hidden_itself_is_seen_by_its_open_files() -> None:
         assert [one.ppid for one in hidden] != [launcher.pid]
 
     assert alive([one.pid for one in hidden]) == []
+
+
+def test_a_terminal_is_not_taken_for_another_of_the_same_name(terminal: Terminal) -> None:
+    """A container counts its own from 0 again, and a variable may name one that is gone."""
+    namesake = ["unshare", "--map-root-user", "--mount", sys.executable, "-c", NAMESAKE]
+    named = {"PATH": os.defpath, "SSH_TTY": terminal.name}
+    with ExitStack() as stack:
+        stranger = stack.enter_context(
+            subprocess.Popen([*namesake, terminal.name], env=named, stdout=subprocess.PIPE)
+        )
+        stack.callback(stranger.kill)
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline().decode().strip() == terminal.name
+        with Launcher(command=("true",), terminal=terminal) as launcher:
+            assert launcher.wait() == 0
+            ours = subprocess.Popen(["sleep", "600"], env={}, stdin=terminal.theirs)
+
+            assert [one.pid for one in launcher.left_over()] == [ours.pid]
+
+        assert ours.wait(timeout=10) == -signal.SIGKILL
+        assert stranger.poll() is None
 
 
 def test_ctrl_c_through_a_terminal_reaches_a_launcher(terminal: Terminal, launch: Launch) -> None:

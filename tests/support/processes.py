@@ -205,7 +205,7 @@ class Launcher:
 
     def left_over(self) -> list[Process]:
         """Every living process that was started by this one, wherever it is now."""
-        return traces(self.pid, self._marks)
+        return traces(self.pid, [str(self.directory)], self._terminal_file)
 
     def assert_nothing_left(self, deadline: float = NOTHING_LEFT_DEADLINE) -> None:
         """Fail unless all processes of this launcher are gone within `deadline` seconds."""
@@ -213,9 +213,8 @@ class Launcher:
         wait_until(lambda: not self.left_over(), deadline, what, show=self.left_over)
 
     @property
-    def _marks(self) -> list[str]:
-        terminal = [] if self._terminal is None else [self._terminal.name]
-        return [str(self.directory), *terminal]
+    def _terminal_file(self) -> os.stat_result | None:
+        return None if self._terminal is None else self._terminal.file
 
     @property
     def _log(self) -> Path:
@@ -261,7 +260,7 @@ class Launcher:
         return ["sh", "-c", script, "sh"]
 
     def _kill(self) -> None:
-        kill_traces(self.pid, self._marks)
+        kill_traces(self.pid, [str(self.directory)], self._terminal_file)
         self._process.wait()
 
     def _show_output(self) -> None:

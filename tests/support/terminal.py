@@ -27,6 +27,7 @@ class Terminal:
         size = struct.pack("4H", ROWS, COLUMNS, 0, 0)
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, size)
         self.name = os.ttyname(self.theirs)
+        self.file = os.fstat(self.theirs)
         self._screen = b""
         self._hang_up = os.eventfd(0)
         self._reader = threading.Thread(target=self._read, name=self.name, daemon=True)

@@ -3,6 +3,10 @@
 A process of ours may have been orphaned, may have left its session and may have overwritten its
 command line and its environment (setproctitle does); but it inherits its descriptors. So all of
 these count: its session, its ancestors, its command line, its environment and its open files.
+
+A directory of a test has a name that nothing else has. A terminal has not: each container counts
+its own from /dev/pts/0, "/dev/pts/1" begins "/dev/pts/10", and $SSH_TTY outlives what it names. So
+a terminal is known by its file, never by its name.
 """
 
 import os
@@ -65,21 +69,26 @@ def runs_python(pid: int) -> bool:
         return False
 
 
-def traces(root: int | None, marks: Iterable[str]) -> list[Process]:
+def traces(
+    root: int | None, marks: Iterable[str], terminal: os.stat_result | None = None
+) -> list[Process]:
     """The living processes that are or come from `root`, or that bear one of `marks`: a path that
-    appears in their command line, their environment or the names of their open files."""
+    appears in their command line, their environment or the names of their open files; or that have
+    `terminal` open."""
     processes = [one for one in all_processes() if one.state != ZOMBIE and one.pid != os.getpid()]
     family = set() if root is None else _family(root, processes)
     needles = [os.fsencode(mark) for mark in marks]
-    return [one for one in processes if one.pid in family or _bears(one.pid, needles)]
+    return [one for one in processes if one.pid in family or _bears(one.pid, needles, terminal)]
 
 
-def kill_traces(root: int | None, marks: Iterable[str]) -> None:
+def kill_traces(
+    root: int | None, marks: Iterable[str], terminal: os.stat_result | None = None
+) -> None:
     """SIGKILL all of them, and those that they fork meanwhile, until none is left."""
     known = list(marks)
 
     def killed_all() -> bool:
-        left = traces(root, known)
+        left = traces(root, known, terminal)
         for process in left:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
@@ -98,12 +107,15 @@ def _family(root: int, processes: list[Process]) -> set[int]:
     return family
 
 
-def _bears(pid: int, marks: list[bytes]) -> bool:
+def _bears(pid: int, marks: list[bytes], terminal: os.stat_result | None) -> bool:
+    process = Path(PROC, str(pid))
     try:
-        haystack = b"\0".join(_texts(Path(PROC, str(pid))))
+        haystack = b"\0".join(_texts(process))
+        if any(mark in haystack for mark in marks):
+            return True
+        return terminal is not None and _has_open(process, terminal)
     except (*GONE, PermissionError):  # gone meanwhile; or another user's, so none of ours
         return False
-    return any(mark in haystack for mark in marks)
 
 
 def _texts(process: Path) -> Iterable[bytes]:
@@ -112,3 +124,11 @@ def _texts(process: Path) -> Iterable[bytes]:
     for descriptor in process.joinpath("fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
             yield os.fsencode(descriptor.readlink())
+
+
+def _has_open(process: Path, terminal: os.stat_result) -> bool:
+    for descriptor in process.joinpath("fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.path.samestat(descriptor.stat(), terminal):
+                return True
+    return False
