@@ -45,11 +45,14 @@ def test_two_builds_are_the_same(distribution: Distribution, tmp_path: Path) -> 
 def test_a_wheel_has_the_module_in_c_if_it_can(
     distribution: Distribution, tmp_path: Path, compiler: str
 ) -> None:
-    """It is built on every machine, and has that module where there is a compiler for it."""
+    """It is built on every machine, and has that module where there is a compiler for it. Who has
+    none is told: pip takes the one wheel like the other."""
     made = build(tmp_path, CC=compiler) if compiler else distribution
     with zipfile.ZipFile(made.wheel) as file:
         built = [name for name in file.namelist() if name.startswith(MODULE) and "so" in name]
     assert bool(built) == (not why_not() and not compiler)
+    assert built or "without the module in C" in made.said
+    assert bool(built) == (not made.said), made.said  # else nothing is said
     assert not built or f"cpython-{sys.version_info[0]}{sys.version_info[1]}" in built[0]
 
 

@@ -14,10 +14,11 @@ SCRIPT = CHECKOUT / "tests" / "setup" / "distribution"
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Both files."""
+    """Both files, and what was said while they were built."""
 
     sdist: Path
     wheel: Path
+    said: str
 
 
 def build(directory: Path, *, umask: int = 0o022, **env: str) -> Distribution:
@@ -37,7 +38,7 @@ def build(directory: Path, *, umask: int = 0o022, **env: str) -> Distribution:
     assert done.returncode == 0, done.stderr
     (sdist,) = directory.glob("*.tar.gz")
     (wheel,) = directory.glob("*.whl")
-    return Distribution(sdist, wheel)
+    return Distribution(sdist, wheel, done.stderr)
 
 
 def build_wheel(sources: Path, directory: Path) -> Path:
