@@ -48,9 +48,11 @@ READY = re.compile(rf"{SERVING}| ready: ")
 
 
 @contextmanager
-def limited(service: Launcher, more: int) -> Iterator[None]:
-    """The master and the workers that it forks get so many tasks `more` than all have now."""
-    limit(processes(service), str(sum(map(tasks, processes(service))) + more))
+def limited(service: Launcher, more: int | None = None) -> Iterator[None]:
+    """The master and the workers that it forks get so many tasks `more` than all have now. None:
+    not a single one, whichever of those that they have now end meanwhile."""
+    most = 1 if more is None else sum(map(tasks, processes(service))) + more
+    limit(processes(service), str(most))
     try:
         yield
     finally:
@@ -165,7 +167,7 @@ def test_code_that_is_saved_waits_until_there_is_a_process(launch: Launch) -> No
 def test_a_worker_without_a_process_is_forked_when_there_is_one(start: Start) -> None:
     service = serve(start)
     victim = service.workers()[1]
-    with limited(service, -tasks(victim) - 3):
+    with limited(service):
         os.kill(victim, signal.SIGKILL)
         service.wait_for_line(f"worker 1 cannot be forked: {NEED}")
         told = f"worker 1: fork (worker 1 cannot be forked: {NEED}"
@@ -204,7 +206,7 @@ def test_a_worker_without_threads_starts_when_there_are_some(start: Start) -> No
 def test_workers_without_a_further_thread_serve_on(start: Start, transport: str | None) -> None:
     service, answers = serve(start), list[str]()
     before = workers(service)
-    with limited(service, -8):
+    with limited(service):
         slow = [call(service, answers, "slow_echo", "value=1", "until=done") for _ in range(2)]
         wait_until(lambda: has_slow_call(service), SOON, "a call is in hand")
         for command in ("reload", "upgrade", "scale 3", "pause"):
@@ -235,7 +237,7 @@ def test_a_stop_without_a_further_thread_loses_no_call(
     service, answers = serve(start), list[str]()
     slow = call(service, answers, "slow_echo", "value=1", "until=done")
     wait_until(lambda: has_slow_call(service), SOON, "a call is in hand")
-    with limited(service, -8):
+    with limited(service):
         service.signal(signal.SIGTERM)
         service.wait_for_line("stopping; 1 call in hand")
         Path(service.state_path, "done").touch()
