@@ -24,7 +24,7 @@ cp "$1/try.sh" /run/try/upper
 mount -t overlay -o lowerdir=/,upperdir=/run/try/upper,workdir=/run/try/work overlay /run/try/root
 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory=/run/try/root --machine=try \
     --register=no --keep-unit --boot --console=pipe --private-network --link-journal=no \
-    --resolv-conf=off --timezone=off -- --unit=try.service </dev/null >"$1/console" 2>&1 || true
+    --resolv-conf=off --timezone=off systemd.unit=try.service </dev/null >"$1/console" 2>&1 || true
 cp /run/try/upper/said "$1" || { cat "$1/console"; echo "it did not boot: are inotify instances left?"; }
 BOOT
 cat >"$folder/limited.service" <<'UNIT'
