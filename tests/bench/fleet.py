@@ -10,6 +10,7 @@ share one registry, as hosts behind a conductor do. A line of JSON at the end.
 import argparse
 import heapq
 import json
+import math
 import multiprocessing
 import resource
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import event
 
@@ -39,11 +40,24 @@ from tests.bench.fleet_figures import Found, Plan, Report, judge
 from tests.support.databases import SERVERS, Database, Server
 from tests.support.waiting import elapse
 
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
 THREADS = 8  # of a process: fewer than connections that its registry may open
 DOWN_INTERVALS = 6  # service_down_time, in intervals, as by default
 LOOK_SECONDS = 1.0
 START_SECONDS = 120.0
 _fork = multiprocessing.get_context("fork")
+
+
+class Course(NamedTuple):
+    """When a simulation takes place. Monotonic seconds.
+
+    :ivar end: not known before the server is back.
+    """
+
+    begun: float
+    end: "Synchronized[float]"
 
 
 class Crowd:
@@ -70,16 +84,16 @@ class Crowd:
         self._tasks = [Task(1, spec, group.report) for group in self._groups]
         self._numbers = numbers
 
-    def run(self, begun: float, interval: float, end: float) -> None:
-        """Until `end`, monotonic seconds. The hosts start spread over the first interval."""
+    def run(self, course: Course, interval: float) -> None:
+        """The hosts start spread over the first interval."""
         count = len(self._tasks)
         for index, task in enumerate(self._tasks):
-            task.due = int((begun + interval * index / count) * SECOND)
+            task.due = int((course.begun + interval * index / count) * SECOND)
         queue = [(task.due, index) for index, task in enumerate(self._tasks)]
         heapq.heapify(queue)
         pause = threading.Event()
         with ThreadPoolExecutor(THREADS) as threads:
-            while queue and queue[0][0] < end * SECOND:
+            while queue and queue[0][0] < course.end.value * SECOND:
                 due, index = heapq.heappop(queue)
                 pause.wait(max(0.0, due / SECOND - time.monotonic()))
                 task = self._tasks[index]
@@ -112,16 +126,19 @@ def _serving_board() -> Board:
 
 
 def simulate(plan: Plan, database: Database, restart: Callable[[], None]) -> dict[str, Any]:
-    """Have the fleet report, call `restart` half way, and return the figures."""
+    """Have the fleet report, call `restart` half way, and return the figures. The second half
+    begins when the server is back: how long that takes is the machine's affair."""
     begun = time.monotonic() + 1 + plan.hosts / 2000  # time to make the hosts
-    pipes = [_start(plan, number, database.url, begun) for number in range(plan.processes)]
+    course = Course(begun, _fork.Value("d", math.inf))
+    pipes = [_start(plan, number, database.url, course) for number in range(plan.processes)]
     connections: list[int] = []
     elapse(begun - time.monotonic() + plan.lasts / 2)
     connections.append(count_connections(database))
     went = time.monotonic()
     restart()
     back = time.monotonic()
-    for _ in range(int(min(plan.interval, plan.lasts / 2 - plan.away) / LOOK_SECONDS)):
+    course.end.value = back + plan.lasts / 2
+    for _ in range(int(min(plan.interval, plan.lasts / 2) / LOOK_SECONDS)):
         elapse(LOOK_SECONDS)
         connections.append(count_connections(database))
     found = [pipe.recv() for pipe in pipes]
@@ -130,17 +147,17 @@ def simulate(plan: Plan, database: Database, restart: Callable[[], None]) -> dic
     return figures | {"connections": (before, after[-1]), "connections_most": max(after)}
 
 
-def _start(plan: Plan, number: int, url: str, begun: float) -> Connection:
+def _start(plan: Plan, number: int, url: str, course: Course) -> Connection:
     ours, theirs = _fork.Pipe(duplex=False)
     numbers = range(number, plan.hosts, plan.processes)
-    args = plan, numbers, url, begun, theirs
+    args = plan, numbers, url, course, theirs
     _fork.Process(target=_simulate_some, args=args, daemon=True).start()
     theirs.close()
     return ours
 
 
 def _simulate_some(
-    plan: Plan, numbers: Sequence[int], url: str, begun: float, pipe: Connection
+    plan: Plan, numbers: Sequence[int], url: str, course: Course, pipe: Connection
 ) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each board has a descriptor
@@ -154,7 +171,7 @@ def _simulate_some(
     with closing(SqlRegistry(database)) as registry:
         crowd = Crowd(numbers, registry, plan.interval)
         event.listen(database._engine, "before_cursor_execute", note)
-        crowd.run(begun, plan.interval, begun + plan.lasts)
+        crowd.run(course, plan.interval)
     pipe.send(Found(crowd.reports, statements, sum(not reason for reason in told)))
 
 

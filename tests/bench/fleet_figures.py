@@ -28,7 +28,10 @@ class Found(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Seconds."""
+    """Seconds.
+
+    :ivar lasts: half of it before the restart, half of it after the server is back.
+    """
 
     hosts: int
     processes: int

@@ -6,6 +6,7 @@ there is to be one."""
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from tests.bench.cases import Plan
 from tests.bench.record import Record, interleave
 from tests.bench.systems import OURS, SPARE, STOCK, UNBOUNDED
 from tests.programs.deployments import Nova
+from tests.programs.environments import CHECKOUT
 from tests.support.databases import PostgreSql
 from tests.support.directories import short_directory
 from tests.support.notify_socket import NotifySocket
@@ -55,6 +57,7 @@ def program(plan: Plan) -> Iterator[Record]:
     with ExitStack() as stack:
         server = stack.enter_context(PostgreSql())
         nova = stack.enter_context(Nova.deployed(server))
+        _compile_ours(nova)
         for n in plan.sizes or SIZES:
             state = stack.enter_context(short_directory("state-"))
             place = Place(nova, state)
@@ -63,6 +66,13 @@ def program(plan: Plan) -> Iterator[Record]:
             for what, values in found.items():
                 kept = {name: some[1:] for name, some in values.items()}
                 yield Record("program", what, UNITS[what], n, plan.bus, kept)
+
+
+def _compile_ours(nova: Nova) -> None:
+    """As it is where something is installed, as the program is: for the Python of the program,
+    which need not be this one."""
+    python = nova.environment.script("python")
+    subprocess.run([python, "-m", "compileall", "-q", CHECKOUT / "launcher"], check=True)
 
 
 def _figures(plan: Plan, place: Place, n: int, name: str) -> Mapping[str, float]:
