@@ -34,10 +34,13 @@ class Steps:
         self.error: BaseException | None = None
 
     def take(self, what: str, step: Callable[[], object]) -> None:
-        """Take one. What it raises is kept if it is the first, and logged."""
+        """Take one. What it raises is kept if it is the first, and logged; but for an exit with
+        success, with which a service of cotyledon may end its stop."""
         try:
             step()
         except BaseException as error:  # third-party code; sys.exit, too
+            if isinstance(error, SystemExit) and not error.code:
+                return
             # `end` raises the first, and whoever catches it shows the stack. What follows may
             # block until the process is killed: so the log has the sentence now.
             shown = None if self.error is None else error

@@ -8,7 +8,8 @@ are the launcher's in any case.
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ClassVar, NoReturn
 
@@ -52,6 +53,16 @@ class MainThread:
         self._over = threading.Event()
         self._raised: BaseException | None = None
 
+    @classmethod
+    @contextmanager
+    def here(cls) -> Iterator[None]:
+        """Within this context, this thread is taken for the main thread, when `main()` is over."""
+        cls.identifier = threading.get_ident()
+        try:
+            yield
+        finally:
+            cls.identifier = None
+
     def run(self) -> None:
         """Called in the worker's main thread. Raises what `main()` raises."""
         threading.Thread(target=self._run, name=NAME, daemon=True).start()
@@ -60,13 +71,12 @@ class MainThread:
             raise self._raised
 
     def _run(self) -> None:
-        MainThread.identifier = threading.get_ident()
         try:
-            self._main()
+            with self.here():
+                self._main()
         except BaseException as error:  # noqa: BLE001  # raised again by `run`
             self._raised = error
         finally:
-            MainThread.identifier = None
             self._over.set()
 
     def stay(self) -> NoReturn:

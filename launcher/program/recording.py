@@ -90,6 +90,7 @@ class ThreadLauncher(Launcher):
     def __init__(self, conf: Any, *args: Any, **options: Any) -> None:
         super().__init__(conf, *args, **options)
         self._started: list[Any] = []
+        self._stopped = threading.Event()
 
     def launch_service(self, service: Any, workers: int | None = 1) -> None:
         """Record the service; or start it in a thread, as oslo.service does, if it belongs to
@@ -109,15 +110,19 @@ class ThreadLauncher(Launcher):
             self.recording.on_crash(error)
 
     def wait(self) -> int:
-        """Wait for the services."""
+        """Wait for the services, which have to be stopped."""
         for service in self._started:
             service.wait()
-        return 0 if self._started else super().wait()
+        if not self._started:
+            return super().wait()
+        self._stopped.wait()
+        return 0
 
     def stop(self) -> None:
         """Stop the services that have been started."""
         for service in self._started:
             service.stop()
+        self._stopped.set()
 
 
 class ServiceManager:

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 
 NAMESPACE = "launcher.probe"  # no client knows the topic of a proof, which is random
 LOOK_SECONDS = 0.02
+FURTHER_SECONDS = 1.0  # from one RPC server to the next that the same function starts
 
 
 class _Failed(Exception):
@@ -74,7 +75,7 @@ class RpcServers:
         self.needed = True
         self._program = program
         self._lock = threading.Lock()
-        self._paused = False
+        self._paused = self._closed = False
         self._servers: list[_Server] = []
         self._connecting: set[object] = set()  # servers that start
         self._tracker: Tracker | None = None
@@ -112,6 +113,8 @@ class RpcServers:
         with self._lock:
             listener.hold.set(self._paused)
             self._servers.append(_Server(server, target, listener, threads))
+            if self._closed:
+                listener.stop()
         return listener
 
     def set_paused(self, paused: bool) -> bool:  # the value to set
@@ -184,6 +187,18 @@ class RpcServers:
         for server in servers:
             server.prove(timeout)
 
+    def prove_all(self, timeout: float, wait_for_starts: Callable[[float], object]) -> None:
+        """As `prove`, and see that no further server comes.
+
+        :param wait_for_starts: waits so many seconds, or until no service makes servers any more.
+        :raises ProbeFailed: likewise, or a further one has come.
+        """
+        made = self.made()
+        self.prove(timeout)
+        wait_for_starts(FURTHER_SECONDS)
+        if self._connecting or self.made() != made:
+            raise ProbeFailed(target=self._program, reason="a further RPC server of it starts")
+
     def depths(self) -> Depths | None:
         """How many calls waited at the last proofs, in all; None: not known. Any thread."""
         found = [server.listener.depths() for server in self.listening()]
@@ -194,12 +209,16 @@ class RpcServers:
         return sum(server.threads for server in self.listening())
 
     def stop_taking(self) -> None:
-        """Have no server take more calls. Any thread.
+        """Have no server take more calls, from here on: one that starts later gives them all back.
+        Any thread.
 
         :raises Exception: what the first raised that cannot be stopped; the others are.
         """
+        with self._lock:
+            self._closed = True
+            servers = [server for server in self._servers if not server.listener.stopping]
         steps = Steps()
-        for server in self.listening():
+        for server in servers:
             steps.take(f"the stop of {server.name}", server.listener.stop)
         steps.end()
 

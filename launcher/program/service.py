@@ -7,7 +7,8 @@
 4. The worker serves, see `serving`.
 5. A drain stops the services, and waits for the calls in hand, see `draining`.
 
-A stop ends 1 and 2 at once, wherever they are: nothing bounds them.
+A stop ends 1 and 2 wherever they are: nothing bounds them. Calls that an RPC server has taken end
+first, as they do when a start fails or a service ends by a fault.
 
 The module is long: it is the service and the start sequence in one.
 """
@@ -16,7 +17,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from launcher.board.slot import Slot
 from launcher.board.slot_fields import seconds
 from launcher.board.states import Step
 from launcher.errors import ProbeFailed, ProgramUnfit
+from launcher.exception_text import reason
 from launcher.program.connecting import Connecting, leave, told
 from launcher.program.draining import drain
 from launcher.program.early_import import LONGEST_SECONDS
@@ -91,6 +93,7 @@ class ProgramService:
         self._times = times
         self._stop = threading.Event()
         self._start_ended = threading.Event()
+        self._drains = threading.Lock()  # held from the first drain on
         self._tracker = Tracker(slot, counters, times.warn_after)
         self._pause = Pause(board, slot)
         self.follow_pause = self._pause.follow
@@ -162,16 +165,44 @@ class ProgramService:
             self._leave_findings()
             self._slot.put("call_threads", self._servers.threads())
             self._serving.begin()
+        except Stopped:
+            raise
+        except BaseException as error:
+            self._finish_calls(error)
+            raise
         finally:
             self._start_ended.set()
         LOG.info("serving, proven %.2f s after main()", time.monotonic() - begun)
 
     def _host(self) -> None:
-        number, on_crash = self._slot.number, partial(end_process, self._slot)
-        self._imported.recording.on_crash = self._launching.on_crash = on_crash
-        self._hosted += [host(launch, number, on_crash) for launch in self._launches]
+        number = self._slot.number
+        self._imported.recording.on_crash = self._launching.on_crash = self._on_crash
+        self._hosted += [host(launch, number, self._on_crash) for launch in self._launches]
         for hosted in self._hosted:
             self._board.service_names.number(hosted.name)
+
+    def _on_crash(self, error: BaseException) -> None:
+        """A service has raised in a thread of its own: end the process, unless it ends already."""
+        if self._stop.is_set():
+            LOG.error("a service failed, the drain goes on: %s", reason(error), exc_info=error)
+            return
+        self._slot.explain(f"run: {reason(error)}")
+        self._finish_calls(error)
+        end_process(error)
+
+    def _finish_calls(self, error: BaseException) -> None:
+        """The worker ends by a fault: have calls in hand end first. Any thread."""
+        if self._servers.made():
+            LOG.info("gives up when its calls have ended: %s", reason(error))
+            try:
+                self._drain(())
+            except Exception:  # the fault is told in the end
+                LOG.exception("an RPC server cannot be stopped")
+
+    def _wait_for_starts(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        for hosted in self._hosted:
+            hosted.ran.wait(max(0.0, end - time.monotonic()))
 
     def _leave_findings(self) -> None:
         """The worker is proven: leave what later ones need. The scout waits for the others, while
@@ -198,8 +229,8 @@ class ProgramService:
         if self._servers.enough():
             return
         backoff = Backoff(self._slot, self._stop, timeout)
-        prove = partial(self._servers.prove, self._times.serving.probe_timeout)
-        proof = FirstProof(prove, self._stop)
+        timeouts = self._times.serving.probe_timeout, self._wait_for_starts
+        proof = FirstProof(partial(self._servers.prove_all, *timeouts), self._stop)
         proof.begin()
         if backoff.wait_for(proof.given, "a call to each RPC server", self._troubles.why):
             proof.check()
@@ -224,19 +255,20 @@ class ProgramService:
         self._waiting.wake()
         if self._launching.done.is_set():
             self._start_ended.wait()
-            self._drain()
+            self._drain(self._hosted)
         else:
             LOG.info("stopped before the program had started its services")
-            drain((), self._servers)
+            self._drain(())
         self._slot.put("left", 1)
         LOG.info("stopped")
 
-    def _drain(self) -> None:
+    def _drain(self, services: Sequence[Hosted]) -> None:
         self._walker = threading.get_ident()
         LOG.info("stopping; %s", describe(self._tracker.in_hand()))
-        self._slot.drain(self._times.graceful_shutdown_timeout)
+        if self._drains.acquire(blocking=False):
+            self._slot.drain(self._times.graceful_shutdown_timeout)
         with Reminder(self._tracker):
-            drain(self._hosted, self._servers)
+            drain(services, self._servers)
 
     def wake_tasks(self) -> None:
         """A spare may have got a slot. No task depends on the states of other workers."""

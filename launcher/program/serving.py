@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 3  # rounds of the loop within beat_timeout
 OVERSLEPT_SECONDS = 0.5  # by which a round is late if the process did not run
 SHORTEST_PAUSE_SECONDS = 0.05
+# For which the driver may not notice that the broker is silent: three times its heartbeat's 60 s.
+UNNOTICED_SECONDS = 180.0
 
 
 class Limits(NamedTuple):
@@ -82,10 +84,17 @@ class Serving:
             now = time.monotonic_ns()
             overslept = now - planned if now - planned > seconds(OVERSLEPT_SECONDS) else 0
             self._proven += overslept
-            away = lost() or self._slot.get("waiting") != Wait.NONE  # as the last proof found
+            away = lost() or self._is_silent(now)
             self._timers.forgive(now - last if away else overslept)
             pause = self._round(now)
             last, planned = now, now + seconds(pause)
+
+    def _is_silent(self, now: int) -> bool:
+        """Whether the last proof found that the bus is away. If the driver has nothing to say of
+        its connections for long, the fault is this worker's."""
+        waiting, since = self._slot.get("waiting"), self._slot.get("probe_failing_since")
+        unnoticed = not since or now - since < seconds(UNNOTICED_SECONDS)  # 0: forgiven
+        return waiting != Wait.NONE and (waiting != Wait.ABSENT or unnoticed)
 
     def _round(self, now: int) -> float:
         """Judge; return the seconds until the next round."""

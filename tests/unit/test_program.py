@@ -29,6 +29,7 @@ from launcher.program.late_options import LateOptions
 from launcher.program.library_names import Name
 from launcher.program.main_function import run_main
 from launcher.program.recording import Launched, Recording
+from tests.support.waiting import wait_until
 
 PROGRAM = Program("x:main", EntryPoint("x:main", "x:main", "console_scripts"))
 
@@ -123,9 +124,15 @@ def test_a_service_of_a_service_is_started_and_stopped() -> None:
     recording.over = True
     launcher.launch_service(service)
     assert service.begun.wait(10)
+    waits = threading.Thread(target=launcher.wait, daemon=True)
+    waits.start()  # as oslo.service does, until it is stopped
+    wait_until(lambda: service.calls == ["wait"], 10, "it waits")
+    assert waits.is_alive()
     launcher.stop()
+    waits.join(10)
+    assert not waits.is_alive()
     assert (launcher.wait(), unused.wait()) == (0, 0)
-    assert service.calls == ["stop", "wait"]
+    assert service.calls == ["wait", "stop", "wait"]
     assert len(recording.launches) == 1
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.functional.service.conftest import Start
 from tests.functional.service.faults import FAST, status, workers
 from tests.support.callers import KEY, Call, Callers
+from tests.support.growing import whole_lines
 from tests.support.waiting import wait_until
 
 SOON = 30.0
@@ -45,7 +46,7 @@ def test_a_log_that_is_renamed_goes_on_in_a_new_file(
     wait_until(lambda: service.run_command("health", "--ready").status == 0, SOON, "it is ready")
 
     def lines(path: Path = current) -> list[Line]:
-        return [read(line) for line in path.read_text().splitlines() if line[0] != "|"]
+        return [read(line) for line in whole_lines(path) if line[0] != "|"]
 
     def writers() -> set[str]:
         said = [line["actor"] for line in lines() if line["message"].startswith("said ")]

@@ -3,24 +3,25 @@
 import os
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from launcher import __version__
+from tests.functional.service import foreign
 from tests.functional.service.faults import FAST, status, with_options, workers
 from tests.functional.service.foreign import (
     KINDS,
     PROGRAMS,
     SOON,
-    Call,
     Run,
     Theirs,
     answerers,
     counted,
     program_of,
 )
-from tests.support.callers import Callers, Ledger
+from tests.support.callers import KEY, Call, Callers, Ledger
 from tests.support.notify_socket import NotifySocket
 from tests.support.rabbitmq import Vhost
 from tests.support.waiting import wait_until
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_calls_are_answered_by_all_workers(
-    run: Run, call: Call, notify: NotifySocket, kind: str
+    run: Run, call: foreign.Call, notify: NotifySocket, kind: str
 ) -> None:
     service = run(kind, "--workers=3", notify=notify)
     service.wait_ready()
@@ -107,7 +108,7 @@ def test_a_main_function_whose_broker_stays_away(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_is_killed_is_replaced(run: Run, call: Call, kind: str) -> None:
+def test_a_worker_that_is_killed_is_replaced(run: Run, call: foreign.Call, kind: str) -> None:
     service = run(kind, "--workers=2")
     service.wait_ready()
     first, second = (worker["pid"] for worker in workers(service))
@@ -128,7 +129,7 @@ def test_a_worker_that_is_killed_is_replaced(run: Run, call: Call, kind: str) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_reload_and_scale_lose_no_call(
     run: Run,
-    call: Call,
+    call: foreign.Call,
     theirs: Theirs,
     rabbit: Vhost,
     *,
@@ -177,27 +178,86 @@ def test_a_stop_waits_for_calls_in_hand(
     service.assert_nothing_left()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "fault", "end"),
+    [
+        *((kind, "raise in stop", (4, "RuntimeError: the coordinator is away")) for kind in KINDS),
+        *((kind, "exit in stop", (0, " stopped")) for kind in KINDS),
+        (
+            f"{PROGRAMS}.kinds:failing_in_the_stop",
+            "",
+            (0, "RuntimeError: its connection is closed"),
+        ),
+    ],
+)
 def test_a_program_that_fails_in_its_stop_loses_no_call(
-    run: Run, theirs: Theirs, rabbit: Vhost, tmp_path: Path, kind: str
+    run: Run, theirs: Theirs, rabbit: Vhost, *, kind: str, fault: str, end: tuple[int, str]
 ) -> None:
-    theirs.set(fault="raise in stop")
+    """cotyledon lets a service end its stop by an exit."""
+    theirs.set(fault=fault)
     service = run(kind, "--workers=1")
     service.wait_ready()
     with Callers(
         rabbit.url, "node-1", threads=CALLERS, timeout=10, arguments={"seconds": 3}
     ) as callers:
-        Ledger(tmp_path).wait_for(CALLERS)
+        Ledger(theirs.path.parent).wait_for(CALLERS)
         service.signal(signal.SIGTERM)
-        service.wait()
+        status, words = end
+        assert service.wait() == status
         tally = callers.end()
     assert len(tally.answered) == CALLERS
-    assert "RuntimeError: the coordinator is away" in service.output
+    assert words in service.output
     service.assert_nothing_left()
 
 
+def test_a_start_that_fails_loses_no_call(run: Run, theirs: Theirs, rabbit: Vhost) -> None:
+    """It has taken some: its RPC server started first."""
+    service = run(f"{PROGRAMS}.kinds:failing_in_the_start", "--workers=2")
+    service.wait_ready()
+    arguments = {"seconds": 1}
+    with Callers(rabbit.url, "node-1", threads=CALLERS, arguments=arguments) as callers:
+        Ledger(theirs.path.parent).wait_for(CALLERS)
+        theirs.set(fault="raise with a call")
+        answer = service.run_command("reload")
+        tally = callers.end()
+    assert answer.status == 1
+    assert "RuntimeError: the group cannot be joined" in answer.stderr
+    assert not tally.failed
+    assert max(Ledger(theirs.path.parent).executions().values()) == 1
+
+
+def test_a_stop_in_the_start_loses_no_call(
+    run: Run, theirs: Theirs, rabbit: Vhost, tmp_path: Path
+) -> None:
+    """Neither those in hand, though they last longer than a start may, nor those that the next RPC
+    server would take."""
+    short = with_options(DEFAULT={"start_timeout": 5}, supervision={"restart_delay": 0.1})
+    service = run(f"{PROGRAMS}.kinds:behind_a_gate", "--workers=2", config=short)
+    service.wait_ready()
+    gate, others = tmp_path / "gate", [Call("work", topic="second", arguments={"key": KEY})]
+    with (
+        ThreadPoolExecutor() as pool,
+        Callers(rabbit.url, calls=others, threads=2, timeout=20) as of_the_second,
+    ):
+        gate.touch()
+        os.kill(workers(service)[1]["pid"], signal.SIGKILL)
+        wait_until(lambda: workers(service)[1]["step"] == "launch", SOON, "another one starts")
+        with Callers(
+            rabbit.url, "node-1", threads=CALLERS, timeout=40, arguments={"seconds": 10}
+        ) as of_the_first:
+            wait_until(lambda: workers(service)[1]["calls"]["in_hand"], SOON, "it has a call")
+            scaling = pool.submit(service.run_command, "scale", "1")
+            service.wait_for_line("stopped before the program had started its services")
+            gate.unlink()
+            assert scaling.result().status == 0
+            first, second = of_the_first.end(), of_the_second.end()
+    assert not first.failed
+    assert len(second.failed) <= 2  # of the worker that was killed
+    assert "late by" not in service.output
+
+
 def test_a_program_for_one_worker_a_host_is_never_run_twice(
-    run: Run, call: Call, theirs: Theirs
+    run: Run, call: foreign.Call, theirs: Theirs
 ) -> None:
     service = run("oslo_program", "--workers=1", "--no-surge")
     service.wait_ready()
@@ -250,7 +310,7 @@ def test_a_service_without_an_rpc_server_is_accepted_if_that_is_said(
     ("kind", "timer"), [("oslo_program", "report"), ("cotyledon_program", "poll")]
 )
 def test_what_is_told_of_a_program(
-    run: Run, call: Call, theirs: Theirs, kind: str, timer: str
+    run: Run, call: foreign.Call, theirs: Theirs, kind: str, timer: str
 ) -> None:
     theirs.set(timers=True)
     service = run(kind, "--workers=2")

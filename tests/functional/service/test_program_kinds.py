@@ -26,6 +26,7 @@ KINDS = {
     "kinds:waiting_briefly": ["AfterBriefly", "Briefly"],
     "kinds:waiting_in_start": ["Second", "Waiting"],
     "kinds:own_manager": ["Service"],
+    "kinds:failing_in_the_stop": ["FailingInTheStop", "Service"],
     "kinds:cleaning_up": ["Service"],
     "kinds:threads_and_children": ["Service"],
     "package.__main__:main": ["Service"],

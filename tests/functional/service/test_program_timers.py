@@ -7,6 +7,7 @@ import pytest
 
 from tests.functional.service.faults import status, with_options, workers
 from tests.functional.service.foreign import SOON, Call, Run, Theirs, counted, program_of
+from tests.support.growing import whole_lines
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.waiting import wait_until
@@ -25,7 +26,7 @@ STUCK += [("cotyledon_program", "poll", "poll")]
 
 def ticks(path: Path) -> Counter[str]:
     """How often each timer has run, by the name that it writes."""
-    return Counter((path / "ticks").read_text().split())
+    return Counter(whole_lines(path / "ticks"))
 
 
 def runs(service: Launcher) -> dict[str, int]:

@@ -13,6 +13,7 @@ from tests.functional.service.faults import status, with_options, workers
 from tests.functional.service.foreign import Call, Run, answerers
 from tests.functional.service.test_row import row
 from tests.support.callers import Callers, Ledger
+from tests.support.growing import whole_lines
 from tests.support.notify_socket import NotifySocket
 from tests.support.processes import Launcher
 from tests.support.rabbitmq import Vhost
@@ -121,7 +122,7 @@ def test_managers_know_the_slot_that_a_spare_has_got(start: Start, notify: Notif
     spare = by_slot(service)[FIRST]["pid"]
     replace(service, 1)
     assert serves(service, 1, spare)
-    told = (service.state_path / "trace").read_text().splitlines()
+    told = whole_lines(service.state_path / "trace")
     events = [line.split()[:2] for line in told if line.split()[2] == str(spare)]
     assert ["init_host", str(FIRST)] in events
     assert ["post_start_hook", "1"] in events

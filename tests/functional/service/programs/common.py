@@ -29,10 +29,16 @@ OPTS = [
 
 
 class Endpoint:
-    """Its methods are called by any client."""
+    """Its methods are called by any client.
+
+    :cvar working: set when this process has begun a call.
+    """
+
+    working = threading.Event()
 
     def work(self, context: Any, key: str, seconds: float = 0.02) -> str:
         """Write the call into a ledger, take some time, give the key back."""
+        self.working.set()
         path = Path(CONF.state_path, "ledger")
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(descriptor, f"{key}\n".encode())
@@ -135,6 +141,8 @@ def end() -> None:
     """As such programs do, at the beginning of stop(): tell others, for instance."""
     if CONF.fault == "raise in stop":
         raise RuntimeError("the coordinator is away")
+    if CONF.fault == "exit in stop":
+        sys.exit(0)
 
 
 def make_server(topic: str = "compute", transport: Any = None) -> Any:

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 from signal import SIGHUP, SIGTERM, SIGUSR2, signal
 from typing import Any
 
@@ -102,22 +104,79 @@ class Waiting(oslo_program.Service):
         call.wait()
 
 
+class Failing(oslo_program.Service):
+    """Fails in its start function, when it executes a call already: if it is told to."""
+
+    def start(self) -> None:
+        """Serve, and fail perhaps."""
+        super().start()
+        if CONF.fault == "raise with a call":
+            common.Endpoint.working.wait()
+            raise RuntimeError("the group cannot be joined")
+
+
+class BehindAGate(Second):
+    """Starts when there is no file `gate` any more."""
+
+    def start(self) -> None:
+        """Wait for that."""
+        while Path(CONF.state_path, "gate").exists():
+            time.sleep(0.05)
+        super().start()
+
+
+class FailingInTheStop(SecondOfCotyledon):
+    """`run` serves as long as it can."""
+
+    def __init__(self, worker_id: Any, conf: Any) -> None:
+        super().__init__(worker_id, conf)
+        signal(SIGHUP, _ignore)  # cotyledon makes it in the main thread
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Fail when it is stopped."""
+        super().run()
+        self._stopped.wait()
+        raise RuntimeError("its connection is closed")
+
+    def terminate(self) -> None:
+        """Close it."""
+        super().terminate()
+        self._stopped.set()
+
+
+def failing_in_the_start() -> None:
+    """When it has begun to serve."""
+    common.configure(sys.argv)
+    service.launch(CONF, Failing(), workers=CONF.workers).wait()
+
+
+def failing_in_the_stop() -> None:
+    """One of two services."""
+    common.configure(sys.argv)
+    manager = cotyledon.ServiceManager()
+    manager.register_hooks(on_new_worker=_fail)
+    manager.add(cotyledon_program.Service, workers=2, args=(CONF,))
+    manager.add(FailingInTheStop, workers=1, args=(CONF,))
+    manager.run()
+
+
+def behind_a_gate() -> None:
+    """Two services, of which one starts late."""
+    common.configure(sys.argv)
+    _launch(oslo_program.Service(), BehindAGate())
+
+
 def waiting_in_start() -> None:
     """Such a service, and another one."""
     common.configure(sys.argv)
-    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
-    launcher.launch_service(Waiting(), workers=CONF.workers)
-    launcher.launch_service(Second(), workers=1)
-    launcher.wait()
+    _launch(Waiting(), Second())
 
 
 def waiting_briefly() -> None:
     """One that goes on by itself, and another one."""
     common.configure(sys.argv)
-    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
-    launcher.launch_service(Briefly(), workers=CONF.workers)
-    launcher.launch_service(AfterBriefly(), workers=1)
-    launcher.wait()
+    _launch(Briefly(), AfterBriefly())
 
 
 def nested() -> None:
@@ -129,10 +188,7 @@ def nested() -> None:
 def process_launcher() -> None:
     """Two services, each with a number of workers."""
     common.configure(sys.argv)
-    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
-    launcher.launch_service(oslo_program.Service(), workers=CONF.workers)
-    launcher.launch_service(Second(), workers=1)
-    launcher.wait()
+    _launch(oslo_program.Service(), Second())
 
 
 def service_launcher() -> None:
@@ -207,6 +263,17 @@ def threads_and_children() -> None:
     waiting = threading.Thread(target=launcher.wait)
     waiting.start()
     waiting.join()
+
+
+def _launch(first: Any, second: Any) -> None:
+    launcher = service.ProcessLauncher(CONF, restart_method="mutate")
+    launcher.launch_service(first, workers=CONF.workers)
+    launcher.launch_service(second, workers=1)
+    launcher.wait()
+
+
+def _fail(*_: Any) -> None:
+    raise RuntimeError("the hook is broken")
 
 
 def _ignore(*_: Any) -> None:
