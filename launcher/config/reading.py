@@ -18,6 +18,15 @@ from launcher.errors import ConfigError, ConfigFileMissing, ConfigSourceUnavaila
 from launcher.exception_text import one_line
 
 _AWAY = "could not load configuration from "
+# What Python and oslo.config say of a value, and what an operator would.
+_PLAIN = (
+    (r"invalid literal for int\(\) with base 10: (.*)", r"\1 is no whole number"),
+    (r"could not convert string to float: (.*)", r"\1 is no number"),
+    (
+        r"(?:Unexpected boolean value|Invalid Boolean value:) '?(.*?)'?",
+        r"'\1' is neither true nor false",
+    ),
+)
 _OSLO_LOG = logging.getLogger(cfg.__name__)
 
 
@@ -95,7 +104,7 @@ class _MissingSources:
 def _refused(said: str) -> ConfigError:
     """The error of a text that argparse wrote about a value in a file."""
     if found := re.search(r"argument --([\w-]+): (.*)", said):
-        return OptionError(option=found[1].replace("-", "_"), problem=found[2])
+        return OptionError(option=found[1].replace("-", "_"), problem=_in_plain_words(found[2]))
     return ConfigError(problem=said)
 
 
@@ -128,4 +137,13 @@ def _wrong_value(
     source = file_contents.variable_of((group or "DEFAULT", name)) or (place and place[1])
     name = shown_name(group, name)
     option = f"{name} in {source}" if source else name
-    return OptionError(option=option, problem=text.rpartition("is not valid: ")[2])
+    return OptionError(
+        option=option, problem=_in_plain_words(text.rpartition("is not valid: ")[2])
+    )
+
+
+def _in_plain_words(problem: str) -> str:
+    for pattern, plain in _PLAIN:
+        if found := re.fullmatch(pattern, problem):
+            return found.expand(plain)
+    return problem

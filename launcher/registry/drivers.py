@@ -30,8 +30,8 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
         case "psycopg":
             # PgBouncer gives each transaction another session: prepared statements would be lost.
             given: dict[str, Any] = {"prepare_threshold": None, "connect_timeout": connect}
-            if text := url.query.get("prepare_threshold"):
-                return given | {"prepare_threshold": _threshold(text)}
+            if "prepare_threshold" in url.query:
+                return given | {"prepare_threshold": _threshold(url)}
         case "pymysql":
             given = dict.fromkeys(("read_timeout", "write_timeout"), seconds)
             given |= {"connect_timeout": connect, "init_command": _wait_less(url, seconds)}
@@ -43,14 +43,23 @@ def connect_args(url: URL, limit: float) -> dict[str, Any]:
 def _wait_less(url: URL, seconds: int) -> str:
     """The statement that has MariaDB give up waiting for a row before we do. Otherwise a statement
     that was told to have failed would take effect later. A shorter wait stays as it is."""
-    limit = int(str(url.query.get("read_timeout", seconds)))
+    limit = _whole_number(url, "read_timeout", seconds)
     most = max(1, limit - 1)
     return f"SET SESSION innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {most})"
 
 
-def _threshold(text: Any) -> int | None:
+def _threshold(url: URL) -> int | None:
     """In a URL everything is text, which psycopg would compare with a number."""
-    return None if text == "None" else int(text)
+    name = "prepare_threshold"
+    return None if url.query[name] == "None" else _whole_number(url, name)
+
+
+def _whole_number(url: URL, name: str, otherwise: int = 0) -> int:
+    text = str(url.query.get(name, otherwise))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"its option {name} is {text!r}, which is no whole number") from error
 
 
 def limit_answers(engine: Engine, limit: float) -> None:

@@ -10,7 +10,7 @@ from launcher.errors import OptionError
 from launcher.serve import loading
 from launcher.serve.manager import Manager
 
-WRONG = r"^option \[gauge\] offset in .*x.conf: could not convert string to float: 'warm'$"
+WRONG = r"^option \[gauge\] offset in .*x.conf: 'warm' is no number$"
 
 
 @pytest.fixture

@@ -33,9 +33,9 @@ REFUSED = {
     "mysql://u:s3cret@h/n?ssl=true": "pymysql refuses an option of the URL (ssl): AttributeError",
     "mysql://u:s3cret@h/n?ssl_ca=/no/such": "pymysql refuses an option of the URL (ssl_ca): File",
     "mysql://u:s3cret@h/n?zzz=1": "refuses an option of the URL (zzz): TypeError",
-    "mysql://u:s3cret@h/n?read_timeout=soon": "invalid literal for int",
+    "mysql://u:s3cret@h/n?read_timeout=soon": "option read_timeout is 'soon', which is no whole",
     "postgresql://u:s3cret@h/n?zzz=1": "psycopg refuses an option of the URL (zzz): Programming",
-    "postgresql://u:s3cret@h/n?prepare_threshold=few": "invalid literal for int",
+    "postgresql://u:s3cret@h/n?prepare_threshold=few": "prepare_threshold is 'few', which is no",
 }
 
 

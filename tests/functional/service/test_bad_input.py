@@ -104,7 +104,7 @@ def test_a_wrong_value_of_a_managers_own_option_is_one_sentence(
 ) -> None:
     """Told by a start, a check and a reload. A check does not know what only workers register."""
     service = start(manager, config={"gauge": {"offset": "warm"}})
-    sentence = "option [gauge] offset in {}: could not convert string to float: 'warm'".format
+    sentence = "option [gauge] offset in {}: 'warm' is no number".format
     told = sentence(service.config_file)
     assert service.wait() == 78
     assert told in complaint(service)

@@ -407,7 +407,8 @@ def test_a_configuration_that_is_wrong_takes_nobody_the_answer(start: Start) -> 
     assert service.run_command("status", env=elsewhere).status == 0
     reload = service.run_command("reload", env=elsewhere)
     assert reload.status == 1
-    assert f"option debug in {service.config_file}: Invalid Boolean value" in reload.stderr
+    wrong = f"option debug in {service.config_file}: 'maybe' is neither true nor false"
+    assert wrong in reload.stderr
     service.wait_for_line("reload failed, the old configuration stays in force: option debug in")
 
 
